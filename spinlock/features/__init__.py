@@ -1,0 +1,1 @@
+"""Feature families and the files that hold them."""

@@ -1,0 +1,60 @@
+"""Atomic writing and digests of files."""
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from spinlock.errors import SpinlockError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path in the folder of `path`, and move it there when the block succeeds.
+
+    A reader of `path` sees the old file or the new one, never half of one: the temporary
+    file is flushed to disk before the rename, and the folder after it.
+
+    Raises
+    ------
+    SpinlockError
+        When the operating system refuses (disk full, read-only folder); the old file stays.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
+        _flush(path.parent)
+    except OSError as error:
+        raise SpinlockError(
+            f"cannot write the file: {error.strerror or error}",
+            where=path,
+            remedy="check the free space and the permissions of the folder; nothing was changed",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` to `path` atomically, as UTF-8."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def file_digest(path: str | Path) -> str:
+    """Return the SHA-256 of the file's bytes as hexadecimal text."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

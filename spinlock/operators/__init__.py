@@ -1,0 +1,1 @@
+"""Sampling of operators, their initial conditions and their simulation."""
