@@ -2,10 +2,11 @@
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from threadpoolctl import threadpool_limits
 
 from spinlock.errors import SpinlockError
 
@@ -25,11 +26,7 @@ def stage_parser(documentation: str | None) -> argparse.ArgumentParser:
 def execute(
     run: Callable[..., Any], parser: argparse.ArgumentParser, argv: Sequence[str] | None = None
 ) -> None:
-    """Parse `argv`, call `run` with the arguments by name, and turn mistakes into exit status 2.
-
-    The thread limit is set before `run` imports a numeric library, so it reaches BLAS,
-    OpenMP and torch alike; stages therefore import those inside `run`.
-    """
+    """Parse `argv`, call `run` with the arguments by name, and turn mistakes into exit status 2."""
     arguments = vars(parser.parse_args(argv))
     verbose = arguments.pop("verbose")
     limit_threads(arguments.pop("threads"))
@@ -50,9 +47,9 @@ def execute(
 
 
 def limit_threads(threads: int | None) -> None:
-    """Make numeric libraries that are imported later use at most `threads` CPU threads."""
+    """Make BLAS, OpenMP and torch use at most `threads` CPU threads; None leaves them alone."""
     if threads is None:
         return
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = str(threads)
-    os.environ["NUMBA_NUM_THREADS"] = str(threads)
+    threadpool_limits(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
