@@ -1,0 +1,246 @@
+"""The subset of an experiment: a 2-D table of feature columns in one HDF5 file."""
+
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import h5py
+import numpy as np
+
+from spinlock.errors import SpinlockError
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+SPLIT_NAMES = ("train", "validation", "test")
+FORMAT = "spinlock-subset-1"
+ROW_BLOCK = 2048
+COLUMN_BLOCK = 64
+
+
+class Column(NamedTuple):
+    """A feature column: the family it belongs to and its name there."""
+
+    family: str
+    name: str
+
+    @property
+    def full_name(self) -> str:
+        """Family and name, unique in a table."""
+        return f"{self.family}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Series:
+    """How a family of series stands in the table: `coefficients` columns for each channel."""
+
+    steps: int
+    coefficients: int
+    channels: list[str]
+
+
+@dataclass(frozen=True)
+class TableHeader:
+    """What describes a table apart from its numbers.
+
+    Attributes
+    ----------
+    columns : list of Column
+    source_digest : str
+        Digest of the dataset's content.
+    series : dict
+        Family name → how its series stand in the columns.
+    """
+
+    columns: list[Column]
+    source_digest: str
+    series: dict[str, Series] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the header as JSON text."""
+        return json.dumps(
+            {
+                "columns": self.columns,
+                "source_digest": self.source_digest,
+                "series": {name: vars(series) for name, series in self.series.items()},
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read a header that `to_json` wrote."""
+        entries = json.loads(text)
+        return cls(
+            columns=[Column(*column) for column in entries["columns"]],
+            source_digest=entries["source_digest"],
+            series={name: Series(**series) for name, series in entries["series"].items()},
+        )
+
+
+class TableWriter:
+    """Write a table row block by row block into an open HDF5 file.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open for writing.
+    header : TableHeader
+    row_ids : int array [n]
+        Row of each operator in the dataset.
+    split : int8 array [n]
+        0 train, 1 validation, 2 test.
+    dtype : numpy dtype
+        Of the values.
+    """
+
+    def __init__(
+        self,
+        file: h5py.File,
+        header: TableHeader,
+        row_ids: np.ndarray,
+        split: np.ndarray,
+        dtype: np.dtype,
+    ):
+        n_rows, n_columns = len(row_ids), len(header.columns)
+        self._file = file
+        file.attrs["format"] = FORMAT
+        file.create_dataset("header", data=header.to_json(), track_times=False)
+        file.create_dataset("row_ids", data=row_ids.astype(np.int64), track_times=False)
+        file.create_dataset("split", data=split.astype(np.int8), track_times=False)
+        self._values = file.create_dataset(
+            "values",
+            shape=(n_rows, n_columns),
+            dtype=dtype,
+            chunks=(min(ROW_BLOCK, n_rows), min(COLUMN_BLOCK, n_columns)),
+            track_times=False,
+        )
+
+    def write(self, first: int, values: np.ndarray) -> None:
+        """Write `values` [m, D] to rows first..first+m."""
+        self._values[first : first + len(values)] = values
+
+    def write_labels(self, name: str, labels: np.ndarray) -> None:
+        """Keep a label [n] of every row under the name that it has in the dataset."""
+        if labels.dtype.kind in "UO":
+            labels = np.array([str(label) for label in labels], dtype=h5py.string_dtype())
+        self._file.create_dataset(f"labels/{name.strip('/')}", data=labels, track_times=False)
+
+    def write_fields(self, first: int, fields: np.ndarray, n_rows: int) -> None:
+        """Write initial fields [m, C, H, W] to rows first..first+m of `n_rows`."""
+        if "fields" not in self._file:
+            self._file.create_dataset(
+                "fields",
+                shape=(n_rows, *fields.shape[1:]),
+                dtype=np.float32,
+                chunks=(min(64, n_rows), *fields.shape[1:]),
+                track_times=False,
+            )
+        self._file["fields"][first : first + len(fields)] = fields
+
+
+class FeatureTable(AbstractContextManager):
+    """The rows of an experiment, read from `subset.h5`.
+
+    Attributes
+    ----------
+    columns : list of Column
+    n_rows : int
+    split : int8 array [n]
+        0 train, 1 validation, 2 test.
+    row_ids : int64 array [n]
+    source_digest : str
+    series : dict
+        Family name → Series.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        try:
+            self._file = h5py.File(self.path, "r")
+            if self._file.attrs.get("format") != FORMAT:
+                raise KeyError(FORMAT)
+            header = TableHeader.from_json(self._file["header"][()].decode())
+        except (OSError, KeyError, ValueError) as error:
+            raise SpinlockError(
+                f"this is not a subset file ({error})",
+                where=self.path,
+                remedy="make it with the stage `subset`",
+            ) from error
+        self.columns = header.columns
+        self.source_digest = header.source_digest
+        self.series = header.series
+        self.split: np.ndarray = self._file["split"][:]
+        self.row_ids: np.ndarray = self._file["row_ids"][:]
+        self.n_rows = len(self.split)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    @property
+    def header(self) -> TableHeader:
+        """The description that a model keeps of the table it was fitted on."""
+        return TableHeader(self.columns, self.source_digest, self.series)
+
+    def rows(self, split: int) -> np.ndarray:
+        """Return the positions of the rows of one side of the split."""
+        return np.flatnonzero(self.split == split)
+
+    def read(
+        self, rows: slice | np.ndarray | None = None, columns: slice | None = None
+    ) -> np.ndarray:
+        """Return values [rows, columns]; all of them by default. Row arrays must ascend."""
+        columns = columns or slice(None)
+        if rows is None or isinstance(rows, slice):
+            return self._values[rows or slice(None), columns]
+        return np.concatenate(
+            [block[chosen] for block, chosen in self._blocks(rows, columns)]
+            or [np.empty((0, len(self.columns)), self._values.dtype)]
+        )
+
+    def blocks(self, size: int = ROW_BLOCK) -> Iterator[slice]:
+        """Give slices that cover all rows in order."""
+        for first in range(0, self.n_rows, size):
+            yield slice(first, min(first + size, self.n_rows))
+
+    def fields(self, rows: slice | np.ndarray) -> np.ndarray | None:
+        """Return the initial fields [n, C, H, W] of the rows, None when the subset has none."""
+        return self._file["fields"][rows] if "fields" in self._file else None
+
+    def label_names(self) -> list[str]:
+        """Return the names of the labels that the subset carries."""
+        names: list[str] = []
+        if "labels" in self._file:
+            self._file["labels"].visititems(
+                lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
+            )
+        return names
+
+    def labels(self, name: str) -> np.ndarray:
+        """Return a label of every row, as text or integers."""
+        try:
+            data = self._file[f"labels/{name.strip('/')}"]
+        except KeyError:
+            raise SpinlockError(
+                f"there is no label {name!r} in the subset",
+                where=self.path,
+                remedy=f"labels of this dataset: {', '.join(self.label_names()) or 'none'}",
+            ) from None
+        return data.asstr()[:].astype(str) if h5py.check_string_dtype(data.dtype) else data[:]
+
+    @property
+    def _values(self) -> h5py.Dataset:
+        return self._file["values"]
+
+    def _blocks(self, rows: np.ndarray, columns: slice) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Give each block of rows that is needed, and the positions of the chosen rows in it."""
+        for block in self.blocks():
+            chosen = rows[(rows >= block.start) & (rows < block.stop)] - block.start
+            if len(chosen):
+                yield self._values[block, columns], chosen

@@ -1,0 +1,235 @@
+"""Categories of features: hierarchical clustering of columns by their correlation."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+from scipy.stats import rankdata
+from sklearn.metrics import silhouette_score
+
+from spinlock.errors import SpinlockError
+
+log = logging.getLogger(__name__)
+
+Partition = list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class PartitionQuality:
+    """How good a partition into `num_categories` is: one row of silhouette.csv."""
+
+    num_categories: int
+    silhouette: float
+    mean_abs_cosine: float
+    validation_quality: float | None = None
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """The chosen partition of the columns, and what it was chosen from."""
+
+    partition: Partition
+    merge_tree: np.ndarray
+    correlation: np.ndarray
+    candidates: list[PartitionQuality]
+
+
+def correlation_matrix(x: np.ndarray, method: str = "spearman") -> np.ndarray:
+    """Return the correlation [D, D] of the columns of x [n, D], accumulated in float64."""
+    ranked = rankdata(x, axis=0) if method == "spearman" else x
+    z = ranked.astype(np.float64)
+    z -= z.mean(axis=0)
+    norm = np.linalg.norm(z, axis=0)
+    z /= np.where(norm > 0, norm, 1.0)
+    correlation = np.clip(z.T @ z, -1.0, 1.0)
+    np.fill_diagonal(correlation, 1.0)
+    return correlation
+
+
+def merge_tree(correlation: np.ndarray) -> np.ndarray:
+    """Return the Ward linkage [D - 1, 4] of the columns by 1 − |r|."""
+    distance = 1.0 - np.abs(correlation)
+    np.fill_diagonal(distance, 0.0)
+    return linkage(squareform(distance, checks=False), method="ward")
+
+
+def cut_tree(
+    tree: np.ndarray, correlation: np.ndarray, num_categories: int, min_features: int
+) -> Partition:
+    """Cut the tree into at most `num_categories`; clusters that are too small join the nearest.
+
+    Returns
+    -------
+    list of int arrays
+        Ascending column indices of each category, the categories by their first column.
+        Every column is in exactly one.
+    """
+    labels = fcluster(tree, num_categories, criterion="maxclust")
+    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    similarity = np.abs(correlation)
+    while len(groups) > 1:
+        smallest = min(range(len(groups)), key=lambda i: len(groups[i]))
+        if len(groups[smallest]) >= min_features:
+            break
+        members = groups.pop(smallest)
+        closeness = [similarity[np.ix_(members, group)].mean() for group in groups]
+        nearest = int(np.argmax(closeness))
+        groups[nearest] = np.sort(np.concatenate([groups[nearest], members]))
+    return sorted(groups, key=lambda group: int(group[0]))
+
+
+def category_centroids(x: np.ndarray, partition: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the unit centroid [C, n] of each category of columns of x [n, D].
+
+    The mean of the member columns, each centred, of unit norm, and with the sign of its
+    correlation with the category's first principal component.
+    """
+    centroids = np.zeros((len(partition), len(x)))
+    for c, members in enumerate(partition):
+        z = x[:, members].astype(np.float64)
+        z -= z.mean(axis=0)
+        norm = np.linalg.norm(z, axis=0)
+        z /= np.where(norm > 0, norm, 1.0)
+        left, _, _ = np.linalg.svd(z, full_matrices=False)
+        signs = np.where(left[:, 0] @ z < 0, -1.0, 1.0)
+        centroid = (z * signs).mean(axis=1)
+        length = np.linalg.norm(centroid)
+        centroids[c] = centroid / length if length > 0 else centroid
+    return centroids
+
+
+def centroid_cosines(x: np.ndarray, partition: Sequence[np.ndarray]) -> np.ndarray:
+    """Return |cos| of the centroids of all category pairs [C (C − 1) / 2]; empty for one."""
+    centroids = category_centroids(x, partition)
+    rows, columns = np.triu_indices(len(partition), k=1)
+    return np.abs(centroids @ centroids.T)[rows, columns]
+
+
+def mean_abs_cosine(x: np.ndarray, partition: Sequence[np.ndarray]) -> float:
+    """Return the mean of `centroid_cosines`, 0 for a single category."""
+    cosines = centroid_cosines(x, partition)
+    return float(cosines.mean()) if len(cosines) else 0.0
+
+
+def silhouette(correlation: np.ndarray, partition: Sequence[np.ndarray]) -> float:
+    """Return the mean silhouette of the columns by 1 − |r| (Rousseeuw 1987)."""
+    n_columns = len(correlation)
+    if not 2 <= len(partition) < n_columns:
+        return 0.0
+    labels = np.empty(n_columns, int)
+    for c, members in enumerate(partition):
+        labels[members] = c
+    distance = 1.0 - np.abs(correlation)
+    np.fill_diagonal(distance, 0.0)
+    return float(silhouette_score(distance, labels, metric="precomputed"))
+
+
+def discover_categories(
+    x: np.ndarray,
+    *,
+    method: str = "spearman",
+    num_categories: int | None = None,
+    max_clusters: int = 25,
+    min_features: int = 3,
+    orthogonality_target: float = 0.15,
+    validation_quality: Callable[[Partition], float] | None = None,
+) -> Clustering:
+    """Cluster the columns of normalised train rows x [n, D].
+
+    Parameters
+    ----------
+    num_categories : int, optional
+        Fixes the number; else it is chosen among 2..max_clusters.
+    validation_quality : callable, optional
+        Gives the validation R² of a partition; the best one is then taken. Otherwise the
+        best silhouette wins among those whose mean |cosine| between category centroids is at
+        most `orthogonality_target` (of all, the most orthogonal one when none is).
+    """
+    correlation = correlation_matrix(x, method)
+    n_columns = len(correlation)
+    if n_columns == 1:
+        return Clustering([np.array([0])], np.empty((0, 4)), correlation, [])
+    tree = merge_tree(correlation)
+    wanted = [num_categories] if num_categories else range(2, min(max_clusters, n_columns) + 1)
+    partitions: dict[int, Partition] = {}
+    for number in wanted:
+        partition = cut_tree(tree, correlation, number, min_features)
+        partitions.setdefault(len(partition), partition)
+    candidates = [
+        PartitionQuality(
+            number,
+            silhouette(correlation, partition),
+            mean_abs_cosine(x, partition),
+            validation_quality(partition) if validation_quality else None,
+        )
+        for number, partition in sorted(partitions.items())
+    ]
+    chosen = _choose(candidates, orthogonality_target)
+    return Clustering(partitions[chosen.num_categories], tree, correlation, candidates)
+
+
+def _choose(candidates: list[PartitionQuality], target: float) -> PartitionQuality:
+    if candidates[0].validation_quality is not None:
+        return max(candidates, key=lambda one: one.validation_quality or -np.inf)
+    allowed = [one for one in candidates if one.mean_abs_cosine <= target]
+    if allowed:
+        return max(allowed, key=lambda one: one.silhouette)
+    chosen = min(candidates, key=lambda one: one.mean_abs_cosine)
+    log.warning(
+        "no number of categories reaches orthogonality_target %.2f; taking %d categories with %.3f",
+        target,
+        chosen.num_categories,
+        chosen.mean_abs_cosine,
+    )
+    return chosen
+
+
+def mapped_partition(
+    mapping: dict[str, list[int | str]], names: list[str]
+) -> dict[str, np.ndarray]:
+    """Return the partition that a manual mapping asks for.
+
+    Parameters
+    ----------
+    mapping : dict
+        Category → column indices, names ("energy") or full names ("summary/energy").
+    names : list of str
+        Full names of the kept columns, in order.
+
+    Raises
+    ------
+    SpinlockError
+        When the mapping names an unknown feature, one twice, or leaves kept features out.
+    """
+    short = {name.split("/", 1)[1]: i for i, name in enumerate(names)}
+    full = {name: i for i, name in enumerate(names)}
+    partition: dict[str, np.ndarray] = {}
+    unknown: list[str] = []
+    for category, entries in mapping.items():
+        found = []
+        for entry in entries:
+            index = entry if isinstance(entry, int) else full.get(entry, short.get(entry))
+            if index is None or not 0 <= index < len(names):
+                unknown.append(str(entry))
+            else:
+                found.append(index)
+        if found:
+            partition[category] = np.array(sorted(found))
+    members = [index for group in partition.values() for index in group]
+    repeated = sorted({names[i] for i in members if members.count(i) > 1})
+    missing = [names[i] for i in range(len(names)) if i not in set(members)]
+    for problem, features in (
+        ("names unknown features", unknown),
+        ("names features twice", repeated),
+        ("leaves features out", missing),
+    ):
+        if features:
+            listed = ", ".join(features[:8]) + (", …" if len(features) > 8 else "")
+            raise SpinlockError(
+                f"the category mapping {problem}: {listed}",
+                remedy="give every kept feature exactly once, by name or column index",
+            )
+    return partition

@@ -1,0 +1,272 @@
+"""Cleaning and normalisation of feature columns, fitted on train rows only."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+
+from spinlock.errors import SpinlockError
+
+MAD_TO_DEVIATION = 1.4826  # of a Gaussian
+ROUNDING = 1e-6  # relative deviations below this are rounding noise
+KEPT, MISSING, CONSTANT, DUPLICATE = 0, 1, 2, 3
+REASONS = ("kept", "missing", "constant", "duplicate")
+
+ReadColumns = Callable[[slice], np.ndarray]
+
+
+@dataclass(frozen=True)
+class CleaningRules:
+    """What `fit_statistics` drops and caps.
+
+    Attributes
+    ----------
+    max_missing_fraction : float
+        Columns with more non-finite train values are dropped.
+    variance_tolerance : float
+        Columns whose deviation is at most this fraction of their magnitude are constant.
+    deduplicate_threshold : float
+        A column whose |correlation| with an earlier one is above this repeats it.
+    outlier_method : str
+        mad, percentile or none.
+    outlier_bound : float
+        mad: deviations from the median; percentile: per cent cut at either end.
+    method : str
+        standard (mean, standard deviation) or mad (median, median absolute deviation).
+    """
+
+    max_missing_fraction: float = 0.5
+    variance_tolerance: float = 1e-6
+    deduplicate_threshold: float = 1 - 1e-6
+    outlier_method: str = "mad"
+    outlier_bound: float = 5.0
+    method: str = "standard"
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Everything that turns raw columns into normalised ones and back.
+
+    All arrays but `kept` have one entry per raw column; `kept` lists the D raw columns that
+    are kept. A duplicate repeats the raw column `twin` as `slope * twin + intercept`.
+    """
+
+    kept: np.ndarray
+    reason: np.ndarray
+    impute: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+    twin: np.ndarray
+    slope: np.ndarray
+    intercept: np.ndarray
+    imputed: np.ndarray
+    capped: np.ndarray
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Clean and normalise raw rows [n, raw columns] to float32 [n, D]."""
+        kept = self.kept
+        x = values[:, kept].astype(np.float64)
+        x = np.where(np.isfinite(x), x, self.impute[kept])
+        np.clip(x, self.lower[kept], self.upper[kept], out=x)
+        return ((x - self.center[kept]) / self.scale[kept]).astype(np.float32)
+
+    def invert(self, normalised: np.ndarray) -> np.ndarray:
+        """Return raw columns [n, raw columns] float64 of normalised rows [n, D].
+
+        Dropped columns come back as what was measured of them: constants and mostly missing
+        columns as their median, duplicates as the linear function of their twin.
+        """
+        kept = self.kept
+        raw = np.tile(self.impute, (len(normalised), 1))
+        raw[:, kept] = normalised.astype(np.float64) * self.scale[kept] + self.center[kept]
+        repeats = np.flatnonzero(self.reason == DUPLICATE)
+        raw[:, repeats] = raw[:, self.twin[repeats]] * self.slope[repeats] + self.intercept[repeats]
+        return raw
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the statistics as named arrays."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+        """Read statistics back from named arrays."""
+        return cls(**{item.name: np.asarray(arrays[item.name]) for item in fields(cls)})
+
+    def summary(self) -> dict[str, int]:
+        """Count columns by what became of them, and train cells imputed and capped."""
+        counts = {name: int((self.reason == code).sum()) for code, name in enumerate(REASONS)}
+        return counts | {
+            "imputed_cells": int(self.imputed[self.kept].sum()),
+            "capped_cells": int(self.capped[self.kept].sum()),
+        }
+
+
+def fit_statistics(
+    read_train: ReadColumns,
+    n_columns: int,
+    rules: CleaningRules,
+    scale_groups: Iterable[np.ndarray] = (),
+    block: int = 64,
+) -> FeatureStatistics:
+    """Fit cleaning and normalisation, column block by column block.
+
+    Parameters
+    ----------
+    read_train : callable
+        Gives the train rows [n, columns] of a slice of columns.
+    n_columns : int
+        Number of raw columns.
+    rules : CleaningRules
+    scale_groups : iterable of int arrays
+        Columns that share one scale, such as the coefficients of one series: the scale is the
+        root of the summed variances, so that a series counts as one feature and its curve
+        keeps its shape.
+
+    Raises
+    ------
+    SpinlockError
+        When no column is left.
+    """
+    parts = [
+        _fit_block(np.asarray(read_train(slice(first, first + block)), np.float64), rules)
+        for first in range(0, n_columns, block)
+    ]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    for group in scale_groups:
+        columns["scale"][group] = _shared_scale(columns, group)
+    reason = columns["reason"]
+    if not (reason == KEPT).any():
+        counts = {name: int((reason == code).sum()) for code, name in enumerate(REASONS) if code}
+        raise SpinlockError(
+            f"no feature column is left after cleaning {n_columns} columns: {counts}",
+            remedy="check the dataset, or relax feature_cleaning",
+        )
+    twins = _find_duplicates(read_train, columns, rules.deduplicate_threshold, 4 * block)
+    return FeatureStatistics(kept=np.flatnonzero(reason == KEPT), **columns, **twins)
+
+
+def _fit_block(values: np.ndarray, rules: CleaningRules) -> dict[str, np.ndarray]:
+    n_columns = values.shape[1]
+    finite = np.isfinite(values)
+    present = finite.any(axis=0)
+    values = np.where(finite, values, np.nan)
+    values[:, ~present] = 0.0
+    median = np.nanmedian(values, axis=0)
+    filled = np.where(np.isnan(values), median, values)
+    magnitude = np.abs(filled).max(axis=0)
+    unit = np.where(magnitude > 0, magnitude, 1.0)
+    reason = np.full(n_columns, KEPT, np.int8)
+    reason[(filled / unit).std(axis=0) <= rules.variance_tolerance] = CONSTANT
+    reason[finite.mean(axis=0) < 1 - rules.max_missing_fraction] = MISSING
+    lower, upper = _caps(filled, median, rules)
+    capped = np.clip(filled, lower, upper)
+    center, scale = _center_and_scale(capped, rules.method)
+    return {
+        "reason": reason,
+        "impute": median,
+        "lower": lower,
+        "upper": upper,
+        "center": center,
+        "scale": np.where(reason == KEPT, scale, 1.0),
+        "imputed": (~finite).sum(axis=0),
+        "capped": ((filled < lower) | (filled > upper)).sum(axis=0),
+    }
+
+
+def _caps(
+    filled: np.ndarray, median: np.ndarray, rules: CleaningRules
+) -> tuple[np.ndarray, np.ndarray]:
+    if rules.outlier_method == "none":
+        return np.full(len(median), -np.inf), np.full(len(median), np.inf)
+    if rules.outlier_method == "percentile":
+        bound = rules.outlier_bound
+        lower, upper = np.percentile(filled, [bound, 100 - bound], axis=0)
+        # a cap that leaves a single value would make the column constant
+        flat = lower == upper
+        return np.where(flat, filled.min(axis=0), lower), np.where(flat, filled.max(axis=0), upper)
+    spread = rules.outlier_bound * _robust_deviation(filled, median)
+    return median - spread, median + spread
+
+
+def _robust_deviation(filled: np.ndarray, median: np.ndarray) -> np.ndarray:
+    """MAD as a standard deviation; where over half the values are equal, the deviation itself."""
+    mad = MAD_TO_DEVIATION * np.median(np.abs(filled - median), axis=0)
+    return np.where(mad > ROUNDING * np.abs(median), mad, _safe_std(filled))
+
+
+def _center_and_scale(capped: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
+    if method == "mad":
+        median = np.median(capped, axis=0)
+        return median, _robust_deviation(capped, median)
+    return capped.mean(axis=0), _safe_std(capped)
+
+
+def _safe_std(values: np.ndarray) -> np.ndarray:
+    """Return standard deviations without overflow of the squares of very large values."""
+    magnitude = np.abs(values).max(axis=0)
+    unit = np.where(magnitude > 0, magnitude, 1.0)
+    return (values / unit).std(axis=0) * unit
+
+
+def _shared_scale(columns: dict[str, np.ndarray], group: np.ndarray) -> np.ndarray:
+    kept = group[columns["reason"][group] == KEPT]
+    if not len(kept):
+        return columns["scale"][group]
+    unit = columns["scale"][kept].max()
+    return np.full(len(group), unit * np.sqrt(((columns["scale"][kept] / unit) ** 2).sum()))
+
+
+def _find_duplicates(
+    read_train: ReadColumns, columns: dict[str, np.ndarray], threshold: float, block: int
+) -> dict[str, np.ndarray]:
+    """Mark columns that repeat an earlier kept one, in `columns['reason']`."""
+    n_columns = len(columns["reason"])
+    twin = np.full(n_columns, -1)
+    slope, intercept = np.zeros(n_columns), np.zeros(n_columns)
+    blocks = [slice(first, first + block) for first in range(0, n_columns, block)]
+    for i, later in enumerate(blocks):
+        z_later = _standardised(read_train, columns, later)
+        for earlier in blocks[: i + 1]:
+            z_earlier = z_later if earlier is later else _standardised(read_train, columns, earlier)
+            correlation = z_earlier.T @ z_later
+            for a, b in np.argwhere(np.abs(correlation) > threshold):
+                first, second = earlier.start + a, later.start + b
+                both_kept = columns["reason"][first] == columns["reason"][second] == KEPT
+                if first < second and both_kept:
+                    columns["reason"][second] = DUPLICATE
+                    twin[second] = first
+                    slope[second], intercept[second] = _line(read_train, columns, first, second)
+    return {"twin": twin, "slope": slope, "intercept": intercept}
+
+
+def _standardised(
+    read_train: ReadColumns, columns: dict[str, np.ndarray], block: slice
+) -> np.ndarray:
+    """Return capped columns, centred and of unit norm; dropped ones as zeros."""
+    values = _capped(read_train, columns, block)
+    values -= values.mean(axis=0)
+    values /= np.maximum(np.abs(values).max(axis=0), np.finfo(np.float64).tiny)
+    norm = np.linalg.norm(values, axis=0)
+    usable = (columns["reason"][block] == KEPT) & (norm > 0)
+    return np.where(usable, values / np.where(norm > 0, norm, 1.0), 0.0)
+
+
+def _capped(read_train: ReadColumns, columns: dict[str, np.ndarray], block: slice) -> np.ndarray:
+    values = np.asarray(read_train(block), np.float64)
+    values = np.where(np.isfinite(values), values, columns["impute"][block])
+    return np.clip(values, columns["lower"][block], columns["upper"][block])
+
+
+def _line(
+    read_train: ReadColumns, columns: dict[str, np.ndarray], first: int, second: int
+) -> tuple[float, float]:
+    """Return slope and intercept of column `second` as a function of column `first`."""
+    x = _capped(read_train, columns, slice(first, first + 1))[:, 0]
+    y = _capped(read_train, columns, slice(second, second + 1))[:, 0]
+    unit = np.abs(x - x.mean()).max()
+    deviation = (x - x.mean()) / unit
+    slope = float((deviation * (y - y.mean())).mean() / (deviation**2).mean() / unit)
+    return slope, float(y.mean() - slope * x.mean())
