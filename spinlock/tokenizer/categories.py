@@ -188,43 +188,46 @@ def _choose(candidates: list[PartitionQuality], target: float) -> PartitionQuali
 
 
 def mapped_partition(
-    mapping: dict[str, list[int | str]], names: list[str]
+    mapping: dict[str, list[int | str]], names: list[str], kept: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return the partition that a manual mapping asks for.
+    """Return the partition of the kept columns that a manual mapping asks for.
 
     Parameters
     ----------
     mapping : dict
         Category → column indices, names ("energy") or full names ("summary/energy").
+        Columns that cleaning dropped are passed over.
     names : list of str
-        Full names of the kept columns, in order.
+        Full names of all columns, in order.
+    kept : int array [D]
+        The columns that cleaning kept.
 
     Raises
     ------
     SpinlockError
-        When the mapping names an unknown feature, one twice, or leaves kept features out.
+        When the mapping names an unknown feature, one twice, or leaves a kept feature out.
     """
-    short = {name.split("/", 1)[1]: i for i, name in enumerate(names)}
-    full = {name: i for i, name in enumerate(names)}
+    index_of = {name.split("/", 1)[1]: i for i, name in enumerate(names)}
+    index_of |= {name: i for i, name in enumerate(names)}
+    position = {int(column): i for i, column in enumerate(kept)}
     partition: dict[str, np.ndarray] = {}
     unknown: list[str] = []
+    counts = np.zeros(len(kept), int)
     for category, entries in mapping.items():
-        found = []
-        for entry in entries:
-            index = entry if isinstance(entry, int) else full.get(entry, short.get(entry))
-            if index is None or not 0 <= index < len(names):
-                unknown.append(str(entry))
-            else:
-                found.append(index)
-        if found:
-            partition[category] = np.array(sorted(found))
-    members = [index for group in partition.values() for index in group]
-    repeated = sorted({names[i] for i in members if members.count(i) > 1})
-    missing = [names[i] for i in range(len(names)) if i not in set(members)]
+        columns = [entry if isinstance(entry, int) else index_of.get(entry) for entry in entries]
+        unknown += [
+            str(entry)
+            for entry, column in zip(entries, columns, strict=True)
+            if column is None or not 0 <= column < len(names)
+        ]
+        members = np.array(sorted(position[c] for c in columns if c in position), int)
+        np.add.at(counts, members, 1)
+        if len(members):
+            partition[category] = members
     for problem, features in (
         ("names unknown features", unknown),
-        ("names features twice", repeated),
-        ("leaves features out", missing),
+        ("names features twice", [names[kept[i]] for i in np.flatnonzero(counts > 1)]),
+        ("leaves features out", [names[kept[i]] for i in np.flatnonzero(counts == 0)]),
     ):
         if features:
             listed = ", ".join(features[:8]) + (", …" if len(features) > 8 else "")

@@ -1,0 +1,148 @@
+"""Books of codes as plain tensors: nearest code, k-means, residual encoding with a beam."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+ROW_BLOCK = 2048
+
+
+def nearest_code(z: Tensor, codes: Tensor) -> Tensor:
+    """Return the index [..., B] of the nearest of codes [..., K, E] to z [..., B, E].
+
+    Ties go to the lower index. A code that is infinitely far is never taken: see `code_norms`.
+    """
+    return code_scores(z, codes, code_norms(codes)).argmin(dim=-1)
+
+
+def code_norms(codes: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return ‖c‖² [..., 1, K] of codes [..., K, E]; +inf where a code is padding."""
+    norms = codes.square().sum(-1)
+    if valid is not None:
+        norms = norms.masked_fill(~valid, torch.inf)
+    return norms.unsqueeze(-2)
+
+
+def code_scores(z: Tensor, codes: Tensor, norms: Tensor) -> Tensor:
+    """Return ‖z − c‖² − ‖z‖² [..., B, K], enough to compare codes."""
+    if z.dim() == 3:
+        return torch.baddbmm(norms, z, codes.transpose(-1, -2), alpha=-2)
+    return norms - 2 * z @ codes.transpose(-1, -2)
+
+
+def kmeans(x: Tensor, k: int, generator: torch.Generator, iterations: int = 20) -> Tensor:
+    """Return k centres [k, E] of rows x [n, E] by Lloyd's algorithm from a k-means++ start.
+
+    An empty cluster moves to the row that is farthest from its centre. With fewer distinct
+    rows than centres, some centres coincide.
+    """
+    centres = _spread_rows(x, k, generator)
+    for _ in range(iterations):
+        scores = code_scores(x, centres, code_norms(centres))
+        lowest, nearest = scores.min(dim=-1)
+        updated, counts = cluster_means(x, nearest, k)
+        empty = (counts == 0).nonzero().flatten()
+        if len(empty):
+            distance = lowest + x.square().sum(-1)
+            farthest = distance.topk(min(len(empty), len(x))).indices
+            updated[empty[: len(farthest)]] = x[farthest]
+            updated[empty[len(farthest) :]] = centres[empty[len(farthest) :]]
+        if torch.equal(updated, centres):
+            break
+        centres = updated
+    return centres
+
+
+def cluster_means(x: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the mean [k, E] and number [k] of the rows x [n, E] of each label."""
+    counts = torch.bincount(labels, minlength=k).to(x.dtype)
+    sums = x.new_zeros(k, x.shape[1]).index_add_(0, labels, x)
+    return sums / counts.clamp_min(1).unsqueeze(1), counts
+
+
+def _spread_rows(x: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """Draw k rows, each with probability ∝ squared distance to those drawn (k-means++).
+
+    Arthur & Vassilvitskii (2007).
+    """
+    draws = torch.rand(k, generator=generator, dtype=torch.float64).to(x.device)
+    norms = x.square().sum(1)
+    distance = torch.ones_like(norms)
+    centres = x.new_empty(k, x.shape[1])
+    for i in range(k):
+        cumulative = distance.double().cumsum(0)
+        target = (draws[i] * cumulative[-1]).clamp_max(cumulative[-1])
+        row = torch.searchsorted(cumulative, target).clamp_max(len(x) - 1)
+        centres[i] = x[row]
+        to_new = (norms - 2 * (x @ centres[i]) + centres[i].square().sum()).clamp_min(0)
+        distance = to_new if i == 0 else torch.minimum(distance, to_new)
+    return centres
+
+
+class Beam:
+    """The best partial encodings of rows, extended one residual level at a time.
+
+    Attributes
+    ----------
+    residual : Tensor [n, width, E]
+        What is left of each row after the levels so far.
+    tokens : Tensor [n, width, level]
+    error : Tensor [n, width]
+        ‖residual‖², ascending.
+    """
+
+    def __init__(self, z: Tensor, width: int):
+        self.width = width
+        self.residual = z.unsqueeze(1)
+        self.error = z.square().sum(-1, keepdim=True)
+        self.tokens = torch.empty(len(z), 1, 0, dtype=torch.long, device=z.device)
+
+    def extend(self, codes: Tensor) -> None:
+        """Add a level whose codes are [K, E], keeping the `width` best encodings of each row."""
+        n_rows, paths, _ = self.residual.shape
+        scores = code_scores(self.residual.flatten(0, 1), codes, code_norms(codes))
+        errors = (scores.unflatten(0, (n_rows, paths)) + self.error.unsqueeze(-1)).flatten(1)
+        keep = min(self.width, errors.shape[1])
+        self.error, chosen = errors.topk(keep, dim=1, largest=False, sorted=True)
+        path, code = chosen // len(codes), chosen % len(codes)
+        rows = torch.arange(n_rows, device=path.device).unsqueeze(1)
+        self.residual = self.residual[rows, path] - codes[code]
+        self.tokens = torch.cat([self.tokens[rows, path], code.unsqueeze(-1)], dim=-1)
+
+
+def residual_tokens(z: Tensor, books: Sequence[Tensor], beam: int) -> Tensor:
+    """Return tokens [n, L] of rows z [n, E] under residual books [K_l, E].
+
+    `beam` partial encodings are followed; 1 is the greedy choice.
+    """
+    tokens = []
+    for block in z.split(ROW_BLOCK):
+        search = Beam(block, beam)
+        for codes in books:
+            search.extend(codes)
+        tokens.append(search.tokens[:, 0])
+    return torch.cat(tokens)
+
+
+def residual_books(
+    z: Tensor,
+    sizes: Sequence[int],
+    generator: torch.Generator,
+    *,
+    beam: int = 4,
+    iterations: int = 20,
+) -> list[Tensor]:
+    """Fit residual books of the given sizes to rows z [n, E] by k-means.
+
+    Each level is fitted on the residuals of all encodings that a beam keeps, so that it
+    serves the encoder that will be used (as in Liu et al., "Improved residual vector
+    quantization", 2015).
+    """
+    search = Beam(z, beam)
+    books = []
+    for size in sizes:
+        codes = kmeans(search.residual.flatten(0, 1), size, generator, iterations)
+        books.append(codes)
+        search.extend(codes)
+    return books

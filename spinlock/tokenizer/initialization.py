@@ -1,0 +1,264 @@
+"""A model's start from data: principal components, residual k-means, ridge decoders."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spinlock.tokenizer.codebook import residual_books, residual_tokens
+from spinlock.tokenizer.decoder import ridge_correction
+from spinlock.tokenizer.layout import CategoryLinear
+from spinlock.tokenizer.model import ModelShape, Rows, TokenizerModel
+from spinlock.tokenizer.rate_allocation import choose_book_sizes
+
+log = logging.getLogger(__name__)
+
+FIT_BEAMS = (1, 4)  # residual books are fitted both ways; validation rows choose per category
+FIT_ROWS = 20_000  # rows that books are fitted on, at most
+RIDGE_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class PrincipalAxes:
+    """A category's principal components: mean [d] and orthonormal axes [E_c, d]."""
+
+    mean: Tensor
+    axes: Tensor
+
+    @classmethod
+    def fit(cls, x: Tensor, limit: int) -> "PrincipalAxes":
+        """Fit to rows x [n, d], keeping at most `limit` axes."""
+        mean = x.mean(dim=0)
+        centred = (x - mean).double()
+        values, vectors = torch.linalg.eigh(centred.T @ centred)
+        order = values.argsort(descending=True)[:limit]
+        axes = vectors[:, order].T
+        # the sign of an eigenvector is arbitrary: fix it, so that equal data give equal models
+        largest = axes.abs().argmax(dim=1, keepdim=True)
+        return cls(mean, (axes * axes.gather(1, largest).sign()).float())
+
+    def project(self, x: Tensor) -> Tensor:
+        """Return the coordinates [n, E_c] of rows x [n, d]."""
+        return (x - self.mean) @ self.axes.T
+
+
+@dataclass(frozen=True)
+class BookRequest:
+    """How many codes each book gets.
+
+    Attributes
+    ----------
+    bits : int
+        Budget per row, for automatic sizes.
+    target_distortion : float, optional
+        Fewest bits with at most this held-out squared error per row.
+    max_tokens : int, optional
+        Largest automatic book.
+    explicit : list [C] of list [L] of (latent_dim or None, num_tokens or None), optional
+        What the settings say; None entries are filled automatically.
+    """
+
+    bits: int = 288
+    target_distortion: float | None = None
+    max_tokens: int | None = None
+    explicit: list[list[tuple[int | None, int | None]]] | None = None
+
+
+def principal_axes(
+    x: Tensor, partition: Sequence[Sequence[int]], limit: int
+) -> list[PrincipalAxes]:
+    """Return the principal axes of each category of columns of rows x [n, D]."""
+    return [PrincipalAxes.fit(x[:, list(members)], limit) for members in partition]
+
+
+def decide_book_sizes(
+    x: Tensor,
+    partition: Sequence[Sequence[int]],
+    axes: Sequence[PrincipalAxes],
+    request: BookRequest,
+    generator: torch.Generator,
+) -> list[list[int]]:
+    """Return the number of codes [C][L]: the settings' own where given, else by rate–distortion."""
+    explicit = request.explicit
+    if explicit and all(n is not None for levels in explicit for _, n in levels):
+        return [[int(n) for _, n in levels] for levels in explicit]  # type: ignore[arg-type]
+    embeddings = [
+        one.project(x[:, list(members)]) for one, members in zip(axes, partition, strict=True)
+    ]
+    sizes = choose_book_sizes(
+        embeddings,
+        request.bits,
+        generator,
+        max_tokens=request.max_tokens,
+        target_distortion=request.target_distortion,
+    )
+    if not explicit:
+        return sizes
+    return [
+        [
+            given if given is not None else chosen[min(i, len(chosen) - 1)]
+            for i, (_, given) in enumerate(levels)
+        ]
+        for levels, chosen in zip(explicit, sizes, strict=True)
+    ]
+
+
+def initialize_model(
+    shape: ModelShape,
+    axes: Sequence[PrincipalAxes],
+    train: Rows,
+    validation: Rows,
+    generator: torch.Generator,
+    *,
+    latent_dims: Sequence[Sequence[int | None]] | None = None,
+    batch_size: int = 512,
+) -> TokenizerModel:
+    """Build a model that starts from the data: no gradient step has been taken yet.
+
+    Parameters
+    ----------
+    shape : ModelShape
+    axes : sequence of PrincipalAxes
+        Of each category, fitted on the train rows.
+    train, validation : Rows
+        Validation rows only choose between fits.
+    generator : torch.Generator
+        For k-means; networks are initialised from the seed it gives.
+    latent_dims : list [C] of list [L], optional
+        Dimensions that a level may use; None for all.
+    batch_size : int
+        Weight of the start in the moving averages.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        model = TokenizerModel(shape)
+    model = model.to(train.x.device).eval()
+    _set_linear_paths(model, axes)
+    chosen = torch.randperm(len(train), generator=generator)[:FIT_ROWS].sort().values
+    fitted = train.x[chosen.to(train.x.device)]
+    books, projectors = _fit_books(model, fitted, validation.x, generator, latent_dims)
+    model.quantizer.set_projectors(projectors)
+    model.quantizer.set_books(books, share=batch_size)
+    _warn_of_large_books(shape, len(train))
+    fit_partial_decoders(model)
+    fit_corrections(model, train, validation)
+    return model
+
+
+def fit_corrections(
+    model: TokenizerModel,
+    train: Rows,
+    validation: Rows,
+    levels: Sequence[int] | None = None,
+) -> None:
+    """Fit the ridge correction of the decoder for prefixes of the levels, in place."""
+    decoder = model.decoder
+    rows = train.take(torch.arange(min(len(train), RIDGE_ROWS), device=train.x.device))
+    tokens, held_out = model.tokenize(rows), model.tokenize(validation)
+    for level in range(model.n_levels) if levels is None else levels:
+        with torch.no_grad():
+            own = decoder.decode_own(model.embed(tokens, level + 1).transpose(0, 1))
+            own_held_out = decoder.decode_own(model.embed(held_out, level + 1).transpose(0, 1))
+            cross, offset, mean = ridge_correction(own, rows.x, own_held_out, validation.x)
+            decoder.cross[level].copy_(cross)
+            decoder.offset[level].copy_(offset)
+            decoder.mean[level].copy_(mean)
+
+
+def fit_partial_decoders(model: TokenizerModel) -> None:
+    """Let every partial decoder start as the category's own linear decoding, in place."""
+    with torch.no_grad():
+        for partial in model.partial:
+            assert isinstance(partial, CategoryLinear)
+            partial.weight.copy_(model.decoder.own.weight)
+            partial.bias.copy_(model.decoder.own.bias)
+
+
+def _set_linear_paths(model: TokenizerModel, axes: Sequence[PrincipalAxes]) -> None:
+    encoder, decoder = model.encoder.linear, model.decoder.own
+    with torch.no_grad():
+        for c, one in enumerate(axes):
+            dims, width = one.axes.shape
+            encoder.weight[c, :width, :dims] = one.axes.T
+            encoder.bias[c, 0, :dims] = -one.mean @ one.axes.T
+            decoder.weight[c, :dims, :width] = one.axes
+            decoder.bias[c, 0, :width] = one.mean
+
+
+def _fit_books(
+    model: TokenizerModel,
+    x_train: Tensor,
+    x_validation: Tensor,
+    generator: torch.Generator,
+    latent_dims: Sequence[Sequence[int | None]] | None,
+) -> tuple[list[list[Tensor]], list[Tensor | None]]:
+    with torch.no_grad():
+        z = model.encoder.linear(model.layout.gather(x_train))
+        z_held_out = model.encoder.linear(model.layout.gather(x_validation))
+    sizes = model.quantizer.sizes.tolist()
+    dims = [min(n, model.shape.width) for n in model.layout.sizes]
+    books = []
+    projectors = torch.eye(model.shape.width, device=z.device).repeat(
+        model.n_levels, len(sizes), 1, 1
+    )
+    for c, category_sizes in enumerate(sizes):
+        fitted, held_out = z[c, :, : dims[c]], z_held_out[c, :, : dims[c]]
+        limits = latent_dims[c] if latent_dims else None
+        if limits and any(limit is not None and limit < dims[c] for limit in limits):
+            book, spaces = _books_in_subspaces(fitted, category_sizes, limits, generator)
+            projectors[:, c, : dims[c], : dims[c]] = torch.stack(spaces)
+            books.append(book)
+        else:
+            books.append(
+                _best_books(fitted, held_out, category_sizes, generator, model.shape.beam_width)
+            )
+    restricted = latent_dims is not None and any(any(levels) for levels in latent_dims)
+    return books, list(projectors) if restricted else [None] * model.n_levels
+
+
+def _best_books(
+    z: Tensor, held_out: Tensor, sizes: Sequence[int], generator: torch.Generator, beam: int
+) -> list[Tensor]:
+    """Fit residual books in two ways and return those with the lower held-out error."""
+    fits = [residual_books(z, sizes, generator, beam=width) for width in FIT_BEAMS]
+    return min(fits, key=lambda books: books_error(held_out, books, beam))
+
+
+def books_error(z: Tensor, books: Sequence[Tensor], beam: int) -> float:
+    """Return the squared error of rows z [n, E] under residual books."""
+    tokens = residual_tokens(z, books, beam)
+    decoded = torch.stack([book[tokens[:, i]] for i, book in enumerate(books)]).sum(dim=0)
+    return float((z - decoded).square().sum())
+
+
+def _books_in_subspaces(
+    z: Tensor, sizes: Sequence[int], limits: Sequence[int | None], generator: torch.Generator
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Fit each level in the leading principal axes of what the levels before left."""
+    books, projectors = [], []
+    residual = z
+    for size, limit in zip(sizes, limits, strict=True):
+        axes = PrincipalAxes.fit(residual, limit or z.shape[1]).axes
+        projector = axes.T @ axes
+        projected = residual @ projector
+        (book,) = residual_books(projected, [size], generator, beam=1)
+        tokens = residual_tokens(projected, [book], 1)[:, 0]
+        residual = residual - book[tokens]
+        books.append(book)
+        projectors.append(projector)
+    return books, projectors
+
+
+def _warn_of_large_books(shape: ModelShape, n_rows: int) -> None:
+    sizes = np.asarray(shape.book_sizes)
+    if sizes.max() > n_rows:
+        log.warning(
+            "%d books have more codes (up to %d) than there are train rows (%d): codes will stay "
+            "unused; lower num_tokens in model.levels, or model.max_tokens",
+            int((sizes > n_rows).sum()),
+            int(sizes.max()),
+            n_rows,
+        )

@@ -1,0 +1,218 @@
+"""The Categorical Hierarchical VQ-VAE: category encoders, residual books, joint decoder."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spinlock.tokenizer.decoder import JointDecoder
+from spinlock.tokenizer.encoders import ACTIVATIONS, FamilyColumns, build_encoder
+from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear
+from spinlock.tokenizer.quantizer import Quantized, ResidualQuantizer, straight_through
+
+NETWORK_WIDTH = 4  # hidden width of the decoder's network, in units of group_hidden_dim
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """All that is needed to build a model, in plain values that a checkpoint can hold.
+
+    Attributes
+    ----------
+    partition : list [C] of lists
+        Kept columns of each category.
+    book_sizes : list [C] of lists [L]
+        Number of codes of each category and level.
+    column_family : list [D]
+        Family of each kept column.
+    encoders : dict
+        Family → {"encoder": name, "encoder_params": {...}}.
+    embedding_dim, hidden_dim : int
+        Widths of a category's embedding (at most) and hidden layer.
+    dropout, decay : float
+    use_ema : bool
+    beam_width : int
+        Encodings that are followed when tokens are made.
+    series : dict
+        Family → {"steps", "channel" [D], "coefficient" [D]} for families of series.
+    field_channels : int or None
+        Channels of the initial fields, when the dataset has them.
+    """
+
+    partition: list[list[int]]
+    book_sizes: list[list[int]]
+    column_family: list[str]
+    encoders: dict[str, dict[str, Any]]
+    embedding_dim: int = 64
+    hidden_dim: int = 128
+    dropout: float = 0.1
+    decay: float = 0.99
+    use_ema: bool = True
+    beam_width: int = 8
+    series: dict[str, dict[str, Any]] = field(default_factory=dict)
+    field_channels: int | None = None
+
+    @property
+    def width(self) -> int:
+        """E: no category's embedding needs more dimensions than it has columns."""
+        return min(self.embedding_dim, max(len(members) for members in self.partition))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Normalised rows x [n, D] and, where the dataset has them, initial fields [n, C, H, W]."""
+
+    x: Tensor
+    fields: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, index: Tensor) -> "Rows":
+        """Return the rows at positions `index`."""
+        fields = None if self.fields is None else self.fields.index_select(0, index)
+        return Rows(self.x.index_select(0, index), fields)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A training batch on its way: embeddings [C, B, E] and what quantisation made of them."""
+
+    z: Tensor
+    quantized: Quantized
+
+    def through(self, level: int) -> Tensor:
+        """Return the codes of levels 0..level with the gradient of the embeddings."""
+        return straight_through(self.z, self.quantized.prefixes[level])
+
+
+class CategoryEncoder(nn.Module):
+    """Each category's embedding from its own columns: a linear path plus the family networks.
+
+    z_c = (x_c − m_c) A_c + h_c(networks of the families that c holds), where h starts at
+    zero, so that a principal component start is exactly what training begins from.
+    """
+
+    dims: Tensor
+
+    def __init__(self, shape: ModelShape, layout: CategoryLayout):
+        super().__init__()
+        self.layout = layout
+        n_categories = layout.n_categories
+        self.linear = CategoryLinear(n_categories, layout.width, shape.width, zero=True)
+        self.networks = nn.ModuleDict()
+        self.projections = nn.ModuleDict()
+        self.members: dict[str, list[int]] = {}
+        for family, choice in shape.encoders.items():
+            columns, categories = family_columns(shape, family)
+            if not categories or choice["encoder"] == "IdentityEncoder":
+                continue
+            encoder = build_encoder(choice["encoder"], columns, choice["encoder_params"])
+            self.networks[family] = encoder
+            self.projections[family] = CategoryLinear(
+                len(categories), encoder.output_dim, shape.hidden_dim
+            )
+            self.members[family] = categories
+        self.hidden_dim = shape.hidden_dim
+        self.dropout = nn.Dropout(shape.dropout)
+        self.head = CategoryLinear(n_categories, shape.hidden_dim, shape.width, zero=True)
+        sizes = torch.tensor(layout.sizes).clamp_max(shape.width)
+        exists = torch.arange(shape.width) < sizes.unsqueeze(1)
+        self.register_buffer("dims", exists.float().unsqueeze(1), persistent=False)
+
+    def forward(self, x: Tensor, fields: Tensor | None = None) -> Tensor:
+        """Return embeddings [C, B, E] of normalised columns x [B, D]."""
+        z = self.linear(self.layout.gather(x))
+        if len(self.networks):
+            hidden = z.new_zeros(self.layout.n_categories, len(x), self.hidden_dim)
+            for family, network in self.networks.items():
+                projected = self.projections[family](network(x, fields))
+                members = torch.tensor(self.members[family], device=x.device)
+                hidden = hidden.index_add(0, members, projected)
+            hidden = self.dropout(ACTIVATIONS["gelu"]()(hidden))
+            z = z + self.head(hidden)
+        return z * self.dims
+
+
+class TokenizerModel(nn.Module):
+    """Encoder, quantizer and decoder on normalised columns.
+
+    Parameters
+    ----------
+    shape : ModelShape
+    """
+
+    def __init__(self, shape: ModelShape):
+        super().__init__()
+        self.shape = shape
+        n_columns = len(shape.column_family)
+        self.layout = CategoryLayout([np.array(m) for m in shape.partition], n_columns)
+        self.encoder = CategoryEncoder(shape, self.layout)
+        self.quantizer = ResidualQuantizer(
+            shape.book_sizes, shape.width, decay=shape.decay, use_ema=shape.use_ema
+        )
+        n_levels = self.quantizer.n_levels
+        self.decoder = JointDecoder(
+            self.layout,
+            shape.width,
+            n_levels,
+            NETWORK_WIDTH * shape.hidden_dim,
+            shape.dropout,
+        )
+        self.partial = nn.ModuleList(
+            CategoryLinear(self.layout.n_categories, shape.width, self.layout.width, zero=True)
+            for _ in range(n_levels)
+        )
+
+    @property
+    def n_levels(self) -> int:
+        """L, the number of levels."""
+        return self.quantizer.n_levels
+
+    def encode(self, rows: Rows) -> Encoded:
+        """Embed and quantise a batch greedily, for training."""
+        z = self.encoder(rows.x, rows.fields)
+        return Encoded(z, self.quantizer(z))
+
+    @torch.no_grad()
+    def tokenize(self, rows: Rows, beam: int | None = None) -> Tensor:
+        """Return tokens [B, C, L] of normalised rows, following `beam` encodings."""
+        z = self.encoder(rows.x, rows.fields)
+        return self.quantizer.encode(z, beam or self.shape.beam_width).transpose(0, 1)
+
+    def embed(self, tokens: Tensor, levels: int | None = None) -> Tensor:
+        """Return the code sums [B, C, E] of tokens [B, C, L], of the first `levels`."""
+        return self.quantizer.decode(tokens.transpose(0, 1), levels).transpose(0, 1)
+
+    @torch.no_grad()
+    def reconstruct(self, tokens: Tensor, levels: int | None = None) -> Tensor:
+        """Return normalised rows [B, D] of tokens [B, C, L], of the first `levels`."""
+        levels = self.n_levels if levels is None else levels
+        codes = self.quantizer.decode(tokens.transpose(0, 1), levels)
+        return self.decoder(codes, levels - 1)
+
+
+def family_columns(shape: ModelShape, family: str) -> tuple[FamilyColumns, list[int]]:
+    """Return a family's columns by category, and the categories that hold some."""
+    families = np.array(shape.column_family)
+    parts = [np.array(m)[families[m] == family] for m in shape.partition]
+    categories = [c for c, members in enumerate(parts) if len(members)]
+    series: Mapping[str, Any] = shape.series.get(family, {})
+    return (
+        FamilyColumns(
+            partition=[parts[c] for c in categories],
+            n_columns=len(families),
+            channel=_array(series.get("channel")),
+            coefficient=_array(series.get("coefficient")),
+            steps=series.get("steps"),
+            field_channels=shape.field_channels,
+        ),
+        categories,
+    )
+
+
+def _array(values: Sequence[int] | None) -> np.ndarray | None:
+    return None if values is None else np.asarray(values)

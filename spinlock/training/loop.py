@@ -1,0 +1,262 @@
+"""The training loop: what happens in an epoch, and what is kept of it."""
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spinlock.errors import SpinlockError
+from spinlock.tokenizer.model import Rows, TokenizerModel
+from spinlock.training.callbacks import BestModel, CodebookUse, EarlyStopping
+from spinlock.training.objective import TERMS, LossWeights, Objective
+from spinlock.training.schedule import LearningRate
+
+log = logging.getLogger(__name__)
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+EVALUATION_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How to train: the settings that the loop itself needs."""
+
+    num_epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: str
+    scheduler: str | None
+    warmup_epochs: int
+    weights: LossWeights
+    input_noise: float
+    early_stopping_patience: int
+    early_stopping_min_delta: float
+    dead_code_reset_interval: int
+    dead_code_threshold: float
+    dead_code_max_reset_fraction: float
+    val_every_n_epochs: int
+    seed: int
+    compile: bool = False
+    log_interval: int = 100
+    eval_interval: int | None = None
+
+
+class Trainer:
+    """Trains a model in place; its state can be saved and restored between epochs.
+
+    Parameters
+    ----------
+    model : TokenizerModel
+    train, validation : Rows
+    plan : TrainingPlan
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs done.
+    history : list of dict
+        One entry per epoch; entry 0 is the start from data.
+    best : BestModel
+    """
+
+    def __init__(self, model: TokenizerModel, train: Rows, validation: Rows, plan: TrainingPlan):
+        self.model = model
+        self.train_rows = train
+        self.validation_rows = validation
+        self.plan = plan
+        self.objective = Objective(model, plan.weights)
+        self._step = _compiled(self.objective) if plan.compile else self.objective
+        trained = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = OPTIMIZERS[plan.optimizer](trained, lr=plan.learning_rate, fused=True)
+        self.schedule = LearningRate(
+            plan.learning_rate, plan.scheduler, plan.warmup_epochs, plan.num_epochs
+        )
+        self.stopping = EarlyStopping(plan.early_stopping_patience, plan.early_stopping_min_delta)
+        self.best = BestModel()
+        self.epoch = 0
+        self.batches = 0
+        self.stopped = False
+        self.history: list[dict[str, Any]] = []
+        # one stream for everything random in training, on the CPU so that it can be saved
+        self.generator = torch.Generator().manual_seed(plan.seed)
+
+    def run(self) -> Iterator[dict[str, Any]]:
+        """Train epoch by epoch, giving each history entry; the state is whole in between."""
+        if not self.history:
+            yield self._start()
+        while not self.finished:
+            yield self._train_epoch()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done or early stopping has ended them."""
+        return self.stopped or self.epoch >= self.plan.num_epochs
+
+    def _start(self) -> dict[str, Any]:
+        entry = {"step": "start", "epoch": 0} | self._validate(0)
+        self.history.append(entry)
+        return entry
+
+    def _train_epoch(self) -> dict[str, Any]:
+        self.epoch += 1
+        rate = self.schedule.at(self.epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        torch.manual_seed(self._draw_seed())  # dropout
+        use = CodebookUse(self.model)
+        terms, quantized = self._run_batches(use)
+        entry: dict[str, Any] = {"step": "epoch", "epoch": self.epoch, "learning_rate": rate}
+        entry |= self._loss_entries(terms)
+        entry["codes_reset"] = self._reset_dead_codes(quantized)
+        if self._validation_is_due():
+            entry["utilization"] = use.utilization().tolist()
+            entry["perplexity"] = use.perplexity().tolist()
+            entry |= self._validate(self.epoch)
+            self.schedule.observe(entry["val_loss"])
+            self.stopped = self.stopping.observe(self.epoch, entry["val_loss"])
+        self.history.append(entry)
+        return entry
+
+    def _run_batches(self, use: CodebookUse) -> tuple[Tensor, Any]:
+        """Run an epoch's batches; nothing in here waits for the device."""
+        rows, plan = self.train_rows, self.plan
+        order = torch.randperm(len(rows), generator=self.generator).to(rows.x.device)
+        noise = torch.Generator(rows.x.device).manual_seed(self._draw_seed())
+        collected, quantized = [], None
+        for index in order.split(plan.batch_size):
+            if len(index) < 2 < len(rows):
+                continue  # batch statistics need two rows
+            clean = rows.take(index)
+            noisy = Rows(self._with_noise(clean.x, noise), clean.fields)
+            terms, quantized = self._step(clean, noisy)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.objective.weighted(terms).backward()
+            self.optimizer.step()
+            if self.model.quantizer.use_ema:
+                self.model.quantizer.update_averages(quantized)
+            use.add(quantized)
+            collected.append(terms.detach())
+            self.batches += 1
+            self._report(terms)
+        return torch.stack(collected), quantized
+
+    def _with_noise(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        if not self.plan.input_noise:
+            return x
+        noise = torch.empty_like(x).normal_(generator=generator)
+        return x + self.plan.input_noise * noise
+
+    def _loss_entries(self, terms: Tensor) -> dict[str, float]:
+        finite = torch.isfinite(terms)
+        if not bool(finite.all()):
+            batch, term = (~finite).nonzero()[0].tolist()
+            raise SpinlockError(
+                f"the {TERMS[term]} loss became {terms[batch, term].item()} in epoch "
+                f"{self.epoch}, batch {batch + 1}",
+                remedy="lower training.learning_rate or the weight of this term; "
+                "the last good checkpoint is kept",
+            )
+        means = terms.mean(dim=0)
+        named = {f"{name}_loss": value for name, value in zip(TERMS, means.tolist(), strict=True)}
+        return {"train_loss": float(self.objective.weighted(means))} | named
+
+    def _reset_dead_codes(self, quantized: Any) -> int:
+        interval = self.plan.dead_code_reset_interval
+        # codes that move in the last epoch would be shipped without having been trained
+        last = self.epoch >= self.plan.num_epochs
+        if not interval or self.epoch % interval or last:
+            return 0
+        moved = self.model.quantizer.reset_dead_codes(
+            quantized,
+            self.generator,
+            threshold=self.plan.dead_code_threshold,
+            max_fraction=self.plan.dead_code_max_reset_fraction,
+        )
+        return int(moved.sum())
+
+    def _validation_is_due(self) -> bool:
+        every = self.plan.val_every_n_epochs
+        return self.epoch % every == 0 or self.epoch >= self.plan.num_epochs
+
+    def _validate(self, epoch: int) -> dict[str, float]:
+        entry = validation_entries(self.model, self.validation_rows)
+        self.best.observe(self.model, epoch, entry["val_loss"])
+        return entry
+
+    def _report(self, terms: Tensor) -> None:
+        plan = self.plan
+        if plan.log_interval and self.batches % plan.log_interval == 0:
+            log.debug("batch %d: loss %.5f", self.batches, float(self.objective.weighted(terms)))
+        if plan.eval_interval and self.batches % plan.eval_interval == 0:
+            entry = validation_entries(self.model, self.validation_rows)
+            self.model.train()
+            log.info("batch %d: validation loss %.5f", self.batches, entry["val_loss"])
+
+    def _draw_seed(self) -> int:
+        return int(torch.randint(2**31, (1,), generator=self.generator))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a later run needs to go on as if it had never stopped."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "stopping": self.stopping.state_dict(),
+            "best": self.best.state_dict(),
+            "generator": self.generator.get_state(),
+            "epoch": self.epoch,
+            "batches": self.batches,
+            "stopped": self.stopped,
+            "history": self.history,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state that `state_dict` gave."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.stopping.load_state_dict(state["stopping"])
+        self.best.load_state_dict(state["best"])
+        self.generator.set_state(state["generator"].cpu())
+        self.epoch, self.batches = state["epoch"], state["batches"]
+        self.stopped, self.history = state["stopped"], state["history"]
+
+
+def validation_entries(model: TokenizerModel, rows: Rows) -> dict[str, float]:
+    """Return the mean squared error of rows decoded from their tokens, and R² in their units."""
+    model.eval()
+    error, total = 0.0, 0.0
+    for index in torch.arange(len(rows), device=rows.x.device).split(EVALUATION_ROWS):
+        block = rows.take(index)
+        decoded = model.reconstruct(model.tokenize(block))
+        error += float((block.x - decoded).square().double().sum())
+        total += float(block.x.square().double().sum())
+    val_loss = error / max(1, rows.x.numel())
+    return {"val_loss": val_loss, "val_quality": 1 - error / total if total else math.nan}
+
+
+def _compiled(objective: Objective) -> Callable[[Rows, Rows], tuple[Tensor, Any]]:
+    """Return the compiled objective, which falls back to plain execution with one warning."""
+    compiled = torch.compile(objective)
+    working = True
+
+    def step(clean: Rows, noisy: Rows) -> tuple[Tensor, Any]:
+        nonlocal working
+        if working:
+            try:
+                return compiled(clean, noisy)
+            except Exception as error:
+                working = False
+                log.warning("torch.compile does not work here, training without: %s", error)
+        return objective(clean, noisy)
+
+    return step

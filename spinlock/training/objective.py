@@ -1,0 +1,101 @@
+"""The training loss of a batch: five weighted terms."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from spinlock.tokenizer.losses import (
+    informativeness_loss,
+    orthogonality_loss,
+    quantization_loss,
+    reconstruction_loss,
+    topographic_loss,
+)
+from spinlock.tokenizer.model import Rows, TokenizerModel
+from spinlock.tokenizer.quantizer import Quantized
+
+TERMS = ("reconstruction", "vq", "orthogonality", "informativeness", "topographic")
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the loss terms, and what they need of the settings."""
+
+    reconstruction: float = 1.0
+    vq: float = 1.0
+    orthogonality: float = 0.1
+    informativeness: float = 0.1
+    topographic: float = 0.3
+    commitment_cost: float = 0.25
+    topo_samples: int = 512
+
+
+class Objective(nn.Module):
+    """Loss terms of a batch, as one module so that torch.compile sees the whole step.
+
+    Returns
+    -------
+    terms : Tensor [5]
+        Unweighted, in the order of `TERMS`; those of weight zero are not computed and zero.
+    quantized : Quantized
+    """
+
+    def __init__(self, model: TokenizerModel, weights: LossWeights):
+        super().__init__()
+        self.model = model
+        self.weights = weights
+        vector = [
+            weights.reconstruction,
+            weights.vq,
+            weights.orthogonality,
+            weights.informativeness,
+            weights.topographic,
+        ]
+        self.vector = torch.tensor(vector)
+
+    def forward(self, clean: Rows, noisy: Rows) -> tuple[Tensor, Quantized]:
+        """Encode the noisy rows and compare with the clean ones."""
+        model, weights, x = self.model, self.weights, clean.x
+        encoded = model.encode(noisy)
+        quantized = encoded.quantized
+        codes = encoded.through(model.n_levels - 1)
+        zero = x.new_zeros(())
+        decoded = model.decoder(codes, model.n_levels - 1)
+        terms = [reconstruction_loss(x, decoded)]
+        terms.append(self._vq(quantized) if weights.vq else zero)
+        terms.append(
+            orthogonality_loss(encoded.z, codes, model.encoder.dims)
+            if weights.orthogonality
+            else zero
+        )
+        if weights.informativeness:
+            partial = [decode(encoded.through(i)) for i, decode in enumerate(model.partial)]
+            terms.append(informativeness_loss(model.layout.gather(x), partial, model.layout.mask))
+        else:
+            terms.append(zero)
+        n_pairs_rows = weights.topo_samples
+        terms.append(
+            topographic_loss(x[:n_pairs_rows], codes[:, :n_pairs_rows])
+            if weights.topographic
+            else zero
+        )
+        return torch.stack(terms), quantized
+
+    def weighted(self, terms: Tensor) -> Tensor:
+        """Return the sum of the terms times their weights."""
+        return (terms * self.vector.to(terms.device)).sum()
+
+    def _vq(self, quantized: Quantized) -> Tensor:
+        prefixes = quantized.prefixes
+        codes = [prefixes[0]]
+        # what a level added, without a gradient through the levels before
+        codes += [later - before.detach() for before, later in pairwise(prefixes)]
+        return quantization_loss(
+            quantized.residuals,
+            codes,
+            self.model.encoder.dims,
+            self.weights.commitment_cost,
+            train_codes=not self.model.quantizer.use_ema,
+        )
