@@ -2,15 +2,19 @@
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from spinlock.errors import SpinlockError
+from spinlock.settings import Experiment, load_experiment
 
 USER_ERROR = 2
+TERMINATED = 128 + signal.SIGTERM
 
 
 def stage_parser(documentation: str | None) -> argparse.ArgumentParser:
@@ -37,6 +41,8 @@ def execute(
     )
     for noisy in ("matplotlib", "numba", "PIL", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # a terminated stage leaves through its clean-up, so nothing half-written stays behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         run(**arguments)
     except SpinlockError as error:
@@ -44,6 +50,11 @@ def execute(
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)
+
+
+def experiment_of(config: Path | Experiment) -> Experiment:
+    """Return the settings of a configuration file; settings themselves pass through."""
+    return config if isinstance(config, Experiment) else load_experiment(config)
 
 
 def limit_threads(threads: int | None) -> None:

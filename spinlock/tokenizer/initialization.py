@@ -53,8 +53,8 @@ class BookRequest:
     ----------
     bits : int
         Budget per row, for automatic sizes.
-    target_distortion : float, optional
-        Fewest bits with at most this held-out squared error per row.
+    target_quality : float, optional
+        Fewest bits, at most `bits`, that reach this held-out R².
     max_tokens : int, optional
         Largest automatic book.
     explicit : list [C] of list [L] of (latent_dim or None, num_tokens or None), optional
@@ -62,7 +62,7 @@ class BookRequest:
     """
 
     bits: int = 288
-    target_distortion: float | None = None
+    target_quality: float | None = None
     max_tokens: int | None = None
     explicit: list[list[tuple[int | None, int | None]]] | None = None
 
@@ -88,12 +88,15 @@ def decide_book_sizes(
     embeddings = [
         one.project(x[:, list(members)]) for one, members in zip(axes, partition, strict=True)
     ]
+    target = None
+    if request.target_quality is not None:
+        target = (1 - request.target_quality) * float(x.var(dim=0, correction=0).sum())
     sizes = choose_book_sizes(
         embeddings,
         request.bits,
         generator,
         max_tokens=request.max_tokens,
-        target_distortion=request.target_distortion,
+        target_distortion=target,
     )
     if not explicit:
         return sizes
@@ -104,6 +107,27 @@ def decide_book_sizes(
         ]
         for levels, chosen in zip(explicit, sizes, strict=True)
     ]
+
+
+def partition_quality(
+    x: Tensor,
+    held_out: Tensor,
+    partition: Sequence[Sequence[int]],
+    request: BookRequest,
+    limit: int,
+    generator: torch.Generator,
+) -> float:
+    """Return the held-out R² of residual books for a partition, without the joint decoder."""
+    axes = principal_axes(x, partition, limit)
+    sizes = decide_book_sizes(x, partition, axes, request, generator)
+    error = 0.0
+    for one, members, category_sizes in zip(axes, partition, sizes, strict=True):
+        columns = held_out[:, list(members)]
+        z = one.project(columns)
+        books = residual_books(one.project(x[:, list(members)]), category_sizes, generator, beam=1)
+        lost = (columns - one.mean).square().sum() - z.square().sum()
+        error += books_error(z, books, beam=1) + float(lost)
+    return 1 - error / float((held_out - x.mean(dim=0)).square().sum())
 
 
 def initialize_model(
@@ -140,7 +164,8 @@ def initialize_model(
     chosen = torch.randperm(len(train), generator=generator)[:FIT_ROWS].sort().values
     fitted = train.x[chosen.to(train.x.device)]
     books, projectors = _fit_books(model, fitted, validation.x, generator, latent_dims)
-    model.quantizer.set_projectors(projectors)
+    for level, projector in enumerate(projectors):
+        model.quantizer.set_projector(level, projector)
     model.quantizer.set_books(books, share=batch_size)
     _warn_of_large_books(shape, len(train))
     fit_partial_decoders(model)
@@ -194,7 +219,7 @@ def _fit_books(
     x_validation: Tensor,
     generator: torch.Generator,
     latent_dims: Sequence[Sequence[int | None]] | None,
-) -> tuple[list[list[Tensor]], list[Tensor | None]]:
+) -> tuple[list[list[Tensor]], list[Tensor]]:
     with torch.no_grad():
         z = model.encoder.linear(model.layout.gather(x_train))
         z_held_out = model.encoder.linear(model.layout.gather(x_validation))
@@ -216,7 +241,7 @@ def _fit_books(
                 _best_books(fitted, held_out, category_sizes, generator, model.shape.beam_width)
             )
     restricted = latent_dims is not None and any(any(levels) for levels in latent_dims)
-    return books, list(projectors) if restricted else [None] * model.n_levels
+    return books, list(projectors) if restricted else []
 
 
 def _best_books(

@@ -172,6 +172,12 @@ class TokenizerModel(nn.Module):
         """L, the number of levels."""
         return self.quantizer.n_levels
 
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Load a state dict, also that of a model whose levels are restricted to subspaces."""
+        for level in range(self.n_levels):
+            self.quantizer.set_projector(level, weights[f"quantizer.projector_{level}"])
+        self.load_state_dict(weights)
+
     def encode(self, rows: Rows) -> Encoded:
         """Embed and quantise a batch greedily, for training."""
         z = self.encoder(rows.x, rows.fields)

@@ -121,11 +121,9 @@ class ResidualQuantizer(nn.Module):
                 self.count(level).copy_(self.valid(level) * uniform)
                 self.sums(level).copy_(self.codes(level) * self.count(level).unsqueeze(-1))
 
-    def set_projectors(self, projectors: Sequence[Tensor | None]) -> None:
-        """Restrict levels to subspaces: orthogonal projectors [C, E, E], None for no limit."""
-        for level, projector in enumerate(projectors):
-            if projector is not None:
-                self.register_buffer(f"projector_{level}", projector.clone())
+    def set_projector(self, level: int, projector: Tensor) -> None:
+        """Restrict a level to subspaces: orthogonal projectors [C, E, E]; empty for no limit."""
+        self.register_buffer(f"projector_{level}", projector.clone())
 
     def project(self, residual: Tensor, level: int) -> Tensor:
         """Return the part of residuals [C, B, E] that the latent space of a level holds."""

@@ -208,6 +208,7 @@ class Trainer:
         """Return all that a later run needs to go on as if it had never stopped."""
         return {
             "model": self.model.state_dict(),
+            "book_sizes": self.model.quantizer.sizes.tolist(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "stopping": self.stopping.state_dict(),

@@ -1,0 +1,96 @@
+"""Which rows are for training, which for validation and which for the test."""
+
+import numpy as np
+
+from spinlock.errors import SpinlockError
+from spinlock.features.table import TEST, TRAIN, VALIDATION
+
+
+def random_split(n_rows: int, val_fraction: float, test_fraction: float, seed: int) -> np.ndarray:
+    """Return the side [n] of each row, drawn at random; no wanted side is left empty.
+
+    Raises
+    ------
+    SpinlockError
+        When there are too few rows for one on each side.
+    """
+    n_validation = _part(n_rows, val_fraction)
+    n_test = _part(n_rows, test_fraction)
+    if n_rows - n_validation - n_test < 2:
+        raise SpinlockError(
+            f"{n_rows} rows are too few to train, validate and test on",
+            remedy="give at least 4 rows",
+        )
+    order = np.random.default_rng(seed).permutation(n_rows)
+    split = np.full(n_rows, TRAIN, np.int8)
+    split[order[:n_test]] = TEST
+    split[order[n_test : n_test + n_validation]] = VALIDATION
+    return split
+
+
+def split_by_group(
+    groups: np.ndarray, val_fraction: float, test_fraction: float, seed: int
+) -> np.ndarray:
+    """Return the side [n] of each row, whole groups to one side.
+
+    Groups come in random order; the test takes groups until it has its share, at least one,
+    then the validation does, and the rest trains.
+
+    Raises
+    ------
+    SpinlockError
+        When there are too few groups for the sides that are wanted.
+    """
+    names, member = np.unique(groups, return_inverse=True)
+    wanted = [(TEST, test_fraction), (VALIDATION, val_fraction)]
+    wanted = [(side, fraction) for side, fraction in wanted if fraction > 0]
+    if len(names) < len(wanted) + 1:
+        raise SpinlockError(
+            f"split.group_by names {len(names)} groups, too few for "
+            f"{len(wanted) + 1} sides of the split",
+            remedy="group by a finer label, or set val_fraction or test_fraction to 0",
+        )
+    sizes = np.bincount(member)
+    order = list(np.random.default_rng(seed).permutation(len(names)))
+    split = np.full(len(groups), TRAIN, np.int8)
+    for position, (side, fraction) in enumerate(wanted):
+        taken = 0
+        still_needed = len(wanted) - position  # groups to leave for the sides that follow
+        while len(order) > still_needed:
+            size = sizes[order[0]]
+            # a group that overshoots by more than it fills is left out, unless it is the first
+            if taken and abs(taken + size - fraction * len(groups)) > abs(
+                taken - fraction * len(groups)
+            ):
+                break
+            split[member == order.pop(0)] = side
+            taken += size
+    return split
+
+
+def split_by_column(published: np.ndarray) -> np.ndarray:
+    """Return a published split: 0 train, 1 validation, 2 test; anything else −1, not used.
+
+    Raises
+    ------
+    SpinlockError
+        When a side is empty.
+    """
+    values = np.asarray(published)
+    if values.dtype.kind not in "iu":
+        raise SpinlockError(
+            "split.column must hold integers: 0 train, 1 validation, 2 test",
+            remedy="name another dataset in split.column",
+        )
+    split = np.where((values >= TRAIN) & (values <= TEST), values, -1).astype(np.int8)
+    for side, name in ((TRAIN, "train"), (VALIDATION, "validation"), (TEST, "test")):
+        if not (split == side).any():
+            raise SpinlockError(
+                f"split.column has no {name} row ({side})",
+                remedy="use 0 for train, 1 for validation, 2 for test",
+            )
+    return split
+
+
+def _part(n_rows: int, fraction: float) -> int:
+    return max(1, round(n_rows * fraction)) if fraction > 0 else 0

@@ -1,0 +1,188 @@
+"""cluster: discover categories of features by hierarchical clustering of the train rows.
+
+Reads subset.h5 and feature_statistics.npz; writes categories.json, silhouette.csv and
+linkage.npz.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.cluster.hierarchy import leaves_list
+
+from spinlock.errors import SpinlockError
+from spinlock.features.table import TRAIN, VALIDATION, FeatureTable
+from spinlock.files import atomic_path, write_text
+from spinlock.settings import Experiment
+from spinlock.stages.normalize import read_statistics
+from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.tokenizer.categories import (
+    Clustering,
+    Partition,
+    PartitionQuality,
+    correlation_matrix,
+    discover_categories,
+    mapped_partition,
+    mean_abs_cosine,
+    merge_tree,
+)
+from spinlock.tokenizer.categories import (
+    silhouette as silhouette_of,
+)
+from spinlock.tokenizer.initialization import BookRequest, partition_quality
+from spinlock.tokenizer.normalization import FeatureStatistics
+
+log = logging.getLogger(__name__)
+
+CORRELATION_ROWS = 20_000  # rows that correlations and silhouettes are measured on, at most
+
+
+def run(
+    config: Path | Experiment,
+    subset: Path,
+    statistics: Path,
+    categories: Path,
+    silhouette: Path,
+    linkage: Path,
+) -> None:
+    """Find the categories of a subset's columns, or read them from the manual mapping."""
+    experiment = experiment_of(config)
+    fitted = read_statistics(statistics)
+    with FeatureTable(subset) as table:
+        x = _normalised(table, fitted, TRAIN, experiment.random_seed)
+        names = [column.full_name for column in table.columns]
+        if experiment.training.category_assignment == "manual":
+            clustering, partition = _manual(experiment, x, names, fitted.kept)
+        else:
+            held_out = _normalised(table, fitted, VALIDATION, experiment.random_seed)
+            clustering = _automatic(experiment, x, held_out)
+            partition = {f"category_{i:02d}": m for i, m in enumerate(clustering.partition)}
+    kept_names = [names[i] for i in fitted.kept]
+    _write_categories(partition, kept_names, categories)
+    _write_candidates(clustering, silhouette)
+    _write_tree(clustering, linkage)
+    log.info("%d categories of %d features", len(partition), len(kept_names))
+
+
+def read_categories(path: Path, kept_names: list[str]) -> dict[str, np.ndarray]:
+    """Return category → positions among the kept columns.
+
+    Raises
+    ------
+    SpinlockError
+        When the file does not fit the columns.
+    """
+    try:
+        mapping = json.loads(path.read_text(encoding="utf-8"))
+        return mapped_partition(mapping, kept_names, np.arange(len(kept_names)))
+    except (OSError, ValueError, AttributeError) as error:
+        raise SpinlockError(
+            f"this is not a file of categories: {error}",
+            where=path,
+            remedy="make it with the stage `cluster`",
+        ) from error
+
+
+def _normalised(
+    table: FeatureTable, statistics: FeatureStatistics, side: int, seed: int
+) -> np.ndarray:
+    rows = table.rows(side)
+    if len(rows) > CORRELATION_ROWS:
+        chosen = np.random.default_rng(seed).choice(len(rows), CORRELATION_ROWS, replace=False)
+        rows = rows[np.sort(chosen)]
+    return statistics.apply(table.read(rows))
+
+
+def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> Clustering:
+    training = experiment.training
+    number = training.num_categories_auto
+    by_validation = number == "validation"
+    return discover_categories(
+        x,
+        method=training.category_correlation,
+        num_categories=None if by_validation else number,
+        max_clusters=training.max_clusters,
+        min_features=training.min_features_per_category,
+        orthogonality_target=training.orthogonality_target,
+        validation_quality=_quality_of(experiment, x, held_out) if by_validation else None,
+    )
+
+
+def _quality_of(
+    experiment: Experiment, x: np.ndarray, held_out: np.ndarray
+) -> Callable[[Partition], float]:
+    train, validation = torch.from_numpy(x), torch.from_numpy(held_out)
+    model = experiment.model
+    request = BookRequest(bits=model.bits, max_tokens=model.max_tokens)
+
+    def quality(partition: Partition) -> float:
+        generator = torch.Generator().manual_seed(experiment.random_seed)
+        return partition_quality(
+            train, validation, partition, request, model.group_embedding_dim, generator
+        )
+
+    return quality
+
+
+def _manual(
+    experiment: Experiment, x: np.ndarray, names: list[str], kept: np.ndarray
+) -> tuple[Clustering, dict[str, np.ndarray]]:
+    path = Path(str(experiment.training.category_mapping_file))
+    try:
+        mapping = json.loads(path.read_text(encoding="utf-8"))
+        partition = mapped_partition(mapping, names, kept)
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise SpinlockError(
+            f"the category mapping cannot be read: {error}",
+            where=path,
+            remedy="give JSON {category: [column indices or feature names]}",
+        ) from error
+    except SpinlockError as error:
+        raise SpinlockError(error.problem, where=path, remedy=error.remedy) from error
+    groups = list(partition.values())
+    correlation = correlation_matrix(x, experiment.training.category_correlation)
+    tree = merge_tree(correlation) if len(correlation) > 1 else np.empty((0, 4))
+    quality = PartitionQuality(
+        len(groups), silhouette_of(correlation, groups), mean_abs_cosine(x, groups)
+    )
+    return Clustering(groups, tree, correlation, [quality]), partition
+
+
+def _write_categories(partition: dict[str, np.ndarray], names: list[str], path: Path) -> None:
+    named = {category: [names[i] for i in members] for category, members in partition.items()}
+    write_text(path, json.dumps(named, indent=2) + "\n")
+
+
+def _write_candidates(clustering: Clustering, path: Path) -> None:
+    chosen = len(clustering.partition)
+    rows = [asdict(one) | {"chosen": one.num_categories == chosen} for one in clustering.candidates]
+    columns = ["num_categories", "silhouette", "mean_abs_cosine", "validation_quality", "chosen"]
+    write_text(path, pd.DataFrame(rows, columns=columns).to_csv(index=False))
+
+
+def _write_tree(clustering: Clustering, path: Path) -> None:
+    tree = clustering.merge_tree
+    order = leaves_list(tree) if len(tree) else np.array([0])
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, Z=tree, order=order, correlation=clustering.correlation.astype(np.float32))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage as a program."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--subset", type=Path, required=True)
+    parser.add_argument("--statistics", type=Path, required=True)
+    parser.add_argument("--categories", type=Path, required=True)
+    parser.add_argument("--silhouette", type=Path, required=True)
+    parser.add_argument("--linkage", type=Path, required=True)
+    execute(run, parser, argv)
+
+
+if __name__ == "__main__":
+    main()

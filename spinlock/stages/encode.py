@@ -1,0 +1,99 @@
+"""encode: turn every operator of the dataset into tokens.
+
+Reads best_model.pt, the dataset and subset.h5 (for the split); writes tokens.h5 and
+tokens.parquet.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from spinlock.errors import SpinlockError
+from spinlock.features.dataset import OperatorDataset, open_dataset
+from spinlock.features.table import FeatureTable, TableHeader
+from spinlock.files import atomic_path, file_digest
+from spinlock.settings import Experiment
+from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.stages.subset import initial_fields, needs_fields, read_table, table_header
+from spinlock.tokenizer.token_file import TokenWriter, write_parquet
+from spinlock.tokenizer.tokenizer import Tokenizer
+from spinlock.training.requests import choose_device
+
+log = logging.getLogger(__name__)
+
+ROW_BLOCK = 8192
+
+
+def run(
+    config: Path | Experiment,
+    model: Path,
+    dataset: Sequence[Path],
+    subset: Path,
+    tokens: Path,
+    parquet: Path,
+) -> None:
+    """Encode a dataset: all of its operators, also those that the experiment did not use."""
+    experiment = experiment_of(config)
+    tokenizer = Tokenizer.load(model, device=str(choose_device(experiment.device)))
+    with FeatureTable(subset) as table:
+        row_ids, split = table.row_ids, table.split
+    with open_dataset(dataset) as source:
+        side = np.full(source.n_operators, -1, np.int8)
+        side[row_ids] = split
+        header = table_header(experiment, source)
+        _require_columns(header, tokenizer, source)
+        with atomic_path(tokens) as temporary, h5py.File(temporary, "w") as file:
+            rows = np.arange(source.n_operators)
+            writer = TokenWriter(file, tokenizer, rows, side, file_digest(model))
+            _write_tokens(writer, tokenizer, source, header, needs_fields(experiment))
+    write_parquet(parquet, tokens)
+    log.info("%d operators, %.0f bits each", len(rows), tokenizer.bits)
+
+
+def _write_tokens(
+    writer: TokenWriter,
+    tokenizer: Tokenizer,
+    source: OperatorDataset,
+    header: TableHeader,
+    fields: bool,
+) -> None:
+    families = list(dict.fromkeys(column.family for column in header.columns))
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        for first in progress.track(range(0, source.n_operators, ROW_BLOCK), description="encode"):
+            rows = np.arange(first, min(first + ROW_BLOCK, source.n_operators))
+            values = read_table(source, header, families, rows)
+            writer.write(
+                first, tokenizer.encode(values, initial_fields(source, rows) if fields else None)
+            )
+
+
+def _require_columns(header: TableHeader, tokenizer: Tokenizer, source: OperatorDataset) -> None:
+    if header.columns != tokenizer.columns:
+        raise SpinlockError(
+            f"the dataset gives {len(header.columns)} columns that are not the "
+            f"{len(tokenizer.columns)} columns of the model",
+            where=source.where,
+            remedy="encode a dataset with the model's own families and feature names",
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage as a program."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--dataset", type=Path, nargs="+", required=True)
+    parser.add_argument("--subset", type=Path, required=True)
+    parser.add_argument("--tokens", type=Path, required=True)
+    parser.add_argument("--parquet", type=Path, required=True)
+    execute(run, parser, argv)
+
+
+if __name__ == "__main__":
+    main()

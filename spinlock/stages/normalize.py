@@ -1,0 +1,90 @@
+"""normalize: fit cleaning and normalisation of the columns, on train rows only.
+
+Reads subset.h5; writes feature_statistics.npz.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from spinlock.errors import SpinlockError
+from spinlock.features.table import TRAIN, FeatureTable
+from spinlock.files import atomic_path
+from spinlock.settings import Experiment
+from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.tokenizer.normalization import CleaningRules, FeatureStatistics, fit_statistics
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Path | Experiment, subset: Path, output: Path) -> None:
+    """Fit the statistics of a subset and write them."""
+    experiment = experiment_of(config)
+    cleaning = experiment.feature_cleaning
+    rules = CleaningRules(
+        max_missing_fraction=cleaning.max_missing_fraction,
+        variance_tolerance=cleaning.variance_tolerance,
+        deduplicate_threshold=cleaning.deduplicate_threshold,
+        outlier_method=cleaning.outlier_method,
+        outlier_bound=cleaning.outlier_bound,
+        method=experiment.normalization_method,
+    )
+    with FeatureTable(subset) as table:
+        rows = table.rows(TRAIN)
+        statistics = fit_statistics(
+            lambda columns: table.read(rows, columns),
+            len(table.columns),
+            rules,
+            scale_groups=series_channels(table),
+        )
+    log.info("columns and cells: %s", statistics.summary())
+    write_statistics(statistics, output)
+
+
+def series_channels(table: FeatureTable) -> list[np.ndarray]:
+    """Return the columns of each channel of each family of series."""
+    groups = []
+    for family, series in table.series.items():
+        columns = [i for i, column in enumerate(table.columns) if column.family == family]
+        groups += list(np.array(columns).reshape(-1, series.coefficients))
+    return groups
+
+
+def write_statistics(statistics: FeatureStatistics, path: Path) -> None:
+    """Write statistics as arrays without pickles."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **statistics.arrays())
+
+
+def read_statistics(path: Path) -> FeatureStatistics:
+    """Read what `write_statistics` wrote.
+
+    Raises
+    ------
+    SpinlockError
+        When the file is missing, damaged or of another kind.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return FeatureStatistics.from_arrays(dict(arrays))
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise SpinlockError(
+            f"this is not a file of feature statistics: {error}",
+            where=path,
+            remedy="make it with the stage `normalize`",
+        ) from error
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage as a program."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--subset", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    execute(run, parser, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""train: train the Categorical Hierarchical VQ-VAE.
+
+Reads subset.h5, feature_statistics.npz and categories.json; writes best_model.pt and, next to
+it, normalization_stats.npz, training_history.json, config.yaml, checkpoint_epoch_*.pt when
+`training.save_every` is set, and state/last.pt, from which a training that was cut off goes on.
+"""
+
+import copy
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from spinlock.features.table import TRAIN, VALIDATION, FeatureTable
+from spinlock.files import atomic_path, file_digest, write_text
+from spinlock.settings import Experiment, stage_settings, to_yaml
+from spinlock.stages.cluster import read_categories
+from spinlock.stages.normalize import read_statistics
+from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.tokenizer.checkpoint import Checkpoint
+from spinlock.tokenizer.model import Rows, TokenizerModel
+from spinlock.tokenizer.normalization import FeatureStatistics
+from spinlock.training.loop import Trainer, TrainingPlan
+from spinlock.training.provenance import describe_run, settings_digest
+from spinlock.training.refinement import refine
+from spinlock.training.requests import choose_device, model_request, training_plan
+from spinlock.training.resume import SavedState, state_of_checkpoint
+from spinlock.training.start import ModelRequest, start_model
+from spinlock.training.summary import summary_metrics
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    config: Path | Experiment,
+    subset: Path,
+    statistics: Path,
+    categories: Path,
+    output: Path,
+    resume_from: Path | None = None,
+) -> None:
+    """Train a model and write it with everything that belongs to it."""
+    experiment = experiment_of(config)
+    device = choose_device(experiment.device)
+    plan = training_plan(experiment)
+    stamp = {
+        "settings": settings_digest(_without_epochs(stage_settings(experiment, "train"))),
+        "data": settings_digest({p.name: file_digest(p) for p in (subset, statistics, categories)}),
+    }
+    saved = SavedState(output.parent / "state" / "last.pt", stamp)
+    state = state_of_checkpoint(resume_from, stamp) if resume_from else saved.read()
+    with FeatureTable(subset) as table:
+        fitted = read_statistics(statistics)
+        partition = read_categories(categories, [table.columns[i].full_name for i in fitted.kept])
+        train = _rows(table, fitted, TRAIN, device)
+        validation = _rows(table, fitted, VALIDATION, device)
+        request = model_request(experiment, table, fitted.kept, partition)
+        header = table.header
+    trainer = _trainer(request, train, validation, plan, state)
+    checkpoint = Checkpoint(
+        model=trainer.model,
+        header=header,
+        statistics=fitted,
+        categories=partition,
+        config=experiment.model_dump(mode="json"),
+        provenance=describe_run(experiment.random_seed, device) | stamp,
+    )
+    _train(trainer, checkpoint, saved, output.parent, experiment.training.save_every)
+    _record(trainer, checkpoint)
+    _finish(trainer, checkpoint)
+    _write_outputs(checkpoint, experiment, output)
+    saved.discard()
+    log.info("validation loss %.5f, %s", checkpoint.val_loss, checkpoint.metrics)
+
+
+def _trainer(
+    request: ModelRequest,
+    train: Rows,
+    validation: Rows,
+    plan: TrainingPlan,
+    state: dict[str, Any] | None,
+) -> Trainer:
+    """Return a trainer at the start, or where `state` left off."""
+    if state is None:
+        model = start_model(request, train, validation, plan)
+        return Trainer(model, train, validation, plan)
+    channels = None if train.fields is None else train.fields.shape[1]
+    model = TokenizerModel(request.shape(state["book_sizes"], channels))
+    model.load_weights(state["model"])
+    trainer = Trainer(model.to(train.x.device), train, validation, plan)
+    trainer.load_state_dict(state)
+    log.info("going on after epoch %d", trainer.epoch)
+    return trainer
+
+
+def _train(
+    trainer: Trainer,
+    checkpoint: Checkpoint,
+    saved: SavedState,
+    folder: Path,
+    save_every: int | None,
+) -> None:
+    columns = (
+        TextColumn("train"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("validation loss {task.fields[loss]:.5f}"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("train", total=trainer.plan.num_epochs, loss=float("nan"))
+        for entry in trainer.run():
+            epoch = entry["epoch"]
+            progress.update(task, completed=epoch, loss=entry.get("val_loss", float("nan")))
+            log.debug("%s", entry)
+            saved.save(trainer, now=epoch == 0)
+            if save_every and epoch and epoch % save_every == 0:
+                _record(trainer, checkpoint)
+                checkpoint.save(folder / f"checkpoint_epoch_{epoch:04d}.pt")
+
+
+def _record(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Put the present state of the training into the checkpoint."""
+    state = trainer.state_dict()
+    checkpoint.optimizer_state = state.pop("optimizer")
+    checkpoint.training_state = copy.deepcopy(state)
+    checkpoint.history = list(trainer.history)
+    checkpoint.val_loss = trainer.best.val_loss
+
+
+def _finish(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Take the best model, refine it, and say how good it is on validation rows."""
+    model, validation = trainer.model, trainer.validation_rows
+    model.load_state_dict(trainer.best.weights)
+    steps = refine(model, trainer.train_rows, validation)
+    checkpoint.history = trainer.history + steps
+    accepted = [step["val_loss"] for step in steps if step["accepted"]]
+    checkpoint.val_loss = min([trainer.best.val_loss, *accepted])
+    checkpoint.metrics = summary_metrics(model, validation, list(checkpoint.categories.values()))
+
+
+def _write_outputs(checkpoint: Checkpoint, experiment: Experiment, output: Path) -> None:
+    folder = output.parent
+    with atomic_path(folder / "normalization_stats.npz") as path, path.open("wb") as file:
+        arrays = {
+            f"{category}/{name}": array
+            for category, entry in checkpoint.category_normalization().items()
+            for name, array in entry.items()
+        }
+        np.savez(file, **arrays)
+    history = json.dumps(checkpoint.history, indent=1)
+    write_text(folder / "training_history.json", history + "\n")
+    write_text(folder / "config.yaml", to_yaml(experiment))
+    checkpoint.save(output)
+
+
+def _rows(
+    table: FeatureTable, statistics: FeatureStatistics, side: int, device: torch.device
+) -> Rows:
+    rows = table.rows(side)
+    if not len(rows):  # nothing was set aside: train rows must do
+        rows = table.rows(TRAIN)
+    fields = table.fields(rows)
+    return Rows(
+        torch.from_numpy(statistics.apply(table.read(rows))).to(device),
+        None if fields is None else torch.from_numpy(fields).to(device),
+    )
+
+
+def _without_epochs(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what a resumed training may change: how long it goes on."""
+    free = ("num_epochs", "save_every")
+    kept = {key: value for key, value in settings["training"].items() if key not in free}
+    return settings | {"training": kept}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage as a program."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--subset", type=Path, required=True)
+    parser.add_argument("--statistics", type=Path, required=True)
+    parser.add_argument("--categories", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--resume-from", type=Path)
+    execute(run, parser, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""Checkpoints: one file with all that a model needs, loadable without running any code."""
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spinlock.errors import SpinlockError
+from spinlock.features.table import TableHeader
+from spinlock.files import atomic_path
+from spinlock.tokenizer.model import ModelShape, TokenizerModel
+from spinlock.tokenizer.normalization import FeatureStatistics
+
+FORMAT = "spinlock-model-1"
+
+
+@dataclass
+class Checkpoint:
+    """What `best_model.pt` and `checkpoint_epoch_*.pt` hold.
+
+    Attributes
+    ----------
+    model : TokenizerModel
+    header : TableHeader
+        The columns of the table that the model reads.
+    statistics : FeatureStatistics
+    categories : dict
+        Name → kept columns.
+    config : dict
+        Resolved settings.
+    history : list of dict
+    val_loss : float
+    metrics : dict
+        Final metrics on validation rows.
+    optimizer_state : dict
+    training_state : dict
+        What else a training needs to go on from here.
+    provenance : dict
+        Digests and versions.
+    """
+
+    model: TokenizerModel
+    header: TableHeader
+    statistics: FeatureStatistics
+    categories: dict[str, np.ndarray]
+    config: dict[str, Any]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    val_loss: float = float("nan")
+    metrics: dict[str, Any] = field(default_factory=dict)
+    optimizer_state: dict[str, Any] = field(default_factory=dict)
+    training_state: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kept_names(self) -> list[str]:
+        """Full names of the kept columns."""
+        return [self.header.columns[i].full_name for i in self.statistics.kept]
+
+    def save(self, path: str | Path) -> None:
+        """Write the checkpoint atomically."""
+        normalization = {
+            name: {
+                "mean": torch.from_numpy(entry["mean"]),
+                "std": torch.from_numpy(entry["std"]),
+            }
+            for name, entry in self.category_normalization().items()
+        }
+        entries = {
+            "format": FORMAT,
+            "model_state_dict": self.model.state_dict(),
+            "optimizer_state_dict": self.optimizer_state,
+            "group_indices": {name: m.tolist() for name, m in self.categories.items()},
+            "normalization_stats": normalization,
+            "feature_names": self.kept_names,
+            "config": self.config,
+            "history": self.history,
+            "val_loss": self.val_loss,
+            "metrics": self.metrics,
+            "model_shape": asdict(self.model.shape),
+            "table_header": self.header.to_json(),
+            "feature_statistics": {
+                name: torch.from_numpy(np.ascontiguousarray(array))
+                for name, array in self.statistics.arrays().items()
+            },
+            "training_state": self.training_state,
+            "provenance": self.provenance,
+        }
+        write_state(path, entries)
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "Checkpoint":
+        """Read a checkpoint.
+
+        Raises
+        ------
+        SpinlockError
+            When the file is no checkpoint of this version, or parts of it are missing.
+        """
+        entries = read_state(path, device)
+        if entries.get("format") != FORMAT:
+            raise SpinlockError(
+                f"this is not a model of this version of spinlock (format "
+                f"{entries.get('format')!r}, expected {FORMAT!r})",
+                where=path,
+                remedy="train it again, or use the version of spinlock that wrote it",
+            )
+        try:
+            model = TokenizerModel(ModelShape(**entries["model_shape"]))
+            model.load_weights(entries["model_state_dict"])
+            statistics = {k: v.cpu().numpy() for k, v in entries["feature_statistics"].items()}
+            checkpoint = cls(
+                model=model.to(device).eval(),
+                header=TableHeader.from_json(entries["table_header"]),
+                statistics=FeatureStatistics.from_arrays(statistics),
+                categories={k: np.array(v) for k, v in entries["group_indices"].items()},
+                config=entries["config"],
+                history=entries["history"],
+                val_loss=entries["val_loss"],
+                metrics=entries["metrics"],
+                optimizer_state=entries["optimizer_state_dict"],
+                training_state=entries["training_state"],
+                provenance=entries["provenance"],
+            )
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise SpinlockError(
+                f"the model file is incomplete or inconsistent: {error}",
+                where=path,
+                remedy="train it again",
+            ) from error
+        checkpoint._require_finite(path)
+        return checkpoint
+
+    def category_normalization(self) -> dict[str, dict[str, np.ndarray]]:
+        """Return names, mean and std of the columns of each category, in raw units."""
+        names, kept = np.array(self.kept_names), self.statistics.kept
+        return {
+            category: {
+                "features": names[members],
+                "mean": self.statistics.center[kept[members]],
+                "std": self.statistics.scale[kept[members]],
+            }
+            for category, members in self.categories.items()
+        }
+
+    def _require_finite(self, path: str | Path) -> None:
+        for name, weights in self.model.state_dict().items():
+            if not bool(torch.isfinite(weights).all()):
+                raise SpinlockError(
+                    f"the model has weights that are not numbers ({name})",
+                    where=path,
+                    remedy="train it again",
+                )
+
+
+def write_state(path: str | Path, entries: Mapping[str, Any]) -> None:
+    """Write plain values and tensors with torch.save, atomically."""
+    with atomic_path(path) as temporary:
+        torch.save(dict(entries), temporary)
+
+
+def read_state(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:
+    """Read what `write_state` wrote; nothing in the file can run code.
+
+    Raises
+    ------
+    SpinlockError
+        When the file is missing, damaged, or holds anything but plain values and tensors.
+    """
+    if not Path(path).is_file():
+        raise SpinlockError("there is no such model file", where=path, remedy="train it first")
+    try:
+        entries = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError) as error:
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        raise SpinlockError(
+            f"this file cannot be read as a model: {first_line}",
+            where=path,
+            remedy="give a best_model.pt or checkpoint_epoch_*.pt that spinlock wrote",
+        ) from error
+    if not isinstance(entries, dict):
+        raise SpinlockError("this file holds no model", where=path)
+    return entries

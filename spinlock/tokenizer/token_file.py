@@ -1,0 +1,124 @@
+"""Token files: HDF5 for programs, Parquet for tables."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from spinlock.files import atomic_path
+from spinlock.tokenizer.tokenizer import Tokenizer
+
+FORMAT = "spinlock-tokens-1"
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
+
+
+class TokenWriter:
+    """Write `tokens.h5` row block by row block.
+
+    Layout: /tokens [N, C, L] in the smallest unsigned type; /row_ids [N]; /split [N] (0 train,
+    1 validation, 2 test, −1 not in the subset); /codebooks/<category>/<level> [K, E];
+    /vocabulary/offsets [C, L]: flat token = offset + token, after the special tokens.
+    Attributes of the file: format, categories, levels, special_tokens, vocabulary_size,
+    model_digest.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open for writing.
+    tokenizer : Tokenizer
+    row_ids : int array [N]
+    split : int8 array [N]
+    model_digest : str
+    """
+
+    def __init__(
+        self,
+        file: h5py.File,
+        tokenizer: Tokenizer,
+        row_ids: np.ndarray,
+        split: np.ndarray,
+        model_digest: str,
+    ):
+        sizes = tokenizer.codebook_sizes
+        offsets = flat_offsets(sizes)
+        file.attrs["format"] = FORMAT
+        file.attrs["categories"] = list(tokenizer.categories)
+        file.attrs["levels"] = level_names(sizes.shape[1])
+        file.attrs["special_tokens"] = list(SPECIAL_TOKENS)
+        file.attrs["vocabulary_size"] = int(sizes.sum()) + len(SPECIAL_TOKENS)
+        file.attrs["model_digest"] = model_digest
+        file.create_dataset("row_ids", data=row_ids, track_times=False)
+        file.create_dataset("split", data=split, track_times=False)
+        file.create_dataset("vocabulary/offsets", data=offsets, track_times=False)
+        for category, books in zip(tokenizer.categories, tokenizer.codebooks, strict=True):
+            for level, book in zip(level_names(sizes.shape[1]), books, strict=True):
+                file.create_dataset(f"codebooks/{category}/{level}", data=book, track_times=False)
+        self._tokens = file.create_dataset(
+            "tokens",
+            shape=(len(row_ids), *sizes.shape),
+            dtype=smallest_type(int(sizes.max())),
+            track_times=False,
+        )
+
+    def write(self, first: int, tokens: np.ndarray) -> None:
+        """Write tokens [m, C, L] to rows first..first+m."""
+        self._tokens[first : first + len(tokens)] = tokens
+
+
+def level_names(n_levels: int) -> list[str]:
+    """Return the names of the levels: coarse, medium, fine where there are three."""
+    if n_levels == 3:
+        return ["coarse", "medium", "fine"]
+    return [f"level_{level}" for level in range(n_levels)]
+
+
+def smallest_type(largest_book: int) -> np.dtype:
+    """Return the smallest unsigned type that holds the tokens of the largest book."""
+    return np.min_scalar_type(max(largest_book - 1, 0))
+
+
+def flat_offsets(sizes: np.ndarray) -> np.ndarray:
+    """Return where each book [C, L] begins in one flat vocabulary, after the special tokens."""
+    ends = np.cumsum(sizes.ravel())
+    return (len(SPECIAL_TOKENS) + ends - sizes.ravel()).reshape(sizes.shape)
+
+
+def flatten_tokens(tokens: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return tokens [N, C, L] as words of one flat vocabulary [N, C · L]."""
+    return (tokens.astype(np.int64) + flat_offsets(sizes)).reshape(len(tokens), -1)
+
+
+def unflatten_tokens(words: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return tokens [N, C, L] of words of the flat vocabulary [N, C · L]."""
+    return words.reshape(len(words), *sizes.shape) - flat_offsets(sizes)
+
+
+def write_parquet(path: Path, tokens_file: Path) -> None:
+    """Write the tokens of an HDF5 file as a table: row_id, split, one column per book."""
+    with h5py.File(tokens_file) as file, atomic_path(path) as temporary:
+        writer = None
+        for frame in _frames(file):
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+            metadata = {"spinlock": json.dumps({"model_digest": file.attrs["model_digest"]})}
+            table = table.replace_schema_metadata(metadata)
+            writer = writer or pq.ParquetWriter(temporary, table.schema)
+            writer.write_table(table)
+        if writer is not None:
+            writer.close()
+
+
+def _frames(file: h5py.File, rows: int = 65_536) -> Iterator[pd.DataFrame]:
+    tokens, levels = file["tokens"], file.attrs["levels"]
+    names = [f"{category}_{level}" for category in file.attrs["categories"] for level in levels]
+    for first in range(0, max(len(tokens), 1), rows):
+        block = slice(first, first + rows)
+        flat = tokens[block].reshape(-1, len(names))
+        frame = pd.DataFrame(flat, columns=names)
+        frame.insert(0, "row_id", file["row_ids"][block])
+        frame.insert(1, "split", file["split"][block])
+        yield frame

@@ -1,0 +1,248 @@
+"""The public tokenizer: from features in original units to tokens, and back."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from spinlock.errors import SpinlockError
+from spinlock.features.table import Column
+from spinlock.tokenizer.checkpoint import Checkpoint
+from spinlock.tokenizer.model import Rows
+
+ROW_BLOCK = 4096
+
+
+class Tokenizer:
+    """A trained model, ready to encode features into tokens and decode them.
+
+    Examples
+    --------
+    >>> tokenizer = spinlock.Tokenizer.load("results/arch_summary/best_model.pt")
+    >>> tokens = tokenizer.encode(features)
+    >>> features = tokenizer.decode(tokens)
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    """
+
+    def __init__(self, checkpoint: Checkpoint):
+        self._checkpoint = checkpoint
+        self._model = checkpoint.model.eval()
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "cpu") -> "Tokenizer":
+        """Read a tokenizer from `best_model.pt` or any checkpoint.
+
+        Raises
+        ------
+        SpinlockError
+            When the file is no model.
+        """
+        return cls(Checkpoint.load(path, device))
+
+    @property
+    def columns(self) -> list[Column]:
+        """The raw columns that are read, in order."""
+        return self._checkpoint.header.columns
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Indices [D] of the raw columns that cleaning kept."""
+        return self._checkpoint.statistics.kept
+
+    @property
+    def kept_names(self) -> list[str]:
+        """Full names of the kept columns."""
+        return self._checkpoint.kept_names
+
+    @property
+    def categories(self) -> dict[str, np.ndarray]:
+        """Category → positions among the kept columns."""
+        return self._checkpoint.categories
+
+    @property
+    def codebook_sizes(self) -> np.ndarray:
+        """Number of codes per category and level [C, L]."""
+        return self._model.quantizer.sizes
+
+    @property
+    def codebooks(self) -> list[list[np.ndarray]]:
+        """Code vectors [K, E] of every category and level."""
+        quantizer = self._model.quantizer
+        return [
+            [quantizer.book(c, level).detach().cpu().numpy() for level in range(self.n_levels)]
+            for c in range(quantizer.n_categories)
+        ]
+
+    @property
+    def n_levels(self) -> int:
+        """L, the number of levels."""
+        return self._model.n_levels
+
+    @property
+    def bits(self) -> float:
+        """Nominal bits per operator, Σ log2 K."""
+        return float(np.log2(self.codebook_sizes).sum())
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Training history, one entry per epoch."""
+        return self._checkpoint.history
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Resolved settings of the training."""
+        return self._checkpoint.config
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Final metrics on validation rows."""
+        return self._checkpoint.metrics
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What made the model: digests, versions, seeds."""
+        return self._checkpoint.provenance
+
+    @property
+    def statistics(self) -> Any:
+        """The cleaning and normalisation, `FeatureStatistics`."""
+        return self._checkpoint.statistics
+
+    def get_feature_names_out(self) -> list[str]:
+        """Names of the token columns, category and level, in the order of `transform`."""
+        return [
+            f"{category}_l{level}" for category in self.categories for level in range(self.n_levels)
+        ]
+
+    def encode(
+        self,
+        features: np.ndarray | pd.DataFrame,
+        fields: np.ndarray | None = None,
+        beam: int | None = None,
+    ) -> np.ndarray:
+        """Return tokens [n, C, L] of features in original columns and units.
+
+        Parameters
+        ----------
+        features : array [n, columns] or DataFrame
+            A frame is matched by column name, in any order; short names do where they are
+            unique. Missing values may be NaN.
+        fields : array [n, C, H, W], optional
+            Initial fields, for models that read them.
+        beam : int, optional
+            Encodings to follow; 1 is greedy. By default the model's own width.
+
+        Raises
+        ------
+        SpinlockError
+            When columns are missing, unknown, or of another number.
+        """
+        return self.tokenize(self.normalize(self._table(features)), fields, beam)
+
+    def decode(self, tokens: np.ndarray, levels: int | None = None) -> np.ndarray:
+        """Return features [n, columns] in original units, from the first `levels` of tokens."""
+        return self.denormalize(self.reconstruct(tokens, levels))
+
+    def transform(self, features: np.ndarray | pd.DataFrame) -> np.ndarray:
+        """Return tokens as a flat table [n, C · L], as scikit-learn's transformers do."""
+        tokens = self.encode(features)
+        return tokens.reshape(len(tokens), -1)
+
+    def inverse_transform(self, tokens: np.ndarray) -> np.ndarray:
+        """Return features of a flat table of tokens [n, C · L]."""
+        return self.decode(np.asarray(tokens).reshape(len(tokens), -1, self.n_levels))
+
+    def normalize(self, values: np.ndarray) -> np.ndarray:
+        """Clean and normalise raw columns: float32 [n, D]."""
+        return self._checkpoint.statistics.apply(values)
+
+    def denormalize(self, normalised: np.ndarray) -> np.ndarray:
+        """Return raw columns of normalised rows."""
+        return self._checkpoint.statistics.invert(normalised)
+
+    def tokenize(
+        self, x: np.ndarray, fields: np.ndarray | None = None, beam: int | None = None
+    ) -> np.ndarray:
+        """Return tokens [n, C, L] of normalised rows x [n, D]."""
+        blocks = [
+            self._model.tokenize(self._rows(x, fields, first), beam).cpu().numpy()
+            for first in range(0, len(x), ROW_BLOCK)
+        ]
+        return np.concatenate(blocks) if blocks else np.empty((0, *self.codebook_sizes.shape), int)
+
+    def reconstruct(self, tokens: np.ndarray, levels: int | None = None) -> np.ndarray:
+        """Return normalised rows [n, D] of tokens [n, C, L].
+
+        Raises
+        ------
+        SpinlockError
+            When the tokens are of another shape, or not in the books.
+        """
+        self._require_tokens(tokens, levels)
+        return self._by_block(lambda block: self._model.reconstruct(block, levels), tokens)
+
+    def embed(self, tokens: np.ndarray, levels: int | None = None) -> np.ndarray:
+        """Return the sums of code vectors [n, C, E] of tokens, of the first `levels`."""
+        self._require_tokens(tokens, levels)
+        return self._by_block(lambda block: self._model.embed(block, levels), tokens)
+
+    @torch.no_grad()
+    def _by_block(self, function: Any, tokens: np.ndarray) -> np.ndarray:
+        whole = torch.as_tensor(np.asarray(tokens, np.int64), device=self._device)
+        return torch.cat([function(block) for block in whole.split(ROW_BLOCK)]).cpu().numpy()
+
+    def _rows(self, x: np.ndarray, fields: np.ndarray | None, first: int) -> Rows:
+        block = slice(first, first + ROW_BLOCK)
+        return Rows(
+            torch.as_tensor(np.ascontiguousarray(x[block]), device=self._device),
+            None if fields is None else torch.as_tensor(fields[block], device=self._device),
+        )
+
+    @property
+    def _device(self) -> torch.device:
+        return self._model.quantizer.codes(0).device
+
+    def _table(self, features: np.ndarray | pd.DataFrame) -> np.ndarray:
+        if isinstance(features, pd.DataFrame):
+            return self._matched(features)
+        table = np.asarray(features)
+        if table.ndim != 2 or table.shape[1] != len(self.columns):
+            raise SpinlockError(
+                f"the features have shape {table.shape}; this model reads [n, {len(self.columns)}]",
+                remedy="give the original columns in their order, or a DataFrame with their names",
+            )
+        return table
+
+    def _matched(self, frame: pd.DataFrame) -> np.ndarray:
+        names = [column.full_name for column in self.columns]
+        if not set(names) & set(frame.columns):
+            names = [column.name for column in self.columns]
+        missing = [name for name in names if name not in frame.columns]
+        if missing:
+            unknown = [str(name) for name in frame.columns if name not in set(names)]
+            raise SpinlockError(
+                f"columns are missing: {_listed(missing)}; unknown columns: {_listed(unknown)}",
+                remedy="name the columns as the model does: Tokenizer.columns",
+            )
+        return frame[names].to_numpy(np.float64)
+
+    def _require_tokens(self, tokens: np.ndarray, levels: int | None) -> None:
+        tokens = np.asarray(tokens)
+        if tokens.ndim != 3 or tokens.shape[1:] != self.codebook_sizes.shape:
+            raise SpinlockError(
+                f"the tokens have shape {tokens.shape}; this model reads "
+                f"[n, {self.codebook_sizes.shape[0]}, {self.n_levels}]"
+            )
+        if levels is not None and not 1 <= levels <= self.n_levels:
+            raise SpinlockError(f"levels is {levels}; it may be 1 to {self.n_levels}")
+        if len(tokens) and (tokens.min() < 0 or (tokens >= self.codebook_sizes).any()):
+            raise SpinlockError("a token is not in its codebook", remedy="use this model's tokens")
+
+
+def _listed(names: list[str], most: int = 8) -> str:
+    return (", ".join(names[:most]) + (", …" if len(names) > most else "")) or "none"

@@ -1,0 +1,50 @@
+"""What made a model: versions, seeds, device, digests."""
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import spinlock
+
+LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "h5py")
+
+
+def describe_run(seed: int, device: torch.device) -> dict[str, Any]:
+    """Return versions, source revision, seed and device of this run, as plain values."""
+    return {
+        "spinlock": spinlock.__version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "random_seed": seed,
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def settings_digest(settings: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of settings, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the checkout that the package runs from, None outside one."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(spinlock.__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None

@@ -1,0 +1,69 @@
+"""What is fitted again once the gradient steps are done, kept only where it helps."""
+
+import copy
+from typing import Any
+
+import torch
+
+from spinlock.tokenizer.decoder import ridge_correction
+from spinlock.tokenizer.initialization import fit_corrections
+from spinlock.tokenizer.model import Rows, TokenizerModel
+from spinlock.tokenizer.quantizer import flat_index, take_codes
+from spinlock.training.loop import validation_entries
+
+
+def refine(model: TokenizerModel, train: Rows, validation: Rows) -> list[dict[str, Any]]:
+    """Re-estimate the books and the decoder's corrections; return one history entry per step.
+
+    A step that does not lower the validation loss is undone, and says so. The corrections of
+    the shorter prefixes are always fitted, since training only moves the whole one.
+    """
+    entries = []
+    for name, step in (("books", reestimate_books), ("decoder", refit_decoder)):
+        before = validation_entries(model, validation)
+        kept = copy.deepcopy(model.state_dict())
+        step(model, train, validation)
+        after = validation_entries(model, validation)
+        accepted = after["val_loss"] < before["val_loss"]
+        if not accepted:
+            model.load_state_dict(kept)
+        entries.append({"step": name, "accepted": accepted} | after)
+    fit_corrections(model, train, validation, levels=range(model.n_levels - 1))
+    return entries
+
+
+@torch.no_grad()
+def reestimate_books(model: TokenizerModel, train: Rows, validation: Rows) -> None:  # noqa: ARG001
+    """Move every code to the mean of what it stands for, given the tokens of all levels.
+
+    One Lloyd step per level with the encoder that is used in the end, the beam search.
+    """
+    quantizer = model.quantizer
+    tokens = model.tokenize(train).transpose(0, 1)
+    z = model.encoder(train.x, train.fields)
+    for level in range(quantizer.n_levels):
+        codes, index = quantizer.codes(level), tokens[..., level]
+        others = quantizer.decode(tokens) - take_codes(codes, index)
+        rest = quantizer.project(z - others, level)
+        flat = flat_index(index, codes.shape[1])
+        count = torch.bincount(flat, minlength=codes[..., 0].numel()).to(z.dtype)
+        total = torch.zeros_like(codes).view(-1, quantizer.dim)
+        total.index_add_(0, flat, rest.flatten(0, 1))
+        mean = (total / count.clamp_min(1).unsqueeze(1)).view_as(codes)
+        used = (count > 0).view(codes.shape[:2]).unsqueeze(-1)
+        codes.copy_(torch.where(used, mean, codes))
+
+
+@torch.no_grad()
+def refit_decoder(model: TokenizerModel, train: Rows, validation: Rows) -> None:
+    """Fit the correction of the full depth anew, around what the network adds."""
+    decoder, last = model.decoder, model.n_levels - 1
+    parts = []
+    for rows in (train, validation):
+        codes = model.embed(model.tokenize(rows)).transpose(0, 1)
+        added = decoder.network(codes.transpose(0, 1).flatten(1))
+        parts += [decoder.decode_own(codes), rows.x - added]
+    cross, offset, mean = ridge_correction(*parts)
+    decoder.cross[last].copy_(cross)
+    decoder.offset[last].copy_(offset)
+    decoder.mean[last].copy_(mean)

@@ -1,0 +1,154 @@
+"""What settings, table and categories ask of the model and of its training."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from spinlock.errors import SpinlockError
+from spinlock.features.table import FeatureTable
+from spinlock.settings import Experiment
+from spinlock.tokenizer.initialization import BookRequest
+from spinlock.training.loop import TrainingPlan
+from spinlock.training.objective import LossWeights
+from spinlock.training.start import ModelRequest
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Return the device of the settings; `auto` takes cuda, else mps, else cpu.
+
+    Raises
+    ------
+    SpinlockError
+        When the device is not there.
+    """
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(wanted)
+    present = {
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }.get(device.type, True)
+    if not present:
+        raise SpinlockError(
+            f"device {wanted!r} is not available on this machine",
+            remedy="set device: auto, or another device",
+        )
+    return device
+
+
+def training_plan(experiment: Experiment) -> TrainingPlan:
+    """Return what the training loop needs of the settings."""
+    training, model = experiment.training, experiment.model
+    return TrainingPlan(
+        num_epochs=training.num_epochs,
+        batch_size=training.batch_size,
+        learning_rate=training.learning_rate,
+        optimizer=training.optimizer,
+        scheduler=training.scheduler,
+        warmup_epochs=training.warmup_epochs,
+        weights=LossWeights(
+            reconstruction=training.reconstruction_weight,
+            vq=training.vq_weight,
+            orthogonality=training.orthogonality_weight,
+            informativeness=training.informativeness_weight,
+            topographic=training.topo_weight,
+            commitment_cost=model.commitment_cost,
+            topo_samples=training.topo_samples,
+        ),
+        input_noise=training.input_noise,
+        early_stopping_patience=training.early_stopping_patience,
+        early_stopping_min_delta=training.early_stopping_min_delta,
+        dead_code_reset_interval=training.dead_code_reset_interval,
+        dead_code_threshold=training.dead_code_threshold,
+        dead_code_max_reset_fraction=training.dead_code_max_reset_fraction,
+        val_every_n_epochs=training.val_every_n_epochs,
+        seed=experiment.random_seed,
+        compile=training.use_torch_compile,
+        log_interval=experiment.logging.log_interval,
+        eval_interval=experiment.logging.eval_interval,
+    )
+
+
+def model_request(
+    experiment: Experiment,
+    table: FeatureTable,
+    kept: np.ndarray,
+    partition: dict[str, np.ndarray],
+) -> ModelRequest:
+    """Return the model that settings and categories ask for.
+
+    Parameters
+    ----------
+    kept : int array [D]
+        Columns of the table that cleaning kept.
+    partition : dict
+        Category → positions among the kept columns.
+    """
+    model = experiment.model
+    return ModelRequest(
+        partition=[members.tolist() for members in partition.values()],
+        column_family=[table.columns[i].family for i in kept],
+        encoders={
+            name: {
+                "encoder": family.encoder,
+                "encoder_params": family.encoder_params.model_dump(),
+            }
+            for name, family in experiment.families.items()
+        },
+        books=BookRequest(
+            bits=model.bits,
+            target_quality=model.target_quality,
+            max_tokens=model.max_tokens,
+            explicit=explicit_levels(experiment, list(partition)),
+        ),
+        embedding_dim=model.group_embedding_dim,
+        hidden_dim=model.group_hidden_dim,
+        dropout=model.dropout,
+        decay=model.decay,
+        use_ema=model.use_ema,
+        beam_width=model.beam_width,
+        series=_kept_series(table, kept),
+    )
+
+
+def explicit_levels(
+    experiment: Experiment, categories: list[str]
+) -> list[list[tuple[int | None, int | None]]] | None:
+    """Return (latent_dim, num_tokens) [C][L] where the settings give levels, else None.
+
+    Raises
+    ------
+    SpinlockError
+        When a mapping names other categories than there are.
+    """
+    levels = experiment.model.levels
+    if not levels:
+        return None
+    if isinstance(levels, dict):
+        missing = [name for name in categories if name not in levels]
+        unknown = [name for name in levels if name not in categories]
+        if missing or unknown:
+            raise SpinlockError(
+                f"model.levels names unknown categories {unknown} and leaves out {missing}",
+                remedy=f"give levels for each of {categories}, or one list for all",
+            )
+        chosen = [levels[name] for name in categories]
+    else:
+        chosen = [levels] * len(categories)
+    return [[(level.latent_dim, level.num_tokens) for level in one] for one in chosen]
+
+
+def _kept_series(table: FeatureTable, kept: np.ndarray) -> dict[str, dict[str, Any]]:
+    described = {}
+    for family, series in table.series.items():
+        first = next(i for i, column in enumerate(table.columns) if column.family == family)
+        place = kept - first
+        described[family] = {
+            "steps": series.steps,
+            "channel": (place // series.coefficients).tolist(),
+            "coefficient": (place % series.coefficients).tolist(),
+        }
+    return described

@@ -1,0 +1,83 @@
+"""Going on where a training left off: saved states, and whether they fit."""
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spinlock.errors import SpinlockError
+from spinlock.tokenizer.checkpoint import read_state, write_state
+from spinlock.training.loop import Trainer
+
+log = logging.getLogger(__name__)
+
+SAVE_SECONDS = 5.0  # of training that a kill may cost, beyond the epoch that is running
+
+
+class SavedState:
+    """The state file of an unfinished training, `state/last.pt`.
+
+    Parameters
+    ----------
+    path : Path
+    stamp : mapping
+        Digests of settings, data and code; a state with another stamp is not used.
+    """
+
+    def __init__(self, path: Path, stamp: Mapping[str, str]):
+        self.path = path
+        self.stamp = dict(stamp)
+        self._saved = time.monotonic()
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the saved training state, None when there is none that fits."""
+        if not self.path.is_file():
+            return None
+        try:
+            found = read_state(self.path)
+        except SpinlockError as error:
+            log.warning("the saved state is not used: %s", error.problem)
+            return None
+        differing = differences(found.get("stamp", {}), self.stamp)
+        if differing:
+            log.info("%s is of other %s: starting anew", self.path, " and ".join(differing))
+            return None
+        return found["training_state"]
+
+    def save(self, trainer: Trainer, *, now: bool = False) -> None:
+        """Save the state between two epochs, unless the last save is recent."""
+        if now or time.monotonic() - self._saved > SAVE_SECONDS:
+            write_state(self.path, {"stamp": self.stamp, "training_state": trainer.state_dict()})
+            self._saved = time.monotonic()
+
+    def discard(self) -> None:
+        """Remove the file: the training it belongs to is done."""
+        self.path.unlink(missing_ok=True)
+
+
+def state_of_checkpoint(path: Path, stamp: Mapping[str, str]) -> dict[str, Any]:
+    """Return the training state in a checkpoint that the user wants to go on from.
+
+    Raises
+    ------
+    SpinlockError
+        When the checkpoint is of other settings, data or code, or holds no training state.
+    """
+    entries = read_state(path)
+    provenance = entries.get("provenance", {})
+    differing = differences(provenance, stamp)
+    if differing:
+        raise SpinlockError(
+            f"this checkpoint was made with other {' and '.join(differing)}",
+            where=path,
+            remedy="resume with what it was made with (--epochs may differ), or train anew",
+        )
+    if not entries.get("training_state"):
+        raise SpinlockError("this checkpoint holds no training state", where=path)
+    return entries["training_state"] | {"optimizer": entries["optimizer_state_dict"]}
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, str]) -> list[str]:
+    """Return the names in `wanted` whose digests differ."""
+    return [name for name, digest in wanted.items() if found.get(name) != digest]

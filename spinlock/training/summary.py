@@ -1,0 +1,41 @@
+"""The seed's four metrics, on the rows that chose the model."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from spinlock.tokenizer.categories import mean_abs_cosine
+from spinlock.tokenizer.losses import correlation, distances
+from spinlock.tokenizer.model import Rows, TokenizerModel
+
+PAIR_ROWS = 2000
+
+
+@torch.no_grad()
+def summary_metrics(
+    model: TokenizerModel, rows: Rows, partition: Sequence[np.ndarray]
+) -> dict[str, float]:
+    """Return quality, utilization, orthogonality and topographic of rows.
+
+    For a first look while training; the stage `evaluate` measures everything on test rows.
+    """
+    tokens = model.tokenize(rows)
+    x, decoded = rows.x.double(), model.reconstruct(tokens).double()
+    total = float(x.square().sum())
+    used = [
+        len(tokens[:, c, level].unique()) / model.quantizer.sizes[c, level]
+        for c in range(tokens.shape[1])
+        for level in range(tokens.shape[2])
+    ]
+    first = slice(0, PAIR_ROWS)
+    n_pairs = len(x[first])
+    i, j = torch.triu_indices(n_pairs, n_pairs, offset=1, device=x.device)
+    codes = model.embed(tokens[first]).flatten(1).double()
+    topographic = correlation(distances(x[first])[i, j], distances(codes)[i, j])
+    return {
+        "quality": 1 - float((x - decoded).square().sum()) / total if total else 0.0,
+        "utilization": float(np.mean(used)),
+        "orthogonality": mean_abs_cosine(rows.x.cpu().numpy(), partition),
+        "topographic": float(topographic),
+    }
