@@ -1,0 +1,308 @@
+"""Datasets of operators in HDF5: the only reader of the layout (docs/dataset-layout.md)."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import h5py
+import numpy as np
+
+from spinlock.errors import SpinlockError
+from spinlock.features.naming import column_names
+
+DIGEST_ROWS = 4096
+NOT_LABELS = ("features", "inputs", "outputs", "parameters")
+
+
+@dataclass(frozen=True)
+class FamilyLayout:
+    """What a family looks like.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple
+        Of one operator: (D,), or (T, D) for series.
+    column_names : list of str
+        D names.
+    dtype : numpy dtype
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    column_names: list[str]
+    dtype: np.dtype
+
+
+class OperatorDataset(AbstractContextManager):
+    """One dataset, in one file or in several shards that follow one another.
+
+    Attributes
+    ----------
+    families : dict
+        Name → FamilyLayout.
+    n_operators : int
+    """
+
+    def __init__(self, paths: Sequence[Path]):
+        self._paths = list(paths)
+        self._files: list[h5py.File] = []
+        try:
+            for path in paths:
+                self._files.append(_open(path))
+            self._data = [_families(f, p) for f, p in zip(self._files, paths, strict=True)]
+            self._counts = [
+                _count(data, path) for data, path in zip(self._data, paths, strict=True)
+            ]
+            self.families = self._common_layout()
+        except BaseException:
+            self.close()
+            raise
+        self._ends = np.cumsum(self._counts)
+        self.n_operators = int(self._ends[-1])
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files:
+            file.close()
+
+    @property
+    def where(self) -> str:
+        """The files, for messages."""
+        first = str(self._paths[0])
+        return first if len(self._paths) == 1 else f"{first} and {len(self._paths) - 1} more"
+
+    @property
+    def attributes(self) -> dict[str, object]:
+        """Attributes of /metadata of the first file."""
+        group = self._files[0].get("metadata")
+        return dict(group.attrs) if group is not None else {}
+
+    def require(self, families: Sequence[str]) -> Self:
+        """Return the dataset when it has these families.
+
+        Raises
+        ------
+        SpinlockError
+            When it lacks one; the message lists those that are there.
+        """
+        missing = [name for name in families if name not in self.families]
+        if missing:
+            raise SpinlockError(
+                f"the dataset has no family {', '.join(missing)}",
+                where=self.where,
+                remedy=f"families that are there: {', '.join(self.families) or 'none'}",
+            )
+        return self
+
+    def read(self, family: str, rows: slice | np.ndarray) -> np.ndarray:
+        """Return a family's values [n, ...] of rows; row arrays must ascend."""
+        return self._gather([data[family] for data in self._data], rows)
+
+    def fields(self, rows: slice | np.ndarray) -> np.ndarray | None:
+        """Return the initial fields of rows, [n, C, H, W] or with realizations; None if absent."""
+        if not all("inputs/fields" in file for file in self._files):
+            return None
+        return self._gather([file["inputs/fields"] for file in self._files], rows)
+
+    def labels(self, path: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
+        """Return a label of every operator, as text or integers.
+
+        Raises
+        ------
+        SpinlockError
+            When there is no such dataset of one value per operator.
+        """
+        name = path.strip("/")
+        if name not in self.label_paths():
+            raise SpinlockError(
+                f"the dataset has no label /{name} with one value per operator",
+                where=self.where,
+                remedy=f"labels that are there: {', '.join(self.label_paths()) or 'none'}",
+            )
+        parts = [file[name] for file in self._files]
+        texts = [
+            part.asstr()[:] if h5py.check_string_dtype(part.dtype) else part[:] for part in parts
+        ]
+        labels = np.concatenate(texts)
+        labels = labels.astype(str) if labels.dtype.kind == "O" else labels
+        return labels if rows is None else labels[rows]
+
+    def label_paths(self) -> list[str]:
+        """Return the datasets with one text or whole number per operator."""
+        names: list[str] = []
+
+        def visit(name: str, item: object) -> None:
+            if not isinstance(item, h5py.Dataset) or name.split("/", maxsplit=1)[0] in NOT_LABELS:
+                return
+            plain = item.dtype.kind in "iub" or h5py.check_string_dtype(item.dtype)
+            if plain and item.shape == (self._counts[0],):
+                names.append(name)
+
+        self._files[0].visititems(visit)
+        return [name for name in names if all(name in file for file in self._files)]
+
+    def digest(self) -> str:
+        """Return the SHA-256 of names and values; the same for one file and for its shards."""
+        digest = hashlib.sha256()
+        for name, layout in sorted(self.families.items()):
+            header = [name, layout.shape, layout.column_names, layout.dtype.str, self.n_operators]
+            digest.update(json.dumps(header).encode())
+            for first in range(0, self.n_operators, DIGEST_ROWS):
+                rows = slice(first, min(first + DIGEST_ROWS, self.n_operators))
+                digest.update(np.ascontiguousarray(self.read(name, rows)).tobytes())
+        return digest.hexdigest()
+
+    def _gather(self, parts: Sequence[h5py.Dataset], rows: slice | np.ndarray) -> np.ndarray:
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(self.n_operators))
+        if len(rows) and (rows[0] < 0 or rows[-1] >= self.n_operators):
+            raise SpinlockError(
+                f"rows {rows[0]}..{rows[-1]} are outside the {self.n_operators} operators",
+                where=self.where,
+            )
+        blocks = []
+        for part, end, count in zip(parts, self._ends, self._counts, strict=True):
+            inside = rows[(rows >= end - count) & (rows < end)] - (end - count)
+            if len(inside):
+                # reading the span and choosing from it is far faster than h5py's own choosing
+                span = part[inside[0] : inside[-1] + 1]
+                blocks.append(span[inside - inside[0]])
+        if blocks:
+            return np.concatenate(blocks)
+        return np.empty((0, *parts[0].shape[1:]), parts[0].dtype)
+
+    def _common_layout(self) -> dict[str, FamilyLayout]:
+        layouts = [
+            {name: _layout(name, file, dataset) for name, dataset in data.items()}
+            for file, data in zip(self._files, self._data, strict=True)
+        ]
+        for path, layout in zip(self._paths[1:], layouts[1:], strict=True):
+            if layout != layouts[0]:
+                raise SpinlockError(
+                    "the shards of the dataset differ in families, columns or types",
+                    where=f"{self._paths[0]} and {path}",
+                    remedy="generate them from one configuration",
+                )
+        return layouts[0]
+
+
+def open_dataset(paths: Path | str | Sequence[Path]) -> OperatorDataset:
+    """Open a dataset: one file, or shards in order.
+
+    Raises
+    ------
+    SpinlockError
+        When a file is missing, damaged, or not in the layout.
+    """
+    listed = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    return OperatorDataset([Path(path) for path in listed])
+
+
+def _open(path: Path) -> h5py.File:
+    if not path.exists():
+        raise SpinlockError(
+            "the dataset does not exist", where=path, remedy="check dataset_path, or generate it"
+        )
+    if path.is_dir():
+        raise SpinlockError("this is a folder, not an HDF5 file", where=path)
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        problem = "is not an HDF5 file" if not h5py.is_hdf5(path) else "is truncated or damaged"
+        raise SpinlockError(
+            f"the dataset {problem} ({str(error).split('(')[-1].rstrip(')')})",
+            where=path,
+            remedy="copy or generate it again",
+        ) from error
+
+
+def _families(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
+    features = _own_item(file, "features", path)
+    if not isinstance(features, h5py.Group):
+        raise SpinlockError(
+            "the file has no group /features",
+            where=path,
+            remedy="see docs/dataset-layout.md for what a dataset looks like",
+        )
+    found = {}
+    for name in features:
+        for place in (f"features/{name}/aggregated/features", f"features/{name}/features"):
+            dataset = _own_item(file, place, path)
+            if isinstance(dataset, h5py.Dataset):
+                found[name] = _checked(dataset, path)
+                break
+    return found
+
+
+def _own_item(file: h5py.File, name: str, path: Path) -> h5py.Group | h5py.Dataset | None:
+    """Return an item by its path, refusing links that leave the file."""
+    place: h5py.Group | h5py.Dataset = file
+    for part in name.split("/"):
+        if not isinstance(place, h5py.Group):
+            return None
+        link = place.get(part, getlink=True)
+        if link is None:
+            return None
+        if isinstance(link, h5py.ExternalLink):
+            raise SpinlockError(
+                f"/{name} is a link to another file, {link.filename!r}",
+                where=path,
+                remedy="copy the data into one file",
+            )
+        try:
+            place = place[part]
+        except (KeyError, OSError) as error:
+            raise SpinlockError(f"/{name} cannot be read: {error}", where=path) from error
+    if isinstance(place, h5py.Dataset) and (place.is_virtual or place.external):
+        raise SpinlockError(
+            f"/{name} takes its data from other files",
+            where=path,
+            remedy="copy the data into one file",
+        )
+    return place
+
+
+def _checked(dataset: h5py.Dataset, path: Path) -> h5py.Dataset:
+    if dataset.dtype.kind not in "fiu":
+        raise SpinlockError(f"{dataset.name} holds {dataset.dtype}, not numbers", where=path)
+    if dataset.ndim not in (2, 3):
+        raise SpinlockError(
+            f"{dataset.name} has shape {dataset.shape}; features are [N, D] or [N, T, D]",
+            where=path,
+        )
+    if dataset.shape[-1] == 0 or dataset.shape[0] == 0:
+        raise SpinlockError(f"{dataset.name} is empty: shape {dataset.shape}", where=path)
+    return dataset
+
+
+def _count(data: dict[str, h5py.Dataset], path: Path) -> int:
+    counts = {name: dataset.shape[0] for name, dataset in data.items()}
+    if not counts:
+        raise SpinlockError("the file has no feature family under /features", where=path)
+    if len(set(counts.values())) > 1:
+        raise SpinlockError(
+            f"the families have different numbers of operators: {counts}",
+            where=path,
+            remedy="every family needs one row per operator, in the same order",
+        )
+    return next(iter(counts.values()))
+
+
+def _layout(name: str, file: h5py.File, dataset: h5py.Dataset) -> FamilyLayout:
+    names = column_names(name, file[f"features/{name}"], dataset, dataset.shape[-1])
+    dtype = dataset.dtype if dataset.dtype.kind == "f" else np.dtype(np.float64)
+    return FamilyLayout(name, dataset.shape[1:], names, dtype)

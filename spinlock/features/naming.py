@@ -1,0 +1,71 @@
+"""Names of feature columns, as different programs leave them in HDF5 files."""
+
+import json
+import logging
+import re
+
+import h5py
+
+log = logging.getLogger(__name__)
+
+QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+
+
+def column_names(
+    family: str, group: h5py.Group, dataset: h5py.Dataset, n_columns: int
+) -> list[str]:
+    """Return the names of a family's columns.
+
+    The attribute `feature_registry` of the group, JSON {category: {name: column}}; else the
+    attribute `feature_names` of the group, its aggregate or the dataset; else
+    `<family>_<column>`. Names that do not fit the columns are passed over with one warning.
+    """
+    candidates = [("feature_registry", _registry(group))]
+    candidates += [("feature_names", _names(place)) for place in (group, dataset.parent, dataset)]
+    for attribute, names in candidates:
+        if names is None:
+            continue
+        if len(names) == n_columns and len(set(names)) == n_columns:
+            return names
+        log.warning(
+            "family %s: %s has %d names for %d columns; it is not used",
+            family,
+            attribute,
+            len(names),
+            n_columns,
+        )
+    return [f"{family}_{column}" for column in range(n_columns)]
+
+
+def _registry(group: h5py.Group) -> list[str] | None:
+    text = group.attrs.get("feature_registry")
+    if text is None:
+        return None
+    try:
+        registry = json.loads(text)
+        columns = {
+            int(column): f"{category}/{name}"
+            for category, names in registry.items()
+            for name, column in names.items()
+        }
+    except (ValueError, TypeError, AttributeError):
+        return []
+    if sorted(columns) != list(range(len(columns))):
+        return []
+    return [columns[i] for i in range(len(columns))]
+
+
+def _names(place: h5py.Group | h5py.Dataset) -> list[str] | None:
+    names = place.attrs.get("feature_names")
+    if names is None:
+        return None
+    if isinstance(names, bytes):
+        names = names.decode(errors="replace")
+    if not isinstance(names, str):
+        return [n.decode(errors="replace") if isinstance(n, bytes) else str(n) for n in names]
+    try:
+        listed = json.loads(names)
+        return [str(name) for name in listed] if isinstance(listed, list) else []
+    except ValueError:
+        # the printed form of a list or of an array of text
+        return [one or other for one, other in QUOTED.findall(names)]

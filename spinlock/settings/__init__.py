@@ -1,0 +1,15 @@
+"""Typed settings of experiments and datasets; importing this loads nothing heavy."""
+
+from spinlock.settings.dataset import OperatorDatasetSettings
+from spinlock.settings.experiment import STAGES, Experiment, stage_settings
+from spinlock.settings.loading import load_dataset_settings, load_experiment, to_yaml
+
+__all__ = [
+    "STAGES",
+    "Experiment",
+    "OperatorDatasetSettings",
+    "load_dataset_settings",
+    "load_experiment",
+    "stage_settings",
+    "to_yaml",
+]

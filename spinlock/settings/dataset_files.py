@@ -1,0 +1,76 @@
+"""Which files an experiment's dataset consists of: one given file, or generated shards."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from spinlock.errors import SpinlockError
+from spinlock.settings.dataset import OperatorDatasetSettings
+from spinlock.settings.experiment import Experiment
+from spinlock.settings.loading import load_dataset_settings
+
+CONFIGS = Path("configs/datasets")
+DATASETS = Path("datasets")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of operators first..first+count of a generated dataset."""
+
+    path: Path
+    first: int
+    count: int
+
+
+def shards(
+    name: str, settings: OperatorDatasetSettings, max_samples: int | None = None
+) -> list[Shard]:
+    """Return the shards that hold the first `max_samples` operators of a dataset."""
+    total = settings.num_operators
+    size = settings.shard_size
+    needed = min(max_samples or total, total)
+    return [
+        Shard(
+            DATASETS / name / f"shard_{index:05d}.h5",
+            index * size,
+            min(size, total - index * size),
+        )
+        for index in range(math.ceil(needed / size))
+    ]
+
+
+def dataset_config(name: str) -> Path:
+    """Return where the settings of a generated dataset are."""
+    return CONFIGS / f"{name}.yaml"
+
+
+def generated_shards(experiment: Experiment) -> list[Shard]:
+    """Return the shards to generate for an experiment; none when its dataset is a given file."""
+    path = Path(experiment.dataset_path)
+    config = dataset_config(path.stem)
+    generated = path.parent == DATASETS and config.is_file()
+    if not generated or (path.is_file() and not (DATASETS / path.stem).is_dir()):
+        return []
+    return shards(path.stem, load_dataset_settings(config), experiment.max_samples)
+
+
+def dataset_files(experiment: Experiment) -> list[Path]:
+    """Return the files that an experiment reads, in order.
+
+    Raises
+    ------
+    SpinlockError
+        When the dataset neither exists nor can be generated.
+    """
+    made = generated_shards(experiment)
+    if made:
+        return [shard.path for shard in made]
+    path = Path(experiment.dataset_path)
+    if not path.exists():
+        known = ", ".join(sorted(config.stem for config in CONFIGS.glob("*.yaml"))) or "none"
+        raise SpinlockError(
+            "the dataset does not exist, and there is no configuration to generate it",
+            where=path,
+            remedy=f"set dataset_path to an HDF5 file, or to datasets/<name>.h5 of: {known}",
+        )
+    return [path]

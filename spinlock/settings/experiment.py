@@ -1,0 +1,149 @@
+"""The settings of an experiment, and the slice of them that each stage depends on."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from spinlock.settings.families import Family
+from spinlock.settings.model import Model
+from spinlock.settings.section import Section, setting
+from spinlock.settings.sections import Evaluation, FeatureCleaning, Logging, Split, Visualization
+from spinlock.settings.training import Training
+
+STAGES = ("subset", "normalize", "cluster", "train", "evaluate", "encode", "visualize")
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+class Experiment(Section):
+    """Everything that `configs/vqvae/<experiment>.yaml` says."""
+
+    dataset_path: str = setting(
+        ...,
+        "HDF5 file; generated when it does not exist and configs/datasets/<stem>.yaml does",
+        stages=("subset",),
+        min_length=1,
+    )
+    max_samples: int | None = setting(
+        None, "use the first N operators; null: all", stages=("subset",), ge=4
+    )
+    split: Split = setting(Split(), "rows for training, validation and test", stages=("subset",))
+    families: Annotated[dict[str, Family], Field(min_length=1)] = setting(
+        ..., "feature families, by name", stages=("subset", "train")
+    )
+    feature_cleaning: FeatureCleaning = setting(
+        FeatureCleaning(), "what is dropped and capped", stages=("normalize",)
+    )
+    normalization_method: Literal["standard", "mad"] = setting(
+        "standard",
+        "standard (mean, deviation) or mad (median, median absolute deviation)",
+        stages=("normalize",),
+    )
+    model: Model = setting(Model(), "the tokenizer")
+    training: Training = setting(Training(), "categories and training", stages=("cluster", "train"))
+    evaluation: Evaluation = setting(
+        Evaluation(), "what is measured on test rows", stages=("evaluate",)
+    )
+    visualization: Visualization = setting(
+        Visualization(), "what the figures show", stages=("visualize",)
+    )
+    logging: Logging = setting(Logging(), "what a training says", stages=())
+    device: str = setting("auto", "auto, cuda, cuda:N, mps or cpu", stages=())
+    random_seed: int = setting(
+        42,
+        "of the split, of clustering and of training",
+        stages=("subset", "cluster", "train", "visualize"),
+        ge=0,
+        lt=2**31,
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not DEVICE.fullmatch(value):
+            raise ValueError("must be auto, cuda, cuda:N, mps or cpu")
+        return value
+
+    @field_validator("families")
+    @classmethod
+    def _in_one_order(cls, value: dict[str, Family]) -> dict[str, Family]:
+        """Make the order of the keys in the file irrelevant, also to the order of columns."""
+        return dict(sorted(value.items()))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _training_weights_win(cls, values: Any) -> Any:
+        """Let the two weights that stand in both sections have one value in both."""
+        if not isinstance(values, dict):
+            return values
+        model, training = values.get("model"), values.get("training")
+        model = {} if model is None else model
+        training = {} if training is None else training
+        if not isinstance(model, dict) or not isinstance(training, dict):
+            return values
+        shared = {
+            key: (training if key in training else model)[key]
+            for key in ("orthogonality_weight", "informativeness_weight")
+            if key in training or key in model
+        }
+        return values | {"model": model | shared, "training": training | shared}
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> Self:
+        levels = self.model.levels
+        if isinstance(levels, dict):
+            lengths = {len(one) for one in levels.values()}
+            if len(lengths) != 1 or 0 in lengths:
+                raise ValueError("model.levels: every category needs the same number of levels")
+        return self
+
+
+def stage_settings(experiment: Experiment, stage: str) -> dict[str, Any]:
+    """Return the settings that the results of a stage depend on, as plain values.
+
+    Settings that only change how a stage runs (device, logging) are in none.
+    """
+    names = {stage}
+    if stage == "cluster" and experiment.training.num_categories_auto == "validation":
+        names.add("cluster_by_validation")
+    chosen = _slice(experiment, names)
+    if stage == "subset":  # which families, whatever reads them
+        chosen["families"] = {
+            name: _subset_of(family) for name, family in experiment.families.items()
+        }
+    return chosen
+
+
+def _slice(section: Section, names: set[str]) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    for key, info in type(section).model_fields.items():
+        value = getattr(section, key)
+        extra = info.json_schema_extra
+        stages = extra.get("stages", []) if isinstance(extra, dict) else []
+        if isinstance(value, Section):
+            inner = _slice(value, names)
+            if inner:
+                chosen[key] = inner
+        elif key == "families":
+            chosen |= {key: _plain(value)} if names & {"train"} else {}
+        elif names & set(stages):  # type: ignore[arg-type]
+            chosen[key] = _plain(value)
+    return dict(sorted(chosen.items()))
+
+
+def _subset_of(family: Family) -> dict[str, Any]:
+    params = family.encoder_params
+    return {
+        "coefficients": getattr(params, "coefficients", None),
+        "fields": family.encoder.startswith("Initial"),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Section):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in sorted(value.items())}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return value

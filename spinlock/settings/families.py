@@ -1,0 +1,104 @@
+"""Section `families`: which feature families are read, and by which encoder."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from spinlock.settings.section import Section, setting
+
+Activation = Literal["relu", "gelu", "silu", "tanh"]
+Width = Annotated[int, Field(ge=1)]
+
+
+class IdentityParams(Section):
+    """IdentityEncoder has no parameters: the linear path of the category alone."""
+
+
+class MLPParams(Section):
+    """A multilayer perceptron per category."""
+
+    hidden_dims: list[Width] = setting([256, 128], "widths of the hidden layers")
+    output_dim: Width = setting(64, "width of what the network gives")
+    dropout: float = setting(0.1, "fraction of hidden units left out in training", ge=0, lt=1)
+    activation: Activation = setting("relu", "relu, gelu, silu or tanh")
+    batch_norm: bool = setting(True, "normalise hidden units over the batch")
+
+
+class TemporalCNNParams(Section):
+    """Convolutions over time, on the curves that a category's coefficients describe."""
+
+    channels: list[Width] = setting([16, 16], "channels of the convolutions", min_length=1)
+    kernel_size: int = setting(5, "steps that a convolution sees", ge=1)
+    output_dim: Width = setting(64, "width of what the network gives")
+    dropout: float = setting(0.1, "fraction of hidden units left out in training", ge=0, lt=1)
+    activation: Activation = setting("gelu", "relu, gelu, silu or tanh")
+    coefficients: int = setting(
+        16,
+        "leading DCT coefficients kept per channel of the series",
+        stages=("subset",),
+        ge=1,
+    )
+
+
+class InitialCNNParams(Section):
+    """Convolutions on the initial fields."""
+
+    channels: list[Width] = setting([16, 32], "channels of the convolutions", min_length=1)
+    kernel_size: int = setting(3, "grid points that a convolution sees (odd)", ge=1)
+    output_dim: Width = setting(64, "width of what the network gives")
+    dropout: float = setting(0.1, "fraction of hidden units left out in training", ge=0, lt=1)
+    activation: Activation = setting("gelu", "relu, gelu, silu or tanh")
+
+    @field_validator("kernel_size")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("must be odd, so that the grid keeps its size")
+        return value
+
+
+class InitialHybridParams(InitialCNNParams):
+    """Convolutions on the initial fields, joined with the family's columns."""
+
+    hidden_dims: list[Width] = setting([128], "widths of the hidden layers")
+    batch_norm: bool = setting(True, "normalise hidden units over the batch")
+
+
+ENCODER_PARAMS: dict[str, type[Section]] = {
+    "IdentityEncoder": IdentityParams,
+    "MLPEncoder": MLPParams,
+    "TemporalCNNEncoder": TemporalCNNParams,
+    "InitialCNNEncoder": InitialCNNParams,
+    "InitialHybridEncoder": InitialHybridParams,
+}
+
+
+class Family(Section):
+    """One feature family of the dataset."""
+
+    encoder: str = setting(
+        "MLPEncoder",
+        "one of the registry: " + ", ".join(ENCODER_PARAMS),
+        stages=("subset", "train"),
+    )
+    encoder_params: Any = setting(
+        None,
+        "parameters of the encoder",
+        stages=("subset", "train"),
+        validate_default=True,
+    )
+
+    @field_validator("encoder")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in ENCODER_PARAMS:
+            raise ValueError(f"unknown encoder; known: {', '.join(ENCODER_PARAMS)}")
+        return value
+
+    @field_validator("encoder_params", mode="before")
+    @classmethod
+    def _typed(cls, value: Any, info: ValidationInfo) -> Any:
+        params = ENCODER_PARAMS.get(info.data.get("encoder", ""))
+        if params is None or isinstance(value, params):
+            return value
+        return params.model_validate({} if value is None else value)

@@ -1,0 +1,131 @@
+"""Reading settings files, with one message for all that is wrong in a file."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from spinlock.errors import SpinlockError
+from spinlock.settings.dataset import OperatorDatasetSettings
+from spinlock.settings.experiment import Experiment
+from spinlock.settings.families import ENCODER_PARAMS
+from spinlock.settings.reading import read_yaml
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+RENAMED = {"extra_forbidden": "unknown key", "missing": "this key is required"}
+
+
+def load_experiment(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Experiment:
+    """Read the settings of an experiment.
+
+    Parameters
+    ----------
+    path : path
+        A file of configs/vqvae.
+    overrides : mapping, optional
+        Dotted key → value, such as {"training.num_epochs": 3}.
+
+    Raises
+    ------
+    SpinlockError
+        When anything in the file is wrong; the message names all of it.
+    """
+    values = read_yaml(path)
+    for key, value in (overrides or {}).items():
+        *sections, name = key.split(".")
+        place = values
+        for section in sections:
+            if not isinstance(place.get(section), dict):
+                place[section] = {}
+            place = place[section]
+        place[name] = value
+    return _validated(Experiment, values, path)
+
+
+def load_dataset_settings(path: str | Path) -> OperatorDatasetSettings:
+    """Read the settings of a dataset that is to be simulated, a file of configs/datasets.
+
+    Raises
+    ------
+    SpinlockError
+        When anything in the file is wrong.
+    """
+    return _validated(OperatorDatasetSettings, read_yaml(path), path)
+
+
+def to_yaml(settings: BaseModel) -> str:
+    """Return settings as YAML that reads back as the same settings."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _validated(kind: type[Settings], values: dict[str, Any], path: str | Path) -> Settings:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        keys = [_key(one) for one in errors]
+        # a union complains about each of its branches: what lies deeper says it better
+        problems = [
+            _problem(kind, one)
+            for one, key in zip(errors, keys, strict=True)
+            if not any(other[: len(key)] == key != other for other in keys)
+        ]
+        raise SpinlockError("\n".join(dict.fromkeys(problems)), where=path) from None
+
+
+def _key(error: Mapping[str, Any]) -> list[Any]:
+    return [part for part in error["loc"] if not _is_choice(part)]
+
+
+def _problem(kind: type[BaseModel], error: Mapping[str, Any]) -> str:
+    location = _key(error)
+    key = ".".join(str(part) for part in location) or "the file"
+    message = RENAMED.get(error["type"], error["msg"].removeprefix("Value error, "))
+    text = f"{key}: {message}"
+    if error["type"] == "extra_forbidden":
+        known = _keys_at(kind, location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"{text}; {hint}"
+    if error["type"] != "missing" and location:
+        text += f" (the value is {_shortened(error['input'])})"
+    return text
+
+
+def _is_choice(part: Any) -> bool:
+    """Whether a part of a location names a branch of a union rather than a key."""
+    return isinstance(part, str) and ("[" in part or part in {"int", "str", "constrained-int"})
+
+
+def _keys_at(kind: type[BaseModel], location: Sequence[Any]) -> list[str]:
+    """Return the keys of the section at a location, as far as the models tell."""
+    if location and location[-1] == "encoder_params":
+        return sorted({key for params in ENCODER_PARAMS.values() for key in params.model_fields})
+    section: Any = kind
+    for part in location:
+        fields = getattr(section, "model_fields", {})
+        if part not in fields:
+            # an entry of a mapping or list: go on with what it holds
+            section = next(
+                (one for one in _models_in(section) if hasattr(one, "model_fields")), None
+            )
+            continue
+        annotation = fields[part].annotation
+        models = _models_in(annotation)
+        section = models[0] if models else None
+    return list(getattr(section, "model_fields", {}))
+
+
+def _models_in(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for one in get_args(annotation) for model in _models_in(one)]
+
+
+def _shortened(value: Any, most: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 1] + "…"

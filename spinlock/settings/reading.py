@@ -1,0 +1,78 @@
+"""Strict reading of YAML: plain values only, no duplicate keys, bounded size."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spinlock.errors import SpinlockError
+
+MAX_BYTES = 1_000_000
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A safe loader that refuses duplicate keys and aliases."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.constructor.ConstructorError(
+                None, None, "aliases (*name) are not allowed", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is not text", key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds.
+
+    Raises
+    ------
+    SpinlockError
+        When the file is missing, too large, not text, not YAML, or not a mapping of plain
+        values; the message gives the line.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SpinlockError(f"the file is larger than {MAX_BYTES:,} bytes", where=path)
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpinlockError(
+            "there is no such configuration file", where=path, remedy="check the path"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpinlockError(f"the file cannot be read: {error}", where=path) from error
+    try:
+        values = yaml.load(text, Loader=_StrictLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise SpinlockError(_yaml_problem(error), where=_place(path, error)) from error
+    if not isinstance(values, dict):
+        raise SpinlockError("the file is not a mapping of settings", where=path)
+    return values
+
+
+def _yaml_problem(error: Exception) -> str:
+    problem = getattr(error, "problem", None) or str(error)
+    if "'\\t'" in problem:
+        return "a tab stands where YAML wants spaces"
+    return f"this is not valid YAML: {problem}"
+
+
+def _place(path: Path, error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return str(path) if mark is None else f"{path}, line {mark.line + 1}, column {mark.column + 1}"

@@ -1,0 +1,27 @@
+"""What all sections of the settings have in common."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A section: unknown keys are errors, values do not change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def setting(
+    default: Any, description: str, *, stages: Sequence[str] = ("train",), **constraints: Any
+) -> Any:
+    """Declare a key: its default, what it means, and the stages whose results depend on it.
+
+    `stages=()` is for keys that change how a stage runs but not what it gives.
+    """
+    return Field(
+        default,
+        description=description,
+        json_schema_extra={"stages": list(stages)},
+        **constraints,
+    )

@@ -1,0 +1,110 @@
+"""The small sections: split, cleaning, evaluation, visualisation, logging."""
+
+from importlib.util import find_spec
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from spinlock.settings.section import Section, setting
+
+SUBSET, NORMALIZE = ("subset",), ("normalize",)
+EVALUATE, VISUALIZE = ("evaluate",), ("visualize",)
+
+
+class Split(Section):
+    """Which rows train, which choose, and which are only reported on."""
+
+    val_fraction: float = setting(0.1, "rows that choose the model", stages=SUBSET, ge=0, lt=1)
+    test_fraction: float = setting(0.1, "rows that are reported on", stages=SUBSET, ge=0, lt=1)
+    group_by: str | None = setting(
+        None, "label dataset whose groups go whole to one side", stages=SUBSET
+    )
+    column: str | None = setting(
+        None,
+        "dataset with a published split: 0 train, 1 validation, 2 test; replaces the others",
+        stages=SUBSET,
+    )
+
+    @model_validator(mode="after")
+    def _some_rows_train(self) -> Self:
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError("val_fraction + test_fraction must be below 1: no row would train")
+        return self
+
+
+class FeatureCleaning(Section):
+    """What is dropped and capped, decided on train rows."""
+
+    max_missing_fraction: float = setting(
+        0.5, "columns with more missing values are dropped", stages=NORMALIZE, ge=0, le=1
+    )
+    variance_tolerance: float = setting(
+        1e-6,
+        "columns whose deviation is at most this part of their magnitude are constant",
+        stages=NORMALIZE,
+        ge=0,
+        lt=1,
+    )
+    deduplicate_threshold: float = setting(
+        0.999999,
+        "a column whose |correlation| with an earlier one is above this is dropped",
+        stages=NORMALIZE,
+        gt=0,
+        le=1,
+    )
+    outlier_method: Literal["mad", "percentile", "none"] = setting(
+        "mad", "mad, percentile or none", stages=NORMALIZE
+    )
+    outlier_bound: float = setting(
+        5.0,
+        "mad: robust deviations from the median; percentile: per cent cut at either end",
+        stages=NORMALIZE,
+        gt=0,
+    )
+
+    @model_validator(mode="after")
+    def _percentile_below_half(self) -> Self:
+        if self.outlier_method == "percentile" and self.outlier_bound >= 50:
+            raise ValueError("outlier_bound must be below 50 when outlier_method is percentile")
+        return self
+
+
+class Evaluation(Section):
+    """What is measured on test rows beside the model's own metrics."""
+
+    baselines: bool = setting(True, "compare with PCA + Lloyd and faiss", stages=EVALUATE)
+    probe_column: str | None = setting(
+        None, "label dataset that a probe predicts from the tokens", stages=EVALUATE
+    )
+    max_pair_rows: int = setting(
+        2000, "rows that pairwise metrics are measured on", stages=EVALUATE, ge=3
+    )
+
+
+class Visualization(Section):
+    """What the figures show."""
+
+    projection: Literal["umap", "tsne", "both"] = setting(
+        "both", "umap, tsne or both", stages=VISUALIZE
+    )
+    color_by: str | None = setting(
+        None, "feature (family/name) that colours the operators", stages=VISUALIZE
+    )
+    max_points: int = setting(3000, "operators that are drawn", stages=VISUALIZE, ge=10, le=50_000)
+
+
+class Logging(Section):
+    """What a training says while it runs; nothing here changes a result."""
+
+    wandb: bool = setting(False, "log to Weights & Biases (extra spinlock[wandb])", stages=())
+    log_interval: int = setting(100, "batches between log lines", stages=(), ge=1)
+    eval_interval: int | None = setting(
+        500, "batches between extra validations; null: none", stages=(), ge=1
+    )
+    verbose: bool = setting(True, "log in detail", stages=())
+
+    @model_validator(mode="after")
+    def _wandb_is_there(self) -> Self:
+        if self.wandb and find_spec("wandb") is None:
+            raise ValueError("wandb is not installed; pip install 'spinlock[wandb]', or say false")
+        return self

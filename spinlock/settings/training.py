@@ -1,0 +1,97 @@
+"""Section `training`: categories, losses, optimisation, checkpoints."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from spinlock.settings.section import Section, setting
+
+CLUSTER = ("cluster",)
+
+
+class Training(Section):
+    """How categories are found and how the model is trained."""
+
+    batch_size: int = setting(512, "rows per gradient step", ge=1)
+    learning_rate: float = setting(0.001, "of the optimiser", gt=0)
+    num_epochs: int = setting(500, "passes over the train rows", ge=0)
+    optimizer: Literal["adam", "adamw", "sgd"] = setting("adam", "adam, adamw or sgd")
+    scheduler: Literal["cosine", "step", "plateau"] | None = setting(
+        None, "null (constant), cosine, step or plateau"
+    )
+    warmup_epochs: int = setting(0, "epochs of linear warm-up", ge=0)
+    input_noise: float = setting(
+        0.2, "standard deviation of the noise on the encoder's input in training", ge=0
+    )
+
+    category_assignment: Literal["auto", "manual"] = setting(
+        "auto", "auto, or manual with category_mapping_file", stages=CLUSTER
+    )
+    category_mapping_file: str | None = setting(
+        None, "JSON {category: [column indices or feature names]}", stages=CLUSTER
+    )
+    num_categories_auto: Annotated[int, Field(ge=1)] | Literal["validation"] | None = setting(
+        None,
+        "null: by silhouette under orthogonality_target; a number; "
+        "or validation: by held-out R² at model.bits",
+        stages=CLUSTER,
+    )
+    category_correlation: Literal["spearman", "pearson"] = setting(
+        "spearman", "correlation of the columns that are clustered", stages=CLUSTER
+    )
+    orthogonality_target: float = setting(
+        0.15,
+        "largest mean |cosine| between category centroids that K by silhouette may have",
+        stages=CLUSTER,
+        gt=0,
+        le=1,
+    )
+    min_features_per_category: int = setting(
+        3, "smaller clusters join the nearest one", stages=CLUSTER, ge=1
+    )
+    max_clusters: int = setting(
+        25, "largest number of categories that is tried", stages=CLUSTER, ge=2
+    )
+
+    reconstruction_weight: float = setting(1.0, "of the squared error of all columns", ge=0)
+    vq_weight: float = setting(1.0, "of commitment (and of the codes' loss without EMA)", ge=0)
+    orthogonality_weight: float = setting(
+        0.1, "of the dependence between categories and between codes of a book", ge=0
+    )
+    informativeness_weight: float = setting(
+        0.1, "of the partial decoders, levels 0..l of a category to its own columns", ge=0
+    )
+    topo_weight: float = setting(0.3, "of 1 − correlation of input and code distances", ge=0)
+    topo_samples: int = setting(512, "rows of a batch whose distances are compared", ge=3)
+
+    checkpoint_dir: str = setting(
+        "checkpoints/vqvae", "output folder of `spinlock train-vqvae`", stages=(), min_length=1
+    )
+    save_every: int | None = setting(
+        None, "epochs between checkpoint_epoch_NNNN.pt; null: none", ge=1
+    )
+    early_stopping_patience: int = setting(
+        100, "epochs without improvement before training ends", ge=1
+    )
+    early_stopping_min_delta: float = setting(
+        0.001, "fall of the validation loss that counts as improvement", ge=0
+    )
+    dead_code_reset_interval: int = setting(
+        100, "epochs between resets of dead codes; 0: never", ge=0
+    )
+    dead_code_threshold: float = setting(
+        10.0, "a code is dead below 1/threshold of a uniform share of use", gt=0
+    )
+    dead_code_max_reset_fraction: float = setting(
+        0.25, "largest part of a book that is reset at once", ge=0, le=1
+    )
+    val_every_n_epochs: int = setting(5, "epochs between validations", ge=1)
+    use_torch_compile: bool = setting(
+        True, "compile the training step where a compiler works", stages=()
+    )
+
+    @model_validator(mode="after")
+    def _mapping_is_given(self) -> Self:
+        if self.category_assignment == "manual" and not self.category_mapping_file:
+            raise ValueError("category_assignment: manual needs category_mapping_file")
+        return self
