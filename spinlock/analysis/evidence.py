@@ -1,0 +1,229 @@
+"""What the figures and the report show, as arrays: gathered once, drawn many times."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.spatial.distance import pdist
+
+from spinlock.analysis.projections import FEWEST_POINTS, METHODS, project
+from spinlock.tokenizer.categories import category_centroids
+from spinlock.tokenizer.tokenizer import Tokenizer
+
+MOST_CODES = 2000  # codes in a map; the least used are left out first
+CHANGED_FEATURES = 3  # that are named for each code
+PAIR_ROWS = 1000  # rows that distances are compared on
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Operators: normalised features, tokens, and what is known about them.
+
+    Attributes
+    ----------
+    x : float32 array [n, D]
+    tokens : int array [n, C, L]
+    ids : int array [n]
+        Row of each operator in the dataset.
+    split : int array [n]
+        0 train, 1 validation, 2 test.
+    labels : mapping
+        Name → array [n].
+    """
+
+    x: np.ndarray
+    tokens: np.ndarray
+    ids: np.ndarray
+    split: np.ndarray
+    labels: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class CodeMaps:
+    """Maps of the codes, and whose codes they are.
+
+    Attributes
+    ----------
+    maps : mapping
+        Name of the method → positions [codes, 2].
+    category, level, code, count : int arrays [codes]
+    features : int array [codes, k]
+        The columns that each code changes most.
+    change : array [codes, k]
+        By how many standard deviations.
+    """
+
+    maps: Mapping[str, np.ndarray]
+    category: np.ndarray
+    level: np.ndarray
+    code: np.ndarray
+    count: np.ndarray
+    features: np.ndarray
+    change: np.ndarray
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """What the stage `cluster` left behind.
+
+    Attributes
+    ----------
+    candidates : mapping
+        Columns of silhouette.csv → arrays.
+    tree : array [D - 1, 4]
+    correlation : array [D, D]
+    """
+
+    candidates: Mapping[str, np.ndarray]
+    tree: np.ndarray
+    correlation: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """How well rows that took no part in training are decoded.
+
+    Attributes
+    ----------
+    rows : str
+        Which rows: test, or validation or train where there are no others.
+    n_rows : int
+    by_feature : array [L, D]
+        R² of each column when levels 0..l are decoded; NaN where a column is constant.
+    by_level : array [L]
+        Pooled R².
+    cosines : array [C, C]
+        |cosine| between category centroids.
+    between_rows, between_codes : arrays [pairs]
+        Distances.
+    """
+
+    rows: str
+    n_rows: int
+    by_feature: np.ndarray
+    by_level: np.ndarray
+    cosines: np.ndarray
+    between_rows: np.ndarray
+    between_codes: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything about one experiment that is shown."""
+
+    experiment: str
+    tokenizer: Tokenizer
+    levels: Sequence[str]
+    sample: Sample
+    counts: Sequence[Sequence[np.ndarray]]
+    operator_maps: Mapping[str, np.ndarray]
+    code_maps: CodeMaps
+    clustering: Clustering
+    reconstruction: Reconstruction
+    metrics: Mapping[str, Any]
+    baselines: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    color_by: int
+    orthogonality_target: float
+
+    @property
+    def names(self) -> list[str]:
+        """Full names of the kept columns."""
+        return self.tokenizer.kept_names
+
+    @property
+    def families(self) -> list[str]:
+        """Family of each kept column."""
+        return [self.tokenizer.columns[i].family for i in self.tokenizer.kept]
+
+    @property
+    def short_names(self) -> list[str]:
+        """Names of the kept columns without their family."""
+        return [self.tokenizer.columns[i].name for i in self.tokenizer.kept]
+
+    @property
+    def categories(self) -> dict[str, np.ndarray]:
+        """Category → kept columns."""
+        return self.tokenizer.categories
+
+    def in_units(self, x: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return values [..., columns] of normalised values, in original units."""
+        statistics, raw = self.tokenizer.statistics, self.tokenizer.kept[columns]
+        return x * statistics.scale[raw] + statistics.center[raw]
+
+
+def map_operators(
+    tokenizer: Tokenizer, tokens: np.ndarray, methods: Sequence[str], seed: int
+) -> dict[str, np.ndarray]:
+    """Return maps of operators by their code vectors; none when there are too few."""
+    if len(tokens) < FEWEST_POINTS:
+        return {}
+    vectors = tokenizer.embed(tokens).reshape(len(tokens), -1)
+    return {METHODS[method]: project(vectors, method, seed) for method in methods}
+
+
+def map_codes(
+    tokenizer: Tokenizer,
+    counts: Sequence[Sequence[np.ndarray]],
+    methods: Sequence[str],
+    seed: int,
+) -> CodeMaps:
+    """Return maps of the codes that are used, by what each changes in the decoded features.
+
+    Code vectors of different categories live in different spaces. What can be compared is
+    x̂(typical tokens with this one code put in) − x̂(typical tokens), in normalised features.
+    """
+    books = [
+        (c, level, code, book[code])
+        for c, levels in enumerate(counts)
+        for level, book in enumerate(levels)
+        for code in np.flatnonzero(book)
+    ]
+    owners = np.array(books, int).reshape(-1, 4)
+    most_used = np.sort(np.argsort(-owners[:, 3], kind="stable")[:MOST_CODES])
+    category, level, code, count = owners[most_used].T
+    typical = np.array([[book.argmax() for book in levels] for levels in counts])
+    tokens = np.repeat(typical[None], len(code), axis=0)
+    tokens[np.arange(len(code)), category, level] = code
+    effects = tokenizer.reconstruct(tokens) - tokenizer.reconstruct(typical[None])
+    enough = len(effects) >= FEWEST_POINTS
+    maps = {METHODS[m]: project(effects, m, seed) for m in methods} if enough else {}
+    strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :CHANGED_FEATURES]
+    change = np.take_along_axis(effects, strongest, axis=1)
+    return CodeMaps(maps, category, level, code, count, strongest, change)
+
+
+def measure_reconstruction(
+    tokenizer: Tokenizer, x: np.ndarray, tokens: np.ndarray, rows: str
+) -> Reconstruction:
+    """Compare rows x [n, D] with what their tokens decode to, level by level."""
+    n_levels = tokens.shape[2]
+    total = (x.astype(np.float64) ** 2).sum(axis=0)  # the train mean of x is zero
+    by_feature = np.empty((n_levels, x.shape[1]))
+    by_level = np.empty(n_levels)
+    for level in range(n_levels):
+        error = ((x - tokenizer.reconstruct(tokens, level + 1)).astype(np.float64) ** 2).sum(axis=0)
+        by_level[level] = 1 - error.sum() / total.sum()
+        by_feature[level] = 1 - error / np.where(total > 0, total, np.nan)
+    centroids = category_centroids(x, list(tokenizer.categories.values()))
+    codes = tokenizer.embed(tokens[:PAIR_ROWS]).reshape(min(len(tokens), PAIR_ROWS), -1)
+    return Reconstruction(
+        rows, len(x), by_feature, by_level, np.abs(centroids @ centroids.T),
+        _distances(x[:PAIR_ROWS]), _distances(codes),
+    )  # fmt: skip
+
+
+def _distances(points: np.ndarray) -> np.ndarray:
+    """Return the distances of all pairs i < j."""
+    return pdist(points.astype(np.float64))
+
+
+def count_codes(tokens: np.ndarray, sizes: np.ndarray) -> list[list[np.ndarray]]:
+    """Return how often each code of each book is used in tokens [n, C, L]."""
+    return [
+        [np.bincount(tokens[:, c, level], minlength=size) for level, size in enumerate(row)]
+        for c, row in enumerate(sizes)
+    ]

@@ -1,0 +1,98 @@
+"""Figures of the codebooks: which codes are used, and how evenly."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from spinlock.analysis.figures.style import (
+    GREY,
+    ink_on,
+    label,
+    new_figure,
+    short_names,
+    styled,
+)
+
+
+@styled
+def codebook_use_figure(
+    counts: Sequence[Sequence[np.ndarray]], names: Sequence[str], levels: Sequence[str]
+) -> Figure:
+    """Draw utilization and relative perplexity of every codebook, category × level.
+
+    Parameters
+    ----------
+    counts : sequence [C] of sequences [L] of int arrays [K]
+        How often each code was used.
+    names, levels : sequences of str
+    """
+    sizes = np.array([[len(book) for book in books] for books in counts])
+    used = np.array([[np.count_nonzero(book) for book in books] for books in counts])
+    perplexity = np.array([[_perplexity(book) for book in books] for books in counts])
+    figure = new_figure(1.1 + 0.21 * len(names))
+    left, right = figure.subplots(1, 2, sharey=True)
+    used_text = [
+        [f"{u}/{k}" for u, k in zip(*row, strict=True)] for row in zip(used, sizes, strict=True)
+    ]
+    share_text = [[f"{value:.1f}" for value in row] for row in perplexity]
+    _draw_cells(left, used / sizes, used_text, levels)
+    image = _draw_cells(right, perplexity / sizes, share_text, levels)
+    left.set_title(f"codes used (mean utilization {np.mean(used / sizes):.2f})")
+    right.set_title("perplexity (colour: of the book's size)")
+    left.set_yticks(np.arange(len(names)), short_names(names))
+    left.set_ylabel("category")
+    figure.colorbar(image, ax=[left, right], label="fraction of the codebook", aspect=30, pad=0.01)
+    return figure
+
+
+def _perplexity(counts: np.ndarray) -> float:
+    p = counts[counts > 0] / max(counts.sum(), 1)
+    return float(2 ** -(p * np.log2(p)).sum())
+
+
+def _draw_cells(
+    axes: Axes, shares: np.ndarray, texts: Sequence[Sequence[str]], levels: Sequence[str]
+) -> AxesImage:
+    image = axes.imshow(shares, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    inks = ink_on(shares, 0, 1)
+    for i, row in enumerate(texts):
+        for j, text in enumerate(row):
+            axes.text(j, i, text, ha="center", va="center", fontsize=6.5, color=inks[i, j])
+    axes.set_xticks(np.arange(len(levels)), [label(level) for level in levels])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return image
+
+
+@styled
+def code_frequency_figure(counts: Sequence[Sequence[np.ndarray]], levels: Sequence[str]) -> Figure:
+    """Draw how often codes are used by rank (Zipf's plot), one line per codebook.
+
+    Parameters
+    ----------
+    counts : sequence [C] of sequences [L] of int arrays [K]
+    levels : sequence of str [L]
+    """
+    figure = new_figure(2.7)
+    panels = np.atleast_1d(figure.subplots(1, len(levels), sharey=True))
+    for level, axes in enumerate(panels):
+        books = [books[level] for books in counts]
+        for book in books:
+            frequency = np.sort(book)[::-1] / max(book.sum(), 1)
+            frequency = frequency[frequency > 0]
+            ranks = np.arange(1, len(frequency) + 1)
+            axes.plot(ranks, frequency, color="#0072B2", alpha=0.35, linewidth=0.9)
+        largest = max(len(book) for book in books)
+        axes.plot([1, largest], [1 / largest] * 2, color=GREY, linestyle="--", linewidth=0.9)
+        axes.text(
+            1, 1 / largest, f" uniform, K = {largest}", color="#555555", va="bottom", fontsize=7
+        )
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel("rank of the code")
+        axes.set_title(label(levels[level]))
+    panels[0].set_ylabel("share of operators")
+    return figure

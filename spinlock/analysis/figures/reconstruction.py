@@ -1,0 +1,140 @@
+"""Figures of how much the tokens keep: per feature, per bit, and of the distances."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from spinlock.analysis.figures.style import (
+    GREY,
+    PALETTE,
+    color_of,
+    label,
+    legend_marks,
+    new_figure,
+    styled,
+)
+
+N_WORST = 10
+
+
+@styled
+def feature_quality_figure(
+    quality: np.ndarray, names: Sequence[str], families: Sequence[str], target: float
+) -> Figure:
+    """Draw the R² of every feature, sorted, and name the worst.
+
+    Parameters
+    ----------
+    quality : array [D]
+        R² of each column on test rows.
+    names, families : sequences of str [D]
+    target : float
+        What the pooled R² should exceed.
+    """
+    order = np.argsort(quality, kind="stable")
+    kinds = list(dict.fromkeys(families))
+    figure = new_figure(3.4)
+    left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
+    ranks = np.arange(len(order))
+    kind_of = np.array([kinds.index(families[i]) for i in order])
+    floor = min(-0.05, max(-1.0, float(np.nanmin(quality)) - 0.05))
+    left.plot(ranks, np.maximum(quality[order], floor), color="#BBBBBB", linewidth=0.8, zorder=0)
+    left.scatter(
+        ranks, np.maximum(quality[order], floor), s=9, c=[color_of(k) for k in kind_of],
+        linewidths=0,
+    )  # fmt: skip
+    left.axhline(target, color=PALETTE[1], linestyle="--", linewidth=0.9)
+    left.text(len(ranks) - 1, target, f"target {target:g}", ha="right", va="top", color=PALETTE[1])
+    left.set_ylim(floor, 1.02)
+    left.set_xlabel("features, worst first")
+    left.set_ylabel("R² on test rows")
+    left.set_title(f"median {np.nanmedian(quality):.3f}")
+    left.legend(handles=legend_marks(kinds), loc="lower right")
+    worst = order[:N_WORST]
+    right.barh(
+        np.arange(len(worst)), quality[worst], height=0.65,
+        color=[color_of(kinds.index(families[i])) for i in worst],
+    )  # fmt: skip
+    right.set_yticks(np.arange(len(worst)), [label(names[i], 34) for i in worst], fontsize=6.5)
+    right.set_ylim(len(worst) - 0.4, -0.6)
+    right.set_xlim(min(0.0, float(np.nanmin(quality))) * 1.05, 1)
+    right.axvline(0, color="black", linewidth=0.6)
+    right.set_xlabel("R²")
+    right.set_title("the worst")
+    return figure
+
+
+@styled
+def rate_distortion_figure(
+    bits: np.ndarray,
+    quality: np.ndarray,
+    levels: Sequence[str],
+    others: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    reference: str | None,
+    target: float,
+) -> Figure:
+    """Draw R² against bits: our levels, and other quantisers on the same rows.
+
+    Parameters
+    ----------
+    bits, quality : arrays [L]
+        Nominal bits and test R² when levels 0..l are decoded.
+    levels : sequence of str [L]
+    others : mapping
+        Name → (bits, R²) of each other method.
+    reference : str or None
+        The entry of `others` that is a reference and no method: drawn as a plain line.
+    target : float
+    """
+    figure = new_figure(3.4, 5.4)
+    axes = figure.subplots()
+    for i, (name, (rate, value)) in enumerate(others.items()):
+        order = np.argsort(rate)
+        if name == reference:
+            axes.plot(rate[order], value[order], color=GREY, linestyle="--", label=label(name))
+        else:
+            axes.plot(
+                rate[order], value[order], color=color_of(i + 1), label=label(name),
+                marker="os^Dv"[i % 5], markersize=4, linewidth=1, alpha=0.9,
+            )  # fmt: skip
+    axes.plot(
+        bits, quality, color=PALETTE[0], linewidth=2, marker="o", markersize=6, zorder=5,
+        label="spinlock, by level",
+    )  # fmt: skip
+    for level, rate, value in zip(levels, bits, quality, strict=True):
+        axes.annotate(
+            label(level), (rate, value), xytext=(5, -4), textcoords="offset points", va="top",
+            fontsize=7, color=PALETTE[0],
+        )  # fmt: skip
+    axes.axhline(target, color=PALETTE[1], linestyle=":", linewidth=0.9, label=f"target {target:g}")
+    drawn = np.concatenate([quality, *(value for _, value in others.values())])
+    axes.set_ylim(max(0.0, float(np.nanmin(drawn)) - 0.08), 1.0)
+    axes.set_xlim(0, 1.08 * max(bits.max(), *(rate.max() for rate, _ in others.values()), 1))
+    axes.set_xlabel("bits per operator")
+    axes.set_ylabel("R² on test rows")
+    axes.grid(linewidth=0.3, color="#DDDDDD")
+    axes.legend(loc="lower right")
+    return figure
+
+
+@styled
+def distance_figure(between_rows: np.ndarray, between_codes: np.ndarray) -> Figure:
+    """Draw distances between code vectors against distances between inputs.
+
+    Parameters
+    ----------
+    between_rows, between_codes : arrays [pairs]
+        The diagonal left out.
+    """
+    figure = new_figure(3.5, 4.4)
+    axes = figure.subplots()
+    image = axes.hexbin(
+        between_rows, between_codes, gridsize=55, bins="log", mincnt=1, linewidths=0.1
+    )
+    correlation = np.corrcoef(between_rows, between_codes)[0, 1]
+    axes.set_title(f"Pearson correlation {correlation:.3f} over {len(between_rows):,} pairs")
+    axes.set_xlabel("distance between inputs")
+    axes.set_ylabel("distance between code vectors")
+    figure.colorbar(image, ax=axes, label="pairs", shrink=0.8)
+    return figure
