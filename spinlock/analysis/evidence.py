@@ -227,3 +227,9 @@ def count_codes(tokens: np.ndarray, sizes: np.ndarray) -> list[list[np.ndarray]]
         [np.bincount(tokens[:, c, level], minlength=size) for level, size in enumerate(row)]
         for c, row in enumerate(sizes)
     ]
+
+
+def leading_feature(x: np.ndarray) -> int:
+    """Return the column that varies most along the first principal component of rows x."""
+    _, _, directions = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+    return int(np.abs(directions[0]).argmax())

@@ -1,0 +1,1 @@
+"""The report: one page per experiment that needs nothing beside itself."""

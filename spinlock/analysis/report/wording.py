@@ -1,0 +1,107 @@
+"""What the page says in words and numbers about the experiment and its data."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from spinlock.analysis.evidence import Evidence
+from spinlock.analysis.figures.catalog import EXHIBITS
+from spinlock.analysis.report.page import Page, Section, Shown, Target
+from spinlock.features.table import SPLIT_NAMES
+from spinlock.tokenizer.normalization import KEPT, REASONS, FeatureStatistics
+
+WHY_DROPPED = {
+    "missing": "mostly missing",
+    "constant": "constant",
+    "duplicate": "repeats an earlier feature",
+}
+LOWER_IS_BETTER = ("orthogonality",)
+
+
+def describe(evidence: Evidence, split: np.ndarray, shown: Mapping[str, Shown]) -> Page:
+    """Return the page of an experiment.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    split : int array [n]
+        Side of every row of the subset.
+    shown : mapping
+        Name of each exhibit → its figure.
+    """
+    tokenizer, measured = evidence.tokenizer, evidence.reconstruction
+    n_rows, n_categories = len(split), len(evidence.categories)
+    return Page(
+        experiment=evidence.experiment,
+        lead=f"{_count(n_rows, 'operator')}, {_count(len(evidence.names), 'feature')} in "
+        f"{_count(n_categories, 'category', 'categories')}, {len(evidence.levels)} levels of "
+        f"tokens, {tokenizer.bits:.0f} bits per operator.",
+        targets=[_target(one) for one in evidence.metrics["targets"]],
+        measured_on=f"Figures of quality are measured on {measured.n_rows:,} {measured.rows} rows.",
+        sections=_sections(shown),
+        cleaning=_cleaning(tokenizer.statistics, split),
+        provenance=list(_flattened(tokenizer.provenance)),
+        dropped=_dropped(evidence, tokenizer.statistics),
+        altered=_altered(evidence, tokenizer.statistics),
+    )
+
+
+def _target(entry: Mapping[str, Any]) -> Target:
+    sign = "<" if entry["name"] in LOWER_IS_BETTER else ">"
+    value = f"{entry['value']:.3f}".replace("-", "−")
+    return Target(str(entry["name"]), value, f"{sign} {entry['target']:.2f}", bool(entry["met"]))
+
+
+def _sections(shown: Mapping[str, Shown]) -> list[Section]:
+    names = dict.fromkeys(exhibit.section for exhibit in EXHIBITS)
+    return [
+        Section(name, [shown[exhibit.name] for exhibit in EXHIBITS if exhibit.section == name])
+        for name in names
+    ]
+
+
+def _cleaning(statistics: FeatureStatistics, split: np.ndarray) -> list[tuple[str, str]]:
+    summary = statistics.summary()
+    sides = np.bincount(split, minlength=len(SPLIT_NAMES))
+    rows = [(f"{name} rows", f"{n:,}") for name, n in zip(SPLIT_NAMES, sides, strict=True)]
+    kept = [("features kept", f"{summary['kept']:,}")]
+    dropped = [(f"dropped, {why}", f"{summary[name]:,}") for name, why in WHY_DROPPED.items()]
+    cells = [
+        ("train values imputed", f"{summary['imputed_cells']:,}"),
+        ("train values capped", f"{summary['capped_cells']:,}"),
+    ]
+    return rows + kept + dropped + cells
+
+
+def _dropped(evidence: Evidence, statistics: FeatureStatistics) -> list[tuple[str, str]]:
+    columns = evidence.tokenizer.columns
+    return [
+        (columns[i].full_name, WHY_DROPPED[REASONS[statistics.reason[i]]])
+        for i in np.flatnonzero(statistics.reason != KEPT)
+    ]
+
+
+def _altered(evidence: Evidence, statistics: FeatureStatistics) -> list[tuple[str, int, int]]:
+    kept = statistics.kept
+    changes = statistics.imputed[kept] + statistics.capped[kept]
+    order = np.argsort(-changes, kind="stable")
+    return [
+        (evidence.names[i], int(statistics.imputed[kept[i]]), int(statistics.capped[kept[i]]))
+        for i in order[changes[order] > 0]
+    ]
+
+
+def _flattened(entries: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, str]]:
+    flat: list[tuple[str, str]] = []
+    for key, value in entries.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            flat += _flattened(value, f"{name}: ")
+        else:
+            flat.append((name, str(value)))
+    return flat
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,251 @@
+"""visualize: draw the figures and the report of an experiment.
+
+Reads best_model.pt, subset.h5, silhouette.csv, linkage.npz, metrics.json, baselines.csv and
+tokens.h5; writes figures/*.svg and *.png, and report.html, one page that needs nothing beside it.
+"""
+
+import difflib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from spinlock.analysis.evidence import (
+    Clustering,
+    Evidence,
+    Reconstruction,
+    Sample,
+    count_codes,
+    leading_feature,
+    map_codes,
+    map_operators,
+    measure_reconstruction,
+)
+from spinlock.analysis.figures.catalog import EXHIBITS, Exhibit
+from spinlock.analysis.figures.style import render
+from spinlock.analysis.projections import METHODS
+from spinlock.analysis.report.contents import page_data
+from spinlock.analysis.report.page import Shown, embedded, render_page
+from spinlock.analysis.report.wording import describe
+from spinlock.errors import SpinlockError
+from spinlock.features.table import SPLIT_NAMES, TEST, TRAIN, VALIDATION, FeatureTable
+from spinlock.files import atomic_path, write_text
+from spinlock.settings import Experiment
+from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.tokenizer.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
+
+MEASURED_ROWS = 20_000  # rows that are decoded for the figures of quality, at most
+KINDS = ("svg", "png")
+
+
+def run(
+    config: Path | Experiment,
+    model: Path,
+    subset: Path,
+    silhouette: Path,
+    linkage: Path,
+    metrics: Path,
+    baselines: Path,
+    tokens: Path,
+    figures: Path,
+    report: Path,
+) -> None:
+    """Gather what an experiment left behind, and draw it."""
+    experiment = experiment_of(config)
+    tokenizer = Tokenizer.load(model)
+    with FeatureTable(subset) as table, _opened(tokens) as file:
+        split = table.split
+        evidence = _gather(
+            experiment, tokenizer, table, file, _experiment_name(report),
+            _clustering(silhouette, linkage), _json(metrics), _baselines(baselines),
+        )  # fmt: skip
+    shown = {exhibit.name: _draw(exhibit, evidence, figures) for exhibit in EXHIBITS}
+    page = render_page(describe(evidence, split, shown), page_data(evidence))
+    write_text(report, page)
+    drawn = sum(bool(one.image) for one in shown.values())
+    log.info("%d figures, a report of %.1f MB", drawn, len(page.encode()) / 1e6)
+
+
+def _gather(
+    experiment: Experiment,
+    tokenizer: Tokenizer,
+    table: FeatureTable,
+    file: h5py.File,
+    name: str,
+    clustering: Clustering,
+    metrics: dict[str, Any],
+    baselines: dict[str, tuple[np.ndarray, np.ndarray]],
+) -> Evidence:
+    settings, seed = experiment.visualization, experiment.random_seed
+    methods = list(METHODS) if settings.projection == "both" else [settings.projection]
+    counts = count_codes(file["tokens"][:], tokenizer.codebook_sizes)
+    sample = _sample(tokenizer, table, file, settings.max_points, seed)
+    return Evidence(
+        experiment=name,
+        tokenizer=tokenizer,
+        levels=[str(level) for level in file.attrs["levels"]],
+        sample=sample,
+        counts=counts,
+        operator_maps=map_operators(tokenizer, sample.tokens, methods, seed),
+        code_maps=map_codes(tokenizer, counts, methods, seed),
+        clustering=clustering,
+        reconstruction=_reconstruction(tokenizer, table, file, seed),
+        metrics=metrics,
+        baselines=baselines,
+        color_by=_color_by(settings.color_by, tokenizer, sample.x),
+        orthogonality_target=experiment.training.orthogonality_target,
+    )
+
+
+def _sample(
+    tokenizer: Tokenizer, table: FeatureTable, file: h5py.File, n_rows: int, seed: int
+) -> Sample:
+    rows = _some(np.arange(table.n_rows), n_rows, seed)
+    return Sample(
+        x=tokenizer.normalize(table.read(rows)),
+        tokens=_tokens_of(file, table.row_ids[rows]),
+        ids=table.row_ids[rows],
+        split=table.split[rows],
+        labels={name: table.labels(name)[rows] for name in table.label_names()},
+    )
+
+
+def _reconstruction(
+    tokenizer: Tokenizer, table: FeatureTable, file: h5py.File, seed: int
+) -> Reconstruction:
+    side = next(one for one in (TEST, VALIDATION, TRAIN) if (table.split == one).any())
+    rows = _some(table.rows(side), MEASURED_ROWS, seed)
+    x = tokenizer.normalize(table.read(rows))
+    tokens = _tokens_of(file, table.row_ids[rows])
+    return measure_reconstruction(tokenizer, x, tokens, SPLIT_NAMES[side])
+
+
+def _some(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+
+
+def _tokens_of(file: h5py.File, row_ids: np.ndarray) -> np.ndarray:
+    """Return the tokens [n, C, L] of operators by their row in the dataset."""
+    ids = file["row_ids"][:]
+    order = np.argsort(ids)
+    at = order[np.minimum(np.searchsorted(ids, row_ids, sorter=order), len(ids) - 1)]
+    if (ids[at] != row_ids).any():
+        raise SpinlockError(
+            "the tokens are of another dataset than the subset",
+            where=file.filename,
+            remedy="run the stage `encode` again",
+        )
+    return file["tokens"][:][at].astype(np.int64)
+
+
+def _color_by(wanted: str | None, tokenizer: Tokenizer, x: np.ndarray) -> int:
+    if wanted is None:
+        return leading_feature(x)
+    names = tokenizer.kept_names
+    if wanted in names:
+        return names.index(wanted)
+    raw = [column.full_name for column in tokenizer.columns]
+    near = difflib.get_close_matches(wanted, names, n=3)
+    raise SpinlockError(
+        f"visualization.color_by names {wanted!r}, which "
+        + ("cleaning dropped" if wanted in raw else "is no feature of this experiment"),
+        remedy=f"nearest kept features: {', '.join(near)}" if near else "name it family/feature",
+    )
+
+
+def _draw(exhibit: Exhibit, evidence: Evidence, folder: Path) -> Shown:
+    """Draw an exhibit and write it; a figure of an earlier run that has no successor goes."""
+    drawn = exhibit.draw(evidence)
+    paths = {kind: folder / f"{exhibit.name}.{kind}" for kind in KINDS}
+    if not isinstance(drawn, Figure):
+        log.info("%s is left out: %s", exhibit.name, drawn)
+        for path in paths.values():
+            path.unlink(missing_ok=True)
+        return Shown(exhibit.name, exhibit.title, exhibit.question, reason=drawn)
+    pictures = {kind: render(drawn, kind) for kind in KINDS}
+    for kind, path in paths.items():
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(pictures[kind])
+    return embedded(exhibit.name, exhibit.title, exhibit.question, pictures["png"])
+
+
+def _experiment_name(report: Path) -> str:
+    folders = report.resolve().parent.parts
+    return "/".join(
+        folders[folders.index("results") + 1 :] if "results" in folders else folders[-1:]
+    )
+
+
+def _opened(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise _unreadable(path, "encode", error) from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, "evaluate", error) from error
+
+
+def _clustering(silhouette: Path, linkage: Path) -> Clustering:
+    try:
+        candidates = pd.read_csv(silhouette)
+    except (OSError, ValueError) as error:
+        raise _unreadable(silhouette, "cluster", error) from error
+    try:
+        with np.load(linkage) as arrays:
+            tree, correlation = arrays["Z"], arrays["correlation"]
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(linkage, "cluster", error) from error
+    columns = {str(name): candidates[name].to_numpy() for name in candidates}
+    return Clustering(columns, tree, correlation)
+
+
+def _baselines(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    try:
+        table = pd.read_csv(path)
+        return {
+            str(method): (rows["bits"].to_numpy(float), rows["quality"].to_numpy(float))
+            for method, rows in table.groupby("method", sort=False)
+        }
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(path, "evaluate", error) from error
+
+
+def _unreadable(path: Path, stage: str, error: Exception) -> SpinlockError:
+    return SpinlockError(
+        f"this file cannot be read: {error}", where=path, remedy=f"make it with the stage `{stage}`"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage as a program."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--subset", type=Path, required=True)
+    parser.add_argument("--silhouette", type=Path, required=True)
+    parser.add_argument("--linkage", type=Path, required=True)
+    parser.add_argument("--metrics", type=Path, required=True)
+    parser.add_argument("--baselines", type=Path, required=True)
+    parser.add_argument("--tokens", type=Path, required=True)
+    parser.add_argument("--figures", type=Path, required=True)
+    parser.add_argument("--report", type=Path, required=True)
+    execute(run, parser, argv)
+
+
+if __name__ == "__main__":
+    main()

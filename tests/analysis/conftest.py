@@ -1,0 +1,124 @@
+"""An experiment made of random numbers, with names that try to break out of the page."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from spinlock.analysis.evidence import (
+    Clustering,
+    Evidence,
+    Sample,
+    count_codes,
+    map_codes,
+    map_operators,
+    measure_reconstruction,
+)
+from spinlock.features.table import Column, TableHeader
+from spinlock.tokenizer.categories import correlation_matrix, merge_tree
+from spinlock.tokenizer.checkpoint import Checkpoint
+from spinlock.tokenizer.model import ModelShape, TokenizerModel
+from spinlock.tokenizer.normalization import CleaningRules, fit_statistics
+from spinlock.tokenizer.tokenizer import Tokenizer
+
+HOSTILE = '<img src=x onerror="window.broken=1">'
+N_ROWS = 90
+
+
+def random_tokenizer(n_columns: int, n_categories: int, hostile: str = HOSTILE) -> Tokenizer:
+    rng = np.random.default_rng(3)
+    names = [hostile, "cost_$x$_and_$", "</script><script>window.broken=1</script>"]
+    names += [f"feature_{i}" for i in range(n_columns - len(names))]
+    families = ["summary", "initial"]
+    columns = [Column(families[i % 2], name) for i, name in enumerate(names[:n_columns])]
+    values = rng.normal(size=(200, n_columns)) * np.logspace(-3, 3, n_columns)
+    values[::7, 0] = np.nan
+    statistics = fit_statistics(lambda chosen: values[:, chosen], n_columns, CleaningRules())
+    parts = [part.tolist() for part in np.array_split(np.arange(n_columns), n_categories)]
+    shape = ModelShape(
+        partition=parts,
+        book_sizes=[[8, 4, 2]] * n_categories,
+        column_family=[column.family for column in columns],
+        encoders={},
+        embedding_dim=4,
+        hidden_dim=4,
+    )
+    model = TokenizerModel(shape)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for values_of in model.state_dict().values():
+            if values_of.is_floating_point():
+                values_of.copy_(torch.randn(values_of.shape, generator=generator) / 3)
+    categories = {f"category_{c:02d}": np.array(part) for c, part in enumerate(parts)}
+    if n_categories > 1:
+        categories = {HOSTILE if c == 1 else k: v for c, (k, v) in enumerate(categories.items())}
+    history = [
+        {"step": "start", "epoch": 0, "val_loss": 1.0, "val_quality": 0.5},
+        {
+            "step": "epoch", "epoch": 1, "learning_rate": 0.001, "train_loss": 1.0,
+            "reconstruction_loss": 0.5, "vq_loss": 0.2, "val_loss": 0.4, "val_quality": 0.6,
+            "utilization": [[0.5, 0.6, 0.7]] * n_categories,
+        },
+    ]  # fmt: skip
+    return Tokenizer(
+        Checkpoint(
+            model=model,
+            header=TableHeader(columns, "digest"),
+            statistics=statistics,
+            categories=categories,
+            config={},
+            history=history,
+            provenance={"spinlock": "0.1.0", "libraries": {"torch": HOSTILE}},
+        )
+    )
+
+
+def random_evidence(n_columns: int, n_categories: int, n_rows: int) -> Evidence:
+    rng = np.random.default_rng(5)
+    tokenizer = random_tokenizer(n_columns, n_categories)
+    x = rng.normal(size=(n_rows, n_columns)).astype(np.float32)
+    sizes = tokenizer.codebook_sizes
+    tokens = (rng.random((n_rows, *sizes.shape)) ** 2 * sizes).astype(int)
+    labels = {HOSTILE: np.array(["a", "<b>b</b>", HOSTILE])[np.arange(n_rows) % 3]}
+    split = np.arange(n_rows) % 3
+    correlation = correlation_matrix(x)
+    tree = merge_tree(correlation) if n_columns > 1 else np.empty((0, 4))
+    counts = count_codes(tokens, sizes)
+    number = np.arange(2, 2 + n_categories)
+    targets = [
+        {"name": "quality", "value": 0.93, "target": 0.9, "met": True},
+        {"name": "orthogonality", "value": 0.3, "target": 0.25, "met": False},
+    ]
+    return Evidence(
+        experiment="validation/" + HOSTILE,
+        tokenizer=tokenizer,
+        levels=["coarse", "medium", "fine"],
+        sample=Sample(x, tokens, 10 * np.arange(n_rows), split, labels),
+        counts=counts,
+        operator_maps=map_operators(tokenizer, tokens, ["tsne"], 0),
+        code_maps=map_codes(tokenizer, counts, ["tsne"], 0),
+        clustering=Clustering(
+            {"num_categories": number, "silhouette": 0.1 * number, "mean_abs_cosine": 1 / number},
+            tree,
+            correlation,
+        ),
+        reconstruction=measure_reconstruction(tokenizer, x[::2], tokens[::2], "test"),
+        metrics={"targets": targets},
+        baselines={"PCA + Lloyd": (np.array([9.0, 18.0]), np.array([0.4, 0.5]))},
+        color_by=0,
+        orthogonality_target=0.15,
+    )
+
+
+@pytest.fixture(scope="session")
+def evidence() -> Evidence:
+    return random_evidence(n_columns=12, n_categories=3, n_rows=N_ROWS)
+
+
+@pytest.fixture(scope="session")
+def tiny_evidence() -> Evidence:
+    """Four operators, one feature: most of what could be drawn is missing."""
+    whole = random_evidence(n_columns=1, n_categories=1, n_rows=4)
+    few = replace(whole.code_maps, maps={})
+    return replace(whole, operator_maps={}, code_maps=few, baselines={})

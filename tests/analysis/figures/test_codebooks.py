@@ -1,0 +1,25 @@
+import numpy as np
+
+from spinlock.analysis.figures.codebooks import code_frequency_figure, codebook_use_figure
+from spinlock.analysis.figures.style import render
+
+LEVELS = ["coarse", "fine"]
+COUNTS = [
+    [np.array([5, 5, 5, 5]), np.array([20, 0])],
+    [np.array([10, 10, 0, 0]), np.array([0, 0])],
+]
+
+
+def test_use_and_perplexity_are_written_in_the_cells():
+    figure = codebook_use_figure(COUNTS, ["a", "b"], LEVELS)
+    used, perplexity = ([text.get_text() for text in axes.texts] for axes in figure.axes[:2])
+    assert used == ["4/4", "1/2", "2/4", "0/2"]
+    assert perplexity == ["4.0", "1.0", "2.0", "1.0"]
+
+
+def test_frequencies_are_sorted_and_sum_to_one():
+    figure = code_frequency_figure(COUNTS, LEVELS)
+    first = figure.axes[0].lines[0].get_ydata()
+    assert first.sum() == 1
+    assert (np.diff(first) <= 0).all()
+    assert render(figure, "svg")

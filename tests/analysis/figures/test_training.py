@@ -1,0 +1,24 @@
+from spinlock.analysis.figures.style import render
+from spinlock.analysis.figures.training import training_figure
+
+LEVELS = ["coarse", "fine"]
+
+
+def test_every_term_has_a_panel(evidence):
+    figure = training_figure(evidence.tokenizer.history, evidence.levels)
+    titles = {axes.get_title("left") for axes in figure.axes if axes.has_data()}
+    assert titles == {
+        "loss", "reconstruction", "vq", "validation R²", "utilization", "learning rate"
+    }  # fmt: skip
+
+
+def test_the_kept_epoch_is_marked():
+    losses = [3.0, 1.0, 2.0]
+    history = [{"epoch": i, "val_loss": loss, "train_loss": 1.0} for i, loss in enumerate(losses)]
+    figure = training_figure(history, LEVELS)
+    assert figure.axes[0].lines[-1].get_xdata() == [1, 1]
+
+
+def test_a_training_without_validation_is_drawn():
+    history = [{"epoch": 1, "train_loss": 1.0, "learning_rate": 0.1}]
+    assert render(training_figure(history, LEVELS), "svg")

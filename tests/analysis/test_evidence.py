@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from spinlock.analysis.evidence import (
+    count_codes,
+    leading_feature,
+    map_codes,
+    map_operators,
+    measure_reconstruction,
+)
+
+
+def test_code_counts_add_up(evidence):
+    tokens = evidence.sample.tokens
+    counts = count_codes(tokens, evidence.tokenizer.codebook_sizes)
+    assert all(book.sum() == len(tokens) for books in counts for book in books)
+    assert [len(book) for book in counts[0]] == evidence.tokenizer.codebook_sizes[0].tolist()
+
+
+def test_reconstruction_is_graded_on_the_features(evidence):
+    tokenizer, tokens = evidence.tokenizer, evidence.sample.tokens[:30]
+    x = tokenizer.reconstruct(tokens)
+    x = x - x.mean(axis=0)
+    own = measure_reconstruction(tokenizer, x, tokens, "test")
+    error = ((x - tokenizer.reconstruct(tokens)) ** 2).sum()
+    assert own.by_level[-1] == pytest.approx(1 - error / (x**2).sum(), abs=1e-5)
+    assert own.by_feature.shape == (3, x.shape[1])
+    assert own.between_rows.shape == own.between_codes.shape == (30 * 29 // 2,)
+    assert own.cosines.shape == (3, 3)
+
+
+def test_a_column_that_is_constant_on_these_rows_has_no_quality(evidence):
+    x = evidence.sample.x[:10].copy()
+    x[:, 2] = 0
+    tokens = evidence.sample.tokens[:10]
+    by_feature = measure_reconstruction(evidence.tokenizer, x, tokens, "test").by_feature
+    assert np.isnan(by_feature[:, 2]).all()
+    assert np.isfinite(np.delete(by_feature, 2, axis=1)).all()
+
+
+def test_codes_are_described_by_what_they_change(evidence):
+    tokenizer, codes = evidence.tokenizer, evidence.code_maps
+    typical = np.array([[book.argmax() for book in books] for books in evidence.counts])
+    changed = typical.copy()
+    i = int(np.flatnonzero(codes.code != typical[codes.category, codes.level])[0])
+    changed[codes.category[i], codes.level[i]] = codes.code[i]
+    effect = (tokenizer.reconstruct(changed[None]) - tokenizer.reconstruct(typical[None]))[0]
+    assert codes.features[i, 0] == np.abs(effect).argmax()
+    assert codes.change[i, 0] == pytest.approx(effect[codes.features[i, 0]], rel=1e-5)
+    used = sum(np.count_nonzero(book) for books in evidence.counts for book in books)
+    assert len(codes.code) == used
+
+
+def test_too_few_points_have_no_map(evidence):
+    tokens = evidence.sample.tokens[:4]
+    assert map_operators(evidence.tokenizer, tokens, ["tsne"], 0) == {}
+    counts = count_codes(tokens[:1], evidence.tokenizer.codebook_sizes)
+    only = [[book if c + level == 0 else 0 * book for level, book in enumerate(books)]
+            for c, books in enumerate(counts)]  # fmt: skip
+    assert map_codes(evidence.tokenizer, only, ["tsne"], 0).maps == {}
+
+
+def test_units_are_those_of_the_dataset(evidence):
+    x = evidence.sample.x[:3]
+    columns = np.array([4, 7])
+    raw = evidence.tokenizer.denormalize(x)[:, evidence.tokenizer.kept[columns]]
+    np.testing.assert_allclose(evidence.in_units(x[:, columns], columns), raw, rtol=1e-5)
+
+
+def test_the_leading_feature_varies_most():
+    x = np.random.default_rng(0).normal(size=(50, 4))
+    x[:, 2] *= 9
+    assert leading_feature(x) == 2
