@@ -1,0 +1,122 @@
+"""Writing operator datasets in HDF5: the only writer of the layout (docs/dataset-layout.md)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from spinlock.errors import SpinlockError
+
+LAYOUT_VERSION = "1.0"
+COPIED_ROWS = 256
+
+
+class OperatorFileWriter:
+    """Write operators block by block into an open HDF5 file.
+
+    The file carries no time of writing: the same operators make the same bytes.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open for writing.
+    n_operators : int
+        Rows that every dataset gets.
+    config : mapping
+        What made the operators; kept as JSON in /metadata.
+    """
+
+    def __init__(self, file: h5py.File, n_operators: int, config: Mapping[str, object]):
+        self._file = file
+        self._n_operators = n_operators
+        metadata = file.create_group("metadata")
+        metadata.attrs["config"] = json.dumps(config, sort_keys=True)
+        metadata.attrs["version"] = LAYOUT_VERSION
+
+    def write(self, first: int, blocks: Mapping[str, np.ndarray]) -> None:
+        """Write arrays [m, ...] to rows first..first+m of the datasets named by their paths."""
+        for name, values in blocks.items():
+            if name not in self._file:
+                self._create(name, values)
+            self._file[name][first : first + len(values)] = values
+
+    def describe(
+        self, families: Mapping[str, Sequence[str]], parameters: Sequence[str] = ()
+    ) -> None:
+        """Name the columns of feature families and of the parameter vectors.
+
+        Parameters
+        ----------
+        families : mapping
+            Family → names of its columns.
+        parameters : sequence of str
+        """
+        for family, names in families.items():
+            registry = {family: {name: column for column, name in enumerate(names)}}
+            group = self._file[f"features/{family}"]
+            group.attrs["feature_registry"] = json.dumps(registry)
+        if parameters:
+            self._file["parameters/vectors"].attrs["dimension_names"] = list(parameters)
+
+    def _create(self, name: str, values: np.ndarray) -> None:
+        text = values.dtype.kind in "UO"
+        rows = min(len(values), COPIED_ROWS, self._n_operators)
+        self._file.create_dataset(
+            name,
+            shape=(self._n_operators, *values.shape[1:]),
+            dtype=h5py.string_dtype() if text else values.dtype,
+            chunks=(rows, *values.shape[1:]),
+            track_times=False,
+        )
+
+
+def concatenate(shards: Sequence[Path], output: h5py.File) -> None:
+    """Copy shards of one dataset into one file, rows in the order of the shards.
+
+    Raises
+    ------
+    SpinlockError
+        When the shards do not hold the same datasets.
+    """
+    first = 0
+    with h5py.File(shards[0], "r") as file:
+        names = _dataset_names(file)
+        total = sum(_rows(path, names) for path in shards)
+        writer = OperatorFileWriter(output, total, json.loads(file["metadata"].attrs["config"]))
+    for path in shards:
+        with h5py.File(path, "r") as file:
+            count = len(file[names[0]])
+            for start in range(0, count, COPIED_ROWS):
+                stop = min(start + COPIED_ROWS, count)
+                writer.write(first + start, {name: file[name][start:stop] for name in names})
+            first += count
+    with h5py.File(shards[0], "r") as file:
+        for name in _described(file):
+            output[name].attrs.update(file[name].attrs)
+
+
+def _rows(path: Path, names: list[str]) -> int:
+    with h5py.File(path, "r") as file:
+        if _dataset_names(file) != names:
+            raise SpinlockError(
+                "the shards of the dataset hold different arrays",
+                where=path,
+                remedy="generate all of them from one configuration",
+            )
+        return len(file[names[0]])
+
+
+def _dataset_names(file: h5py.File) -> list[str]:
+    names: list[str] = []
+    file.visititems(
+        lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
+    )
+    return names
+
+
+def _described(file: h5py.File) -> list[str]:
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if len(item.attrs) else None)
+    return names

@@ -1,0 +1,85 @@
+"""Operators as rows of a dataset: simulated, described and labelled."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spinlock.features.behaviour import (
+    INITIAL_NAMES,
+    SUMMARY_NAMES,
+    TEMPORAL_NAMES,
+    TRAJECTORY_NAMES,
+    describe_behaviour,
+)
+from spinlock.operators.design import (
+    ARCHITECTURE_NAMES,
+    DIMENSIONS,
+    DesignSpace,
+    OperatorSpec,
+    design_points,
+    operator_specs,
+)
+from spinlock.operators.simulation import simulate
+
+FAMILY_COLUMNS = {
+    "architecture": ARCHITECTURE_NAMES,
+    "initial": INITIAL_NAMES,
+    "summary": SUMMARY_NAMES,
+    "temporal": TEMPORAL_NAMES,
+    "summary/per_trajectory": TRAJECTORY_NAMES,
+}
+PARAMETER_NAMES = DIMENSIONS
+
+
+@dataclass(frozen=True)
+class SimulationPlan:
+    """What is simulated of every operator.
+
+    Attributes
+    ----------
+    seed : int
+    grid, channels, steps, realizations : int
+    divergence_bound : float
+        Largest |state| of an operator that counts as bounded.
+    """
+
+    seed: int
+    grid: int
+    channels: int
+    steps: int
+    realizations: int
+    divergence_bound: float
+
+
+def operator_records(
+    space: DesignSpace, plan: SimulationPlan, first: int, count: int
+) -> dict[str, np.ndarray]:
+    """Return the datasets [count, ...] of operators first..first+count, by their place in HDF5."""
+    rows = [_record(spec, plan) for spec in operator_specs(space, plan.seed, first, count)]
+    stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    points = design_points(plan.seed, first, count).astype(np.float32)
+    return {"parameters/vectors": points} | stacked
+
+
+def _record(spec: OperatorSpec, plan: SimulationPlan) -> dict[str, np.ndarray]:
+    trajectories = simulate(
+        spec,
+        seed=plan.seed,
+        grid=plan.grid,
+        channels=plan.channels,
+        steps=plan.steps,
+        realizations=plan.realizations,
+        divergence_bound=plan.divergence_bound,
+    )
+    behaviour = describe_behaviour(trajectories.initial, trajectories.states)
+    return {
+        "features/architecture/aggregated/features": spec.architecture(),
+        "features/initial/aggregated/features": behaviour.initial,
+        "features/summary/aggregated/features": behaviour.summary,
+        "features/summary/per_trajectory/features": behaviour.per_trajectory,
+        "features/temporal/features": behaviour.temporal,
+        "inputs/fields": trajectories.initial,
+        "metadata/diverged": np.array(trajectories.diverged, np.uint8),
+        "metadata/evolution_policy": np.array(spec.policy),
+        "metadata/initial_condition": np.array(spec.initial_kind),
+    }

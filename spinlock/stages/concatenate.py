@@ -1,0 +1,28 @@
+"""concatenate: join the shards of a generated dataset into one HDF5 file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+
+from spinlock.features.operator_file import concatenate
+from spinlock.files import atomic_path
+from spinlock.stages.program import execute, stage_parser
+
+
+def run(shards: Sequence[Path], output: Path) -> None:
+    """Write the operators of all shards, in order, to one file."""
+    with atomic_path(output) as temporary, h5py.File(temporary, "w") as file:
+        concatenate(shards, file)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage as a program."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--shards", type=Path, nargs="+", required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    execute(run, parser, argv)
+
+
+if __name__ == "__main__":
+    main()
