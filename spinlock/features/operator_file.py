@@ -47,6 +47,8 @@ class OperatorFileWriter:
     ) -> None:
         """Name the columns of feature families and of the parameter vectors.
 
+        Names like energy/mean become a registry {energy: {mean: column}}, others a plain list.
+
         Parameters
         ----------
         families : mapping
@@ -54,9 +56,11 @@ class OperatorFileWriter:
         parameters : sequence of str
         """
         for family, names in families.items():
-            registry = {family: {name: column for column, name in enumerate(names)}}
             group = self._file[f"features/{family}"]
-            group.attrs["feature_registry"] = json.dumps(registry)
+            if all("/" in name for name in names):
+                group.attrs["feature_registry"] = json.dumps(_registry(names))
+            else:
+                group.attrs["feature_names"] = list(names)
         if parameters:
             self._file["parameters/vectors"].attrs["dimension_names"] = list(parameters)
 
@@ -95,6 +99,14 @@ def concatenate(shards: Sequence[Path], output: h5py.File) -> None:
     with h5py.File(shards[0], "r") as file:
         for name in _described(file):
             output[name].attrs.update(file[name].attrs)
+
+
+def _registry(names: Sequence[str]) -> dict[str, dict[str, int]]:
+    registry: dict[str, dict[str, int]] = {}
+    for column, name in enumerate(names):
+        category, short = name.split("/", 1)
+        registry.setdefault(category, {})[short] = column
+    return registry
 
 
 def _rows(path: Path, names: list[str]) -> int:

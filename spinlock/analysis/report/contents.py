@@ -9,7 +9,7 @@ from spinlock.analysis.evidence import Evidence, Sample
 from spinlock.analysis.meanings import code_meanings
 from spinlock.features.table import SPLIT_NAMES
 
-OPERATOR_BYTES = 1_400_000  # that the operators may take in the page
+OPERATOR_BYTES = 1_000_000  # that the operators may take in the page
 Z_STEP = 5 / 127  # of normalised values, which are sent as one byte each
 TOKENS_EXPLAINED = 16  # per category: its most frequent coarse tokens
 FEATURES_NAMED = 4

@@ -1,0 +1,163 @@
+"""Quantisers of the same rows at the same bits, without categories, levels or training.
+
+Every baseline gets at least as many bits as it is compared at, never fewer.
+"""
+
+import math
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from sklearn.cluster import KMeans
+
+from spinlock.analysis.metrics import gaussian_reference, quality
+
+MOST_SCALAR_BITS = 10  # of one principal component
+RESTARTS_SEED = 1234
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a method reaches: one row of baselines.csv."""
+
+    method: str
+    bits: float
+    quality: float | None
+
+
+def compare_baselines(train: np.ndarray, test: np.ndarray, budgets: list[float]) -> list[Baseline]:
+    """Fit all methods on train rows [n, D] and measure them on test rows [m, D].
+
+    Methods whose books have more codes than there are train rows are left out.
+
+    Parameters
+    ----------
+    budgets : list of float
+        Bits per row, ascending.
+    """
+    train = np.ascontiguousarray(train, np.float32)
+    test = np.ascontiguousarray(test, np.float32)
+    scalar = PrincipalScalarQuantizer(train)
+    widths = [width for width in (4, 8) if len(train) >= 2**width]
+    residual = {width: _fit_residual(train, budgets[-1], width) for width in widths}
+    covariance = np.cov(train.astype(np.float64), rowvar=False).reshape(train.shape[1], -1)
+    mean = train.mean(axis=0, dtype=np.float64)
+    rows = []
+    for bits in budgets:
+        rows.append(Baseline("gaussian_reference", bits, gaussian_reference(covariance, bits)))
+        whole = math.ceil(bits)
+        decoded = scalar.reconstruct(test, whole)
+        rows.append(Baseline("pca_lloyd_max", whole, quality(test, decoded, mean)))
+        for width in widths:
+            n_books = math.ceil(bits / width)
+            decoded = _product(train, test, n_books, width)
+            if decoded is not None:
+                score = quality(test, decoded, mean)
+                rows.append(Baseline(f"faiss_pq{width}", n_books * width, score))
+            score = quality(test, _decode_residual(residual[width], test, n_books), mean)
+            rows.append(Baseline(f"faiss_rq{width}", n_books * width, score))
+    return rows
+
+
+class PrincipalScalarQuantizer:
+    """Principal components, each with a Lloyd–Max quantiser of 2^b values.
+
+    A bit goes to the component whose train error it lowers most. Quantisers are fitted when
+    they are first needed, so that budgets share them.
+
+    Parameters
+    ----------
+    train : array [n, D]
+    """
+
+    def __init__(self, train: np.ndarray):
+        self._mean = train.mean(axis=0, dtype=np.float64)
+        _, _, self._directions = np.linalg.svd(train - self._mean, full_matrices=False)
+        self._scores = (train - self._mean) @ self._directions.T
+        n_components = self._scores.shape[1]
+        self._values: list[list[np.ndarray]] = [[np.zeros(1)] for _ in range(n_components)]
+        self._error = [[float((score**2).sum())] for score in self._scores.T]
+        self._order: list[int] = []  # component that each next bit goes to
+        self._bits = np.zeros(n_components, int)
+        self._gains = np.array([self._gain(i) for i in range(n_components)])
+
+    def reconstruct(self, x: np.ndarray, bits: int) -> np.ndarray:
+        """Return rows [m, D] decoded from `bits` bits each."""
+        while len(self._order) < bits:
+            self._spend()
+        given = np.bincount(self._order[:bits], minlength=len(self._bits))
+        scores = (x - self._mean) @ self._directions.T
+        decoded = np.stack(
+            [_nearest(scores[:, i], self._values[i][b]) for i, b in enumerate(given)], axis=1
+        )
+        return decoded @ self._directions + self._mean
+
+    def _spend(self) -> None:
+        best = int(self._gains.argmax())
+        self._order.append(best)
+        self._bits[best] += 1
+        self._gains[best] = self._gain(best)
+
+    def _gain(self, component: int) -> float:
+        """Return how much the next bit of a component lowers the train error."""
+        bits = int(self._bits[component])
+        if bits >= MOST_SCALAR_BITS:
+            return -np.inf
+        scores = self._scores[:, component]
+        values = _lloyd_max(scores, 2 ** (bits + 1))
+        error = float(((scores - _nearest(scores, values)) ** 2).sum())
+        self._values[component].append(values)
+        self._error[component].append(error)
+        return self._error[component][bits] - error
+
+
+def _lloyd_max(scores: np.ndarray, n_values: int) -> np.ndarray:
+    """Return ascending output values of a scalar quantiser (Lloyd 1982), started at quantiles."""
+    start = np.unique(np.quantile(scores, (np.arange(n_values) + 0.5) / n_values))
+    fit = KMeans(len(start), init=start[:, None], n_init=1, max_iter=100).fit(scores[:, None])
+    return np.sort(fit.cluster_centers_[:, 0])
+
+
+def _nearest(scores: np.ndarray, values: np.ndarray) -> np.ndarray:
+    boundaries = (values[1:] + values[:-1]) / 2
+    return values[np.searchsorted(boundaries, scores)]
+
+
+def _product(train: np.ndarray, test: np.ndarray, n_books: int, width: int) -> np.ndarray | None:
+    """Return test rows decoded by product quantisation (Jégou et al. 2011); None when too short.
+
+    Columns are filled up with zeros to a multiple of the number of books.
+    """
+    n_columns = train.shape[1]
+    if n_books > n_columns:
+        return None
+    padded = -(-n_columns // n_books) * n_books
+    quantizer = faiss.ProductQuantizer(padded, n_books, width)
+    quantizer.cp.min_points_per_centroid = 1
+    quantizer.cp.seed = RESTARTS_SEED
+    quantizer.train(_padded(train, padded))
+    codes = quantizer.compute_codes(_padded(test, padded))
+    return quantizer.decode(codes)[:, :n_columns]
+
+
+def _fit_residual(train: np.ndarray, bits: float, width: int) -> faiss.ResidualQuantizer:
+    quantizer = faiss.ResidualQuantizer(train.shape[1], math.ceil(bits / width), width)
+    quantizer.cp.min_points_per_centroid = 1
+    quantizer.train(train)
+    return quantizer
+
+
+def _decode_residual(
+    quantizer: faiss.ResidualQuantizer, test: np.ndarray, n_books: int
+) -> np.ndarray:
+    """Return test rows decoded from the first books alone, which were fitted before the others."""
+    first = faiss.ResidualQuantizer(quantizer.d, n_books, int(quantizer.nbits.at(0)))
+    n_values = n_books * 2 ** int(quantizer.nbits.at(0)) * quantizer.d
+    books = faiss.vector_to_array(quantizer.codebooks)[:n_values]
+    faiss.copy_array_to_vector(books, first.codebooks)
+    first.is_trained = True
+    return first.decode(first.compute_codes(test))
+
+
+def _padded(x: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(x, ((0, 0), (0, width - x.shape[1])))

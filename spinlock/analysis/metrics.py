@@ -1,0 +1,202 @@
+"""How good tokens are, each metric with one definition (docs/metrics.md)."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.spatial.distance import pdist, squareform
+from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import trustworthiness
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from spinlock.tokenizer.categories import centroid_cosines
+
+WORST_FEATURES = 10
+NEIGHBOURS = 10
+DEPENDENCE_ROWS = 1000  # each pair of categories costs the square of it
+RATIO_LIMIT = 1e-300
+
+
+def quality(x: np.ndarray, decoded: np.ndarray, train_mean: np.ndarray) -> float | None:
+    """Return R², 1 − Σ‖x − x̂‖² / Σ‖x − μ‖², pooled over features; None when nothing varies.
+
+    Parameters
+    ----------
+    x, decoded : arrays [n, D]
+        Normalised rows and what their tokens decode to.
+    train_mean : array [D]
+    """
+    error, total = _squared_errors(x, decoded, train_mean)
+    return float(1 - error.sum() / total.sum()) if total.sum() > RATIO_LIMIT else None
+
+
+def quality_by_feature(
+    x: np.ndarray, decoded: np.ndarray, train_mean: np.ndarray, names: Sequence[str]
+) -> dict[str, object]:
+    """Return median, 10th percentile and minimum of R² over features, and the worst by name.
+
+    Features that do not vary in these rows have no R²; they are counted as `undefined`.
+    """
+    error, total = _squared_errors(x, decoded, train_mean)
+    varies = total > RATIO_LIMIT
+    r2 = 1 - error[varies] / total[varies]
+    order = np.argsort(r2, kind="stable")[:WORST_FEATURES]
+    known = np.asarray(names)[varies]
+    return {
+        "median": float(np.median(r2)) if len(r2) else None,
+        "percentile_10": float(np.percentile(r2, 10)) if len(r2) else None,
+        "minimum": float(r2.min()) if len(r2) else None,
+        "undefined": int((~varies).sum()),
+        "worst": [{"feature": str(known[i]), "quality": float(r2[i])} for i in order],
+    }
+
+
+def code_counts(tokens: np.ndarray, sizes: np.ndarray) -> list[list[np.ndarray]]:
+    """Return how often each code of each book is used in tokens [n, C, L]."""
+    return [
+        [np.bincount(tokens[:, c, level], minlength=size) for level, size in enumerate(row)]
+        for c, row in enumerate(sizes)
+    ]
+
+
+def utilization(counts: Sequence[Sequence[np.ndarray]]) -> float:
+    """Return the mean over books of the share of codes that are used at least once."""
+    return float(np.mean([(book > 0).mean() for books in counts for book in books]))
+
+
+def reachable_utilization(sizes: np.ndarray, n_rows: int) -> float:
+    """Return the utilization that `n_rows` uniform draws reach on average, 1 − (1 − 1/K)^n."""
+    return float(np.mean(1 - (1 - 1 / np.asarray(sizes, float)) ** n_rows))
+
+
+def entropy_bits(counts: np.ndarray) -> float:
+    """Return the entropy of a code histogram, in bits."""
+    share = counts[counts > 0] / max(counts.sum(), 1)
+    return float(-(share * np.log2(share)).sum())
+
+
+def book_table(
+    counts: Sequence[Sequence[np.ndarray]], categories: Sequence[str], levels: Sequence[str]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return size, share of used codes and perplexity 2^H of every book, by category and level."""
+    return {
+        category: {
+            level: {
+                "codes": len(book),
+                "used": float((book > 0).mean()),
+                "perplexity": float(2 ** entropy_bits(book)),
+            }
+            for level, book in zip(levels, books, strict=True)
+        }
+        for category, books in zip(categories, counts, strict=True)
+    }
+
+
+def orthogonality(x: np.ndarray, partition: Sequence[np.ndarray]) -> dict[str, float]:
+    """Return mean and maximum |cosine| between category centroids on rows x [n, D]."""
+    cosines = centroid_cosines(x, partition)
+    if not len(cosines):
+        return {"mean": 0.0, "maximum": 0.0}
+    return {"mean": float(cosines.mean()), "maximum": float(cosines.max())}
+
+
+def code_dependence(embeddings: np.ndarray) -> dict[str, float | None]:
+    """Return mean and maximum distance correlation between the codes [n, C, E] of categories.
+
+    Bias-corrected by U-centring (Székely & Rizzo 2014, "Partial distance correlation with
+    methods for dissimilarities", eq. 2.5–2.8): zero on average for independent categories.
+    """
+    n_rows, n_categories = embeddings.shape[:2]
+    if n_rows < 4 or n_categories < 2:
+        return {"mean": None, "maximum": None}
+    centred = np.stack([_u_centred(embeddings[:, c]) for c in range(n_categories)])
+    products = centred.reshape(n_categories, -1) @ centred.reshape(n_categories, -1).T
+    norms = np.sqrt(np.clip(np.diag(products), RATIO_LIMIT, None))
+    pairs = np.triu_indices(n_categories, k=1)
+    dependence = (products / np.outer(norms, norms))[pairs]
+    return {"mean": float(dependence.mean()), "maximum": float(dependence.max())}
+
+
+def topographic(x: np.ndarray, codes: np.ndarray) -> float | None:
+    """Return the Pearson correlation of input and code distances over pairs i < j.
+
+    Parameters
+    ----------
+    x : array [n, D]
+    codes : array [n, E]
+        All categories' decoded embeddings side by side.
+    """
+    if len(x) < 3:
+        return None
+    inputs, latent = pdist(x.astype(np.float64)), pdist(codes.astype(np.float64))
+    if min(inputs.std(), latent.std()) == 0:
+        return None
+    return float(np.corrcoef(inputs, latent)[0, 1])
+
+
+def neighbourhood_trust(x: np.ndarray, codes: np.ndarray) -> float | None:
+    """Return scikit-learn's trustworthiness of code vectors for 10 neighbours."""
+    if len(x) <= 2 * NEIGHBOURS:
+        return None
+    return float(trustworthiness(x, codes, n_neighbors=NEIGHBOURS))
+
+
+def gaussian_reference(covariance: np.ndarray, bits: float) -> float | None:
+    """Return the R² of reverse water-filling at `bits` bits (Cover & Thomas, theorem 10.3.3).
+
+    θ solves Σ max(0, ½ log2(λ_i / θ)) = bits; R² = 1 − Σ min(λ_i, θ) / Σ λ_i.
+    """
+    eigenvalues = np.linalg.eigvalsh(covariance)
+    eigenvalues = eigenvalues[eigenvalues > 1e-12 * eigenvalues.max()]
+    if not len(eigenvalues):
+        return None
+
+    def excess(log_theta: float) -> float:
+        gains = np.maximum(0, 0.5 * (np.log2(eigenvalues) - log_theta))
+        return float(gains.sum() - bits)
+
+    low = float(np.log2(eigenvalues.min())) - 2 * bits - 1
+    log_theta = brentq(excess, low, float(np.log2(eigenvalues.max())))
+    return float(1 - np.minimum(eigenvalues, 2.0**log_theta).sum() / eigenvalues.sum())
+
+
+def probe(
+    features: Mapping[str, np.ndarray], labels: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> dict[str, float]:
+    """Return the test accuracy of predicting a label: from each kind of features, and by chance.
+
+    Parameters
+    ----------
+    features : mapping
+        Name → array [n, d].
+    labels : array [n]
+    train, test : int arrays
+        Rows that a logistic regression is fitted and measured on.
+    """
+    kinds, counts = np.unique(labels[train], return_counts=True)
+    accuracy = {"majority": float((labels[test] == kinds[counts.argmax()]).mean())}
+    if len(kinds) < 2:
+        return accuracy
+    for name, values in features.items():
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000, C=0.1))
+        model.fit(values[train], labels[train])
+        accuracy[name] = float(model.score(values[test], labels[test]))
+    return accuracy
+
+
+def _squared_errors(
+    x: np.ndarray, decoded: np.ndarray, train_mean: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    x = x.astype(np.float64)
+    return ((x - decoded) ** 2).sum(axis=0), ((x - train_mean) ** 2).sum(axis=0)
+
+
+def _u_centred(codes: np.ndarray) -> np.ndarray:
+    distance = squareform(pdist(codes[:DEPENDENCE_ROWS].astype(np.float64)))
+    n = len(distance)
+    rows = distance.sum(axis=1)
+    centred = distance - rows[:, None] / (n - 2) - rows[None, :] / (n - 2)
+    centred += rows.sum() / ((n - 1) * (n - 2))
+    np.fill_diagonal(centred, 0.0)
+    return centred

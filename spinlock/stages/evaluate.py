@@ -1,0 +1,209 @@
+"""evaluate: measure a model on rows that took no part in any fit, beside its baselines.
+
+Reads best_model.pt and subset.h5; writes metrics.json and baselines.csv.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spinlock.analysis import metrics as measure
+from spinlock.analysis.baselines import Baseline, compare_baselines
+from spinlock.features.table import SPLIT_NAMES, TEST, TRAIN, VALIDATION, FeatureTable
+from spinlock.files import write_text
+from spinlock.settings import Experiment
+from spinlock.settings.sections import Evaluation
+from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.tokenizer.normalization import KEPT, REASONS
+from spinlock.tokenizer.token_file import level_names
+from spinlock.tokenizer.tokenizer import Tokenizer
+from spinlock.training.requests import choose_device
+
+log = logging.getLogger(__name__)
+
+# the seed's targets: the metric must be above, or below where `below` is true
+TARGETS = (
+    {"name": "quality", "target": 0.90, "below": False},
+    {"name": "utilization", "target": 0.25, "below": False},
+    {"name": "orthogonality", "target": 0.25, "below": True},
+    {"name": "topographic", "target": 0.60, "below": False},
+)
+ENOUGH_PAIR_ROWS = 1000
+
+
+def run(
+    config: Path | Experiment, model: Path, subset: Path, metrics: Path, baselines: Path
+) -> None:
+    """Measure a model and write what was measured."""
+    experiment = experiment_of(config)
+    tokenizer = Tokenizer.load(model, device=str(choose_device(experiment.device)))
+    with FeatureTable(subset) as table:
+        rows = RowsOfSplit(table, tokenizer)
+        labels = _probe_labels(table, experiment.evaluation)
+    compared = _baselines(tokenizer, rows) if experiment.evaluation.baselines else []
+    measured = _measure(tokenizer, rows, experiment.evaluation) | {
+        "baselines": _at_full_bits(compared),
+        "probe": None if labels is None else _probe(tokenizer, rows, labels),
+        "cleaning": _cleaning(tokenizer),
+    }
+    targets = _targets(measured)
+    write_text(metrics, json.dumps({"targets": targets} | measured, indent=2) + "\n")
+    columns = ["method", "bits", "quality"]
+    table_of_baselines = pd.DataFrame([asdict(one) for one in compared], columns=columns)
+    write_text(baselines, table_of_baselines.to_csv(index=False))
+    for target in targets:
+        sign = "<" if target["below"] else ">"
+        state = "met" if target["met"] else "NOT MET"
+        log.info("%s %s %s %s: %s", target["name"], target["value"], sign, target["target"], state)
+
+
+class RowsOfSplit:
+    """All rows of a subset, normalised, with their tokens, and which side each is on.
+
+    Attributes
+    ----------
+    x : float32 array [n, D]
+    tokens : int array [n, C, L]
+    split : int8 array [n]
+    side : int
+        The side that is reported on: the test, or what there is where no row was set aside.
+    """
+
+    def __init__(self, table: FeatureTable, tokenizer: Tokenizer):
+        self.split = table.split
+        xs, tokens = [], []
+        for block in table.blocks():
+            x = tokenizer.normalize(table.read(block))
+            xs.append(x)
+            tokens.append(tokenizer.tokenize(x, table.fields(block)))
+        self.x, self.tokens = np.concatenate(xs), np.concatenate(tokens)
+        self.side = next(s for s in (TEST, VALIDATION, TRAIN) if (self.split == s).any())
+
+    def of(self, *sides: int) -> np.ndarray:
+        """Return the positions of the rows of some sides."""
+        return np.flatnonzero(np.isin(self.split, sides))
+
+    @property
+    def reported(self) -> np.ndarray:
+        """Positions of the rows that are reported on."""
+        return self.of(self.side)
+
+    def pairs(self, most: int) -> np.ndarray:
+        """Return rows whose distances are compared: the test, with validation where it is few."""
+        rows = self.reported
+        if self.side == TEST and len(rows) < ENOUGH_PAIR_ROWS:
+            rows = self.of(TEST, VALIDATION)
+        return rows[:most]
+
+
+def _measure(tokenizer: Tokenizer, rows: RowsOfSplit, settings: Evaluation) -> dict[str, Any]:
+    """Return all metrics of a model but its baselines."""
+    sizes, levels = tokenizer.codebook_sizes, level_names(tokenizer.n_levels)
+    test, pairs = rows.reported, rows.pairs(settings.max_pair_rows)
+    x, tokens = rows.x[test], rows.tokens[test]
+    decoded = [tokenizer.reconstruct(tokens, level + 1) for level in range(len(levels))]
+    mean = _train_mean(rows)
+    counts = measure.code_counts(rows.tokens, sizes)
+    embedded = [tokenizer.embed(rows.tokens[pairs], level + 1) for level in range(len(levels))]
+    flat = [codes.reshape(len(pairs), -1) for codes in embedded]
+    near = [measure.topographic(rows.x[pairs], codes) for codes in flat]
+    between = measure.orthogonality(x, list(tokenizer.categories.values()))
+    return {
+        "rows": {
+            **{name: len(rows.of(side)) for side, name in enumerate(SPLIT_NAMES)},
+            "measured_on": SPLIT_NAMES[rows.side],
+            "pairs_of": len(pairs),
+            "utilization_of": len(rows.x),
+        },
+        "quality": measure.quality(x, decoded[-1], mean),
+        "quality_by_level": {
+            level: measure.quality(x, values, mean)
+            for level, values in zip(levels, decoded, strict=True)
+        },
+        "quality_by_feature": measure.quality_by_feature(
+            x, decoded[-1], mean, tokenizer.kept_names
+        ),
+        "utilization": measure.utilization(counts),
+        "utilization_test": {
+            "value": measure.utilization(measure.code_counts(tokens, sizes)),
+            "reachable": measure.reachable_utilization(sizes, len(tokens)),
+        },
+        "books": measure.book_table(counts, list(tokenizer.categories), levels),
+        "orthogonality": between["mean"],
+        "orthogonality_maximum": between["maximum"],
+        "code_dependence": measure.code_dependence(embedded[-1]),
+        "topographic": near[-1],
+        "topographic_by_level": dict(zip(levels, near, strict=True)),
+        "trustworthiness": measure.neighbourhood_trust(rows.x[pairs], flat[-1]),
+        "bits": {
+            "nominal": tokenizer.bits,
+            "entropy": float(sum(measure.entropy_bits(b) for books in counts for b in books)),
+            "by_level": dict(zip(levels, np.log2(sizes).sum(axis=0).tolist(), strict=True)),
+        },
+    }
+
+
+def _targets(measured: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the seed's targets with the values reached; what is undefined is not met."""
+    table = []
+    for target in TARGETS:
+        value = measured[target["name"]]
+        below, limit = target["below"], target["target"]
+        met = value is not None and (value < limit if below else value > limit)
+        table.append(target | {"value": value, "met": bool(met)})
+    return table
+
+
+def _baselines(tokenizer: Tokenizer, rows: RowsOfSplit) -> list[Baseline]:
+    budgets = np.cumsum(np.log2(tokenizer.codebook_sizes).sum(axis=0))
+    return compare_baselines(rows.x[rows.of(TRAIN)], rows.x[rows.reported], budgets.tolist())
+
+
+def _at_full_bits(compared: list[Baseline]) -> dict[str, dict[str, float | None]]:
+    """Return each method at its largest budget, which is the model's own."""
+    return {one.method: {"bits": one.bits, "quality": one.quality} for one in compared}
+
+
+def _probe_labels(table: FeatureTable, settings: Evaluation) -> np.ndarray | None:
+    return None if settings.probe_column is None else table.labels(settings.probe_column)
+
+
+def _probe(tokenizer: Tokenizer, rows: RowsOfSplit, labels: np.ndarray) -> dict[str, float]:
+    codes = tokenizer.embed(rows.tokens).reshape(len(rows.x), -1)
+    kinds = {"features": rows.x, "tokens": codes}
+    return measure.probe(kinds, labels, rows.of(TRAIN), rows.reported)
+
+
+def _cleaning(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return what cleaning did, with the names of the columns that it dropped."""
+    statistics, columns = tokenizer.statistics, tokenizer.columns
+    dropped: dict[str, list[str]] = {name: [] for name in REASONS if name != REASONS[KEPT]}
+    for column, reason in zip(columns, statistics.reason, strict=True):
+        if reason != KEPT:
+            dropped[REASONS[reason]].append(column.full_name)
+    return {"counts_on_train_rows": statistics.summary(), "dropped": dropped}
+
+
+def _train_mean(rows: RowsOfSplit) -> np.ndarray:
+    return rows.x[rows.of(TRAIN)].mean(axis=0, dtype=np.float64)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage as a program."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--subset", type=Path, required=True)
+    parser.add_argument("--metrics", type=Path, required=True)
+    parser.add_argument("--baselines", type=Path, required=True)
+    execute(run, parser, argv)
+
+
+if __name__ == "__main__":
+    main()
