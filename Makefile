@@ -1,0 +1,56 @@
+# The newcomer's commands: `make run`, `make test`. `make help` lists the others.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PACKAGE := $(shell find spinlock -name '*.py')
+CORES ?= all
+EXPERIMENT ?= arch_summary
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run all test lint format lock clean
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Create .venv from the pinned packages in envs/requirements.lock
+
+$(READY): envs/requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "spinlock needs Python 3.11 to 3.13; say make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement envs/requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+run: $(READY) ## Simulate operators and train the default experiment (EXPERIMENT=…, CORES=…)
+	snakemake --cores $(CORES) results/$(EXPERIMENT)/best_model.pt
+
+all: SHELL := bash
+all: $(READY) ## The same, with metrics, tokens, figures and report
+	snakemake --cores $(CORES) results/$(EXPERIMENT)/{best_model.pt,metrics.json,tokens.h5,report.html}
+
+test: $(READY) ## Run the tests (no GPU, no network)
+	pytest --numprocesses auto --dist loadscope tests
+
+lint: $(READY) ## Check style, import contracts, spelling, settings and workflow
+	ruff check .
+	ruff format --check .
+	lint-imports
+	codespell
+	bandit --quiet --recursive spinlock --configfile pyproject.toml
+	snakefmt --check Snakefile workflow/rules
+	snakemake --lint
+	poetry check
+
+format: $(READY) ## Format Python and Snakemake files
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow/rules
+
+lock: ## Resolve the newest packages that pyproject.toml allows into envs/requirements.lock
+	$(PYTHON) envs/lock.py
+
+clean: ## Remove the environment and caches; datasets and results stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,94 @@
+# What rules share: settings and code as tracked parameters. No rules here.
+import json
+from functools import cache
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from spinlock.errors import SpinlockError
+from spinlock.settings import load_dataset_settings, load_experiment, stage_settings
+from spinlock.settings.dataset_files import dataset_config, dataset_files, shards
+from spinlock.source import source_digest
+
+EXPERIMENTS = Path("configs/vqvae")
+
+
+wildcard_constraints:
+    experiment=r"\w[\w-]*(/\w[\w-]*)*",
+    dataset=r"\w[\w-]*",
+    shard=r"\d{5}",
+
+
+def config_of(wildcards):
+    """Return the configuration file of an experiment."""
+    path = EXPERIMENTS / f"{wildcards.experiment}.yaml"
+    if not path.is_file():
+        known = sorted(
+            str(one.relative_to(EXPERIMENTS).with_suffix("")) for one in EXPERIMENTS.rglob("*.yaml")
+        )
+        raise WorkflowError(
+            f"no experiment {wildcards.experiment!r}: {path} does not exist; known: {', '.join(known)}"
+        )
+    return str(path)
+
+
+@cache
+def settings_of(config):
+    """Return the settings of an experiment; read when a rule first needs them."""
+    try:
+        return load_experiment(config)
+    except SpinlockError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def settings(stage):
+    """Return a function of wildcards: what the results of a stage depend on, as sorted JSON."""
+    return lambda wildcards: json.dumps(
+        stage_settings(settings_of(config_of(wildcards)), stage), sort_keys=True
+    )
+
+
+def code(stage):
+    """Return a digest of the code that a stage runs."""
+    return source_digest(f"spinlock.stages.{stage}")
+
+
+def files_of_experiment(wildcards):
+    """Return the dataset files that an experiment reads."""
+    try:
+        return [str(path) for path in dataset_files(settings_of(config_of(wildcards)))]
+    except SpinlockError as error:
+        raise WorkflowError(str(error)) from None
+
+
+@cache
+def settings_of_dataset(name):
+    """Return the settings of a generated dataset."""
+    try:
+        return load_dataset_settings(dataset_config(name))
+    except SpinlockError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def shards_of_dataset(wildcards):
+    """Return all shards of a generated dataset."""
+    all_of_it = shards(wildcards.dataset, settings_of_dataset(wildcards.dataset))
+    return [str(shard.path) for shard in all_of_it]
+
+
+def operators_of_shard(wildcards):
+    """Return the options that say which operators a shard holds."""
+    all_of_it = shards(wildcards.dataset, settings_of_dataset(wildcards.dataset))
+    shard = all_of_it[int(wildcards.shard)]
+    return f"--first {shard.first} --count {shard.count}"
+
+
+def simulation(wildcards):
+    """Return what the operators of a dataset depend on, as sorted JSON.
+
+    How many there are and in how many files does not change any of them.
+    """
+    chosen = settings_of_dataset(wildcards.dataset).model_dump(
+        mode="json", exclude={"num_operators", "shard_size"}
+    )
+    return json.dumps(chosen, sort_keys=True)

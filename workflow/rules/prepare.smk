@@ -1,0 +1,78 @@
+rule subset:
+    """Take the operators and families of an experiment, and split the rows."""
+    input:
+        dataset=files_of_experiment,
+    output:
+        "results/{experiment}/subset.h5",
+    log:
+        "results/{experiment}/logs/subset.log",
+    benchmark:
+        "results/{experiment}/benchmarks/subset.tsv"
+    conda:
+        "../../envs/spinlock.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        config=config_of,
+        settings=settings("subset"),
+        code=code("subset"),
+    shell:
+        "python -m spinlock.stages.subset --threads {threads} --config {params.config}"
+        " --dataset {input.dataset} --output {output} 2> {log}"
+
+
+rule normalize:
+    """Fit cleaning and normalisation on the train rows."""
+    input:
+        subset="results/{experiment}/subset.h5",
+    output:
+        "results/{experiment}/feature_statistics.npz",
+    log:
+        "results/{experiment}/logs/normalize.log",
+    benchmark:
+        "results/{experiment}/benchmarks/normalize.tsv"
+    conda:
+        "../../envs/spinlock.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        config=config_of,
+        settings=settings("normalize"),
+        code=code("normalize"),
+    shell:
+        "python -m spinlock.stages.normalize --threads {threads} --config {params.config}"
+        " --subset {input.subset} --output {output} 2> {log}"
+
+
+rule cluster:
+    """Discover categories of features by hierarchical clustering of the train rows."""
+    input:
+        subset="results/{experiment}/subset.h5",
+        statistics="results/{experiment}/feature_statistics.npz",
+    output:
+        categories="results/{experiment}/categories.json",
+        silhouette="results/{experiment}/silhouette.csv",
+        linkage="results/{experiment}/linkage.npz",
+    log:
+        "results/{experiment}/logs/cluster.log",
+    benchmark:
+        "results/{experiment}/benchmarks/cluster.tsv"
+    conda:
+        "../../envs/spinlock.yaml"
+    threads: 4
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        config=config_of,
+        settings=settings("cluster"),
+        code=code("cluster"),
+    shell:
+        "python -m spinlock.stages.cluster --threads {threads} --config {params.config}"
+        " --subset {input.subset} --statistics {input.statistics}"
+        " --categories {output.categories} --silhouette {output.silhouette}"
+        " --linkage {output.linkage} 2> {log}"

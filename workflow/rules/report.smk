@@ -1,0 +1,33 @@
+rule visualize:
+    """Draw the figures and the self-contained report page."""
+    input:
+        model="results/{experiment}/best_model.pt",
+        subset="results/{experiment}/subset.h5",
+        silhouette="results/{experiment}/silhouette.csv",
+        linkage="results/{experiment}/linkage.npz",
+        metrics="results/{experiment}/metrics.json",
+        baselines="results/{experiment}/baselines.csv",
+        tokens="results/{experiment}/tokens.h5",
+    output:
+        figures=directory("results/{experiment}/figures"),
+        report="results/{experiment}/report.html",
+    log:
+        "results/{experiment}/logs/visualize.log",
+    benchmark:
+        "results/{experiment}/benchmarks/visualize.tsv"
+    conda:
+        "../../envs/spinlock.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        config=config_of,
+        settings=settings("visualize"),
+        code=code("visualize"),
+    shell:
+        "python -m spinlock.stages.visualize --threads {threads} --config {params.config}"
+        " --model {input.model} --subset {input.subset}"
+        " --silhouette {input.silhouette} --linkage {input.linkage}"
+        " --metrics {input.metrics} --baselines {input.baselines} --tokens {input.tokens}"
+        " --figures {output.figures} --report {output.report} 2> {log}"

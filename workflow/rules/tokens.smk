@@ -1,0 +1,56 @@
+rule evaluate:
+    """Measure a model on rows that no fit has seen, beside its baselines."""
+    input:
+        model="results/{experiment}/best_model.pt",
+        subset="results/{experiment}/subset.h5",
+    output:
+        metrics="results/{experiment}/metrics.json",
+        baselines="results/{experiment}/baselines.csv",
+    log:
+        "results/{experiment}/logs/evaluate.log",
+    benchmark:
+        "results/{experiment}/benchmarks/evaluate.tsv"
+    conda:
+        "../../envs/spinlock.yaml"
+    threads: 4
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        config=config_of,
+        settings=settings("evaluate"),
+        code=code("evaluate"),
+    shell:
+        "python -m spinlock.stages.evaluate --threads {threads} --config {params.config}"
+        " --model {input.model} --subset {input.subset}"
+        " --metrics {output.metrics} --baselines {output.baselines} 2> {log}"
+
+
+rule encode:
+    """Turn every operator of the dataset into tokens."""
+    input:
+        model="results/{experiment}/best_model.pt",
+        dataset=files_of_experiment,
+        subset="results/{experiment}/subset.h5",
+    output:
+        tokens="results/{experiment}/tokens.h5",
+        parquet="results/{experiment}/tokens.parquet",
+    log:
+        "results/{experiment}/logs/encode.log",
+    benchmark:
+        "results/{experiment}/benchmarks/encode.tsv"
+    conda:
+        "../../envs/spinlock.yaml"
+    threads: 4
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=1,
+    params:
+        config=config_of,
+        settings=settings("encode"),
+        code=code("encode"),
+    shell:
+        "python -m spinlock.stages.encode --threads {threads} --config {params.config}"
+        " --model {input.model} --dataset {input.dataset} --subset {input.subset}"
+        " --tokens {output.tokens} --parquet {output.parquet} 2> {log}"

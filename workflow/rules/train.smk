@@ -1,0 +1,30 @@
+rule train:
+    """Train the Categorical Hierarchical VQ-VAE."""
+    input:
+        subset="results/{experiment}/subset.h5",
+        statistics="results/{experiment}/feature_statistics.npz",
+        categories="results/{experiment}/categories.json",
+    output:
+        model="results/{experiment}/best_model.pt",
+        normalization="results/{experiment}/normalization_stats.npz",
+        history="results/{experiment}/training_history.json",
+        config="results/{experiment}/config.yaml",
+    log:
+        "results/{experiment}/logs/train.log",
+    benchmark:
+        "results/{experiment}/benchmarks/train.tsv"
+    conda:
+        "../../envs/spinlock.yaml"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=1,
+    params:
+        config=config_of,
+        settings=settings("train"),
+        code=code("train"),
+    shell:
+        "python -m spinlock.stages.train --threads {threads} --config {params.config}"
+        " --subset {input.subset} --statistics {input.statistics}"
+        " --categories {input.categories} --output {output.model} 2> {log}"
