@@ -201,7 +201,8 @@ def measure_reconstruction(
 ) -> Reconstruction:
     """Compare rows x [n, D] with what their tokens decode to, level by level."""
     n_levels = tokens.shape[2]
-    total = (x.astype(np.float64) ** 2).sum(axis=0)  # the train mean of x is zero
+    mean = tokenizer.statistics.normalized_mean
+    total = ((x.astype(np.float64) - mean) ** 2).sum(axis=0)
     by_feature = np.empty((n_levels, x.shape[1]))
     by_level = np.empty(n_levels)
     for level in range(n_levels):

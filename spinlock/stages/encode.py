@@ -1,7 +1,7 @@
 """encode: turn every operator of the dataset into tokens.
 
-Reads best_model.pt, the dataset and subset.h5 (for the split); writes tokens.h5 and
-tokens.parquet.
+Reads best_model.pt, the dataset and, for the side of the split that each row was on,
+subset.h5; writes tokens.h5 and tokens.parquet.
 """
 
 import logging
@@ -30,29 +30,40 @@ ROW_BLOCK = 8192
 
 
 def run(
-    config: Path | Experiment,
     model: Path,
     dataset: Sequence[Path],
-    subset: Path,
     tokens: Path,
-    parquet: Path,
+    parquet: Path | None = None,
+    subset: Path | None = None,
+    config: Path | Experiment | None = None,
 ) -> None:
-    """Encode a dataset: all of its operators, also those that the experiment did not use."""
-    experiment = experiment_of(config)
-    tokenizer = Tokenizer.load(model, device=str(choose_device(experiment.device)))
-    with FeatureTable(subset) as table:
-        row_ids, split = table.row_ids, table.split
+    """Encode a dataset: all of its operators, also those that the experiment did not use.
+
+    The model knows its own settings; `config` only says which device to use.
+    """
+    device = "auto" if config is None else experiment_of(config).device
+    tokenizer = Tokenizer.load(model, device=str(choose_device(device)))
+    experiment = Experiment.model_validate(tokenizer.config)
     with open_dataset(dataset) as source:
-        side = np.full(source.n_operators, -1, np.int8)
-        side[row_ids] = split
-        header = table_header(experiment, source)
-        _require_columns(header, tokenizer, source)
+        header = table_header(experiment, source.require(list(experiment.families)))
+        require_columns(header, tokenizer, source)
+        rows = np.arange(source.n_operators)
         with atomic_path(tokens) as temporary, h5py.File(temporary, "w") as file:
-            rows = np.arange(source.n_operators)
+            side = _sides(subset, source.n_operators)
             writer = TokenWriter(file, tokenizer, rows, side, file_digest(model))
             _write_tokens(writer, tokenizer, source, header, needs_fields(experiment))
-    write_parquet(parquet, tokens)
+    if parquet is not None:
+        write_parquet(parquet, tokens)
     log.info("%d operators, %.0f bits each", len(rows), tokenizer.bits)
+
+
+def _sides(subset: Path | None, n_operators: int) -> np.ndarray:
+    """Return the side of the split of every operator, −1 for those not in the subset."""
+    side = np.full(n_operators, -1, np.int8)
+    if subset is not None:
+        with FeatureTable(subset) as table:
+            side[table.row_ids] = table.split
+    return side
 
 
 def _write_tokens(
@@ -73,7 +84,8 @@ def _write_tokens(
             )
 
 
-def _require_columns(header: TableHeader, tokenizer: Tokenizer, source: OperatorDataset) -> None:
+def require_columns(header: TableHeader, tokenizer: Tokenizer, source: OperatorDataset) -> None:
+    """Raise SpinlockError unless a dataset gives the columns that the model reads."""
     if header.columns != tokenizer.columns:
         raise SpinlockError(
             f"the dataset gives {len(header.columns)} columns that are not the "
@@ -86,12 +98,12 @@ def _require_columns(header: TableHeader, tokenizer: Tokenizer, source: Operator
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage as a program."""
     parser = stage_parser(__doc__)
-    parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--dataset", type=Path, nargs="+", required=True)
-    parser.add_argument("--subset", type=Path, required=True)
+    parser.add_argument("--subset", type=Path)
     parser.add_argument("--tokens", type=Path, required=True)
-    parser.add_argument("--parquet", type=Path, required=True)
+    parser.add_argument("--parquet", type=Path)
+    parser.add_argument("--config", type=Path)
     execute(run, parser, argv)
 
 

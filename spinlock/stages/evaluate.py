@@ -5,21 +5,32 @@ Reads best_model.pt and subset.h5; writes metrics.json and baselines.csv.
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
 from spinlock.analysis import metrics as measure
 from spinlock.analysis.baselines import Baseline, compare_baselines
-from spinlock.features.table import SPLIT_NAMES, TEST, TRAIN, VALIDATION, FeatureTable
+from spinlock.errors import SpinlockError
+from spinlock.features.dataset import OperatorDataset, open_dataset
+from spinlock.features.table import (
+    ROW_BLOCK,
+    SPLIT_NAMES,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    FeatureTable,
+)
 from spinlock.files import write_text
 from spinlock.settings import Experiment
 from spinlock.settings.sections import Evaluation
+from spinlock.stages.encode import require_columns
 from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.stages.subset import initial_fields, needs_fields, read_table, table_header
 from spinlock.tokenizer.normalization import KEPT, REASONS
 from spinlock.tokenizer.token_file import level_names
 from spinlock.tokenizer.tokenizer import Tokenizer
@@ -44,46 +55,105 @@ def run(
     experiment = experiment_of(config)
     tokenizer = Tokenizer.load(model, device=str(choose_device(experiment.device)))
     with FeatureTable(subset) as table:
-        rows = RowsOfSplit(table, tokenizer)
+        rows = RowsOfSplit.of_table(table, tokenizer)
         labels = _probe_labels(table, experiment.evaluation)
     compared = _baselines(tokenizer, rows) if experiment.evaluation.baselines else []
     measured = _measure(tokenizer, rows, experiment.evaluation) | {
         "baselines": _at_full_bits(compared),
         "probe": None if labels is None else _probe(tokenizer, rows, labels),
-        "cleaning": _cleaning(tokenizer),
     }
-    targets = _targets(measured)
-    write_text(metrics, json.dumps({"targets": targets} | measured, indent=2) + "\n")
+    write_text(metrics, json.dumps(measured, indent=2) + "\n")
     columns = ["method", "bits", "quality"]
     table_of_baselines = pd.DataFrame([asdict(one) for one in compared], columns=columns)
     write_text(baselines, table_of_baselines.to_csv(index=False))
-    for target in targets:
+    for target in measured["targets"]:
         sign = "<" if target["below"] else ">"
         state = "met" if target["met"] else "NOT MET"
         log.info("%s %s %s %s: %s", target["name"], target["value"], sign, target["target"], state)
 
 
-class RowsOfSplit:
-    """All rows of a subset, normalised, with their tokens, and which side each is on.
+def measure_model(model: Path, dataset: Sequence[Path] = ()) -> dict[str, Any]:
+    """Return the metrics of a model on its test rows, or on all rows of another dataset.
 
-    Attributes
+    Raises
+    ------
+    SpinlockError
+        When the model's subset is not beside it, or the dataset has other columns.
+    """
+    tokenizer = Tokenizer.load(model)
+    experiment = Experiment.model_validate(tokenizer.config)
+    if dataset:
+        with open_dataset(dataset) as source:
+            rows = RowsOfSplit.of_dataset(source, tokenizer, experiment)
+    else:
+        with FeatureTable(model.parent / "subset.h5") as table:
+            rows = RowsOfSplit.of_table(table, tokenizer)
+    return _measure(tokenizer, rows, experiment.evaluation)
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Return what `run` wrote to metrics.json.
+
+    Raises
+    ------
+    SpinlockError
+        When the file is missing or something else.
+    """
+    try:
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        return measured | {"targets": measured["targets"]}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise SpinlockError(
+            f"this is not a file of metrics ({error})",
+            where=path,
+            remedy="make it with the stage `evaluate`",
+        ) from error
+
+
+class RowsOfSplit:
+    """Rows, normalised, with their tokens, and which side of the split each is on.
+
+    Parameters
     ----------
     x : float32 array [n, D]
     tokens : int array [n, C, L]
     split : int8 array [n]
+
+    Attributes
+    ----------
     side : int
         The side that is reported on: the test, or what there is where no row was set aside.
     """
 
-    def __init__(self, table: FeatureTable, tokenizer: Tokenizer):
-        self.split = table.split
-        xs, tokens = [], []
-        for block in table.blocks():
-            x = tokenizer.normalize(table.read(block))
-            xs.append(x)
-            tokens.append(tokenizer.tokenize(x, table.fields(block)))
-        self.x, self.tokens = np.concatenate(xs), np.concatenate(tokens)
+    def __init__(self, x: np.ndarray, tokens: np.ndarray, split: np.ndarray):
+        self.x, self.tokens, self.split = x, tokens, split
         self.side = next(s for s in (TEST, VALIDATION, TRAIN) if (self.split == s).any())
+
+    @classmethod
+    def of_table(cls, table: FeatureTable, tokenizer: Tokenizer) -> Self:
+        """Read and encode all rows of a subset."""
+        blocks = ((table.read(block), table.fields(block)) for block in table.blocks())
+        return cls(*_encoded(blocks, tokenizer), table.split)
+
+    @classmethod
+    def of_dataset(
+        cls, source: OperatorDataset, tokenizer: Tokenizer, experiment: Experiment
+    ) -> Self:
+        """Read and encode all rows of a dataset; each is reported on."""
+        header = table_header(experiment, source.require(list(experiment.families)))
+        require_columns(header, tokenizer, source)
+        if header.source_digest == tokenizer.source_digest:
+            log.warning("this is the dataset that the model was trained on: not a fair test")
+        rows = np.arange(source.n_operators)
+        wanted, fields = list(experiment.families), needs_fields(experiment)
+        blocks = (
+            (
+                read_table(source, header, wanted, block),
+                initial_fields(source, block) if fields else None,
+            )
+            for block in np.split(rows, range(ROW_BLOCK, len(rows), ROW_BLOCK))
+        )
+        return cls(*_encoded(blocks, tokenizer), np.full(len(rows), TEST, np.int8))
 
     def of(self, *sides: int) -> np.ndarray:
         """Return the positions of the rows of some sides."""
@@ -102,19 +172,31 @@ class RowsOfSplit:
         return rows[:most]
 
 
+def _encoded(
+    blocks: Iterable[tuple[np.ndarray, np.ndarray | None]], tokenizer: Tokenizer
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return normalised rows [n, D] and tokens [n, C, L] of blocks of raw rows and fields."""
+    pairs = []
+    for values, fields in blocks:
+        x = tokenizer.normalize(values)
+        pairs.append((x, tokenizer.tokenize(x, fields)))
+    xs, tokens = zip(*pairs, strict=True)
+    return np.concatenate(xs), np.concatenate(tokens)
+
+
 def _measure(tokenizer: Tokenizer, rows: RowsOfSplit, settings: Evaluation) -> dict[str, Any]:
-    """Return all metrics of a model but its baselines."""
+    """Return all metrics of a model but its baselines, the seed's targets first."""
     sizes, levels = tokenizer.codebook_sizes, level_names(tokenizer.n_levels)
     test, pairs = rows.reported, rows.pairs(settings.max_pair_rows)
     x, tokens = rows.x[test], rows.tokens[test]
     decoded = [tokenizer.reconstruct(tokens, level + 1) for level in range(len(levels))]
-    mean = _train_mean(rows)
+    mean = tokenizer.statistics.normalized_mean
     counts = measure.code_counts(rows.tokens, sizes)
     embedded = [tokenizer.embed(rows.tokens[pairs], level + 1) for level in range(len(levels))]
     flat = [codes.reshape(len(pairs), -1) for codes in embedded]
     near = [measure.topographic(rows.x[pairs], codes) for codes in flat]
     between = measure.orthogonality(x, list(tokenizer.categories.values()))
-    return {
+    measured = {
         "rows": {
             **{name: len(rows.of(side)) for side, name in enumerate(SPLIT_NAMES)},
             "measured_on": SPLIT_NAMES[rows.side],
@@ -146,7 +228,9 @@ def _measure(tokenizer: Tokenizer, rows: RowsOfSplit, settings: Evaluation) -> d
             "entropy": float(sum(measure.entropy_bits(b) for books in counts for b in books)),
             "by_level": dict(zip(levels, np.log2(sizes).sum(axis=0).tolist(), strict=True)),
         },
+        "cleaning": _cleaning(tokenizer),
     }
+    return {"targets": _targets(measured)} | measured
 
 
 def _targets(measured: dict[str, Any]) -> list[dict[str, Any]]:
@@ -188,10 +272,6 @@ def _cleaning(tokenizer: Tokenizer) -> dict[str, Any]:
         if reason != KEPT:
             dropped[REASONS[reason]].append(column.full_name)
     return {"counts_on_train_rows": statistics.summary(), "dropped": dropped}
-
-
-def _train_mean(rows: RowsOfSplit) -> np.ndarray:
-    return rows.x[rows.of(TRAIN)].mean(axis=0, dtype=np.float64)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from spinlock.features.table import TRAIN, VALIDATION, FeatureTable
-from spinlock.files import atomic_path, file_digest, write_text
+from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment, stage_settings, to_yaml
+from spinlock.source import source_digest
 from spinlock.stages.cluster import read_categories
 from spinlock.stages.normalize import read_statistics
 from spinlock.stages.program import execute, experiment_of, stage_parser
@@ -27,7 +28,7 @@ from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.model import Rows, TokenizerModel
 from spinlock.tokenizer.normalization import FeatureStatistics
 from spinlock.training.loop import Trainer, TrainingPlan
-from spinlock.training.provenance import describe_run, settings_digest
+from spinlock.training.provenance import describe_run, files_digest, settings_digest
 from spinlock.training.refinement import refine
 from spinlock.training.requests import choose_device, model_request, training_plan
 from spinlock.training.resume import SavedState, state_of_checkpoint
@@ -50,8 +51,9 @@ def run(
     device = choose_device(experiment.device)
     plan = training_plan(experiment)
     stamp = {
-        "settings": settings_digest(_without_epochs(stage_settings(experiment, "train"))),
-        "data": settings_digest({p.name: file_digest(p) for p in (subset, statistics, categories)}),
+        "settings": settings_digest(training_settings(experiment)),
+        "code": source_digest("spinlock.stages.train"),
+        "data": files_digest([subset, statistics, categories]),
     }
     saved = SavedState(output.parent / "state" / "last.pt", stamp)
     state = state_of_checkpoint(resume_from, stamp) if resume_from else saved.read()
@@ -143,7 +145,9 @@ def _finish(trainer: Trainer, checkpoint: Checkpoint) -> None:
     checkpoint.history = trainer.history + steps
     accepted = [step["val_loss"] for step in steps if step["accepted"]]
     checkpoint.val_loss = min([trainer.best.val_loss, *accepted])
-    checkpoint.metrics = summary_metrics(model, validation, list(checkpoint.categories.values()))
+    checkpoint.metrics = summary_metrics(
+        model, validation, trainer.train_mean, list(checkpoint.categories.values())
+    )
 
 
 def _write_outputs(checkpoint: Checkpoint, experiment: Experiment, output: Path) -> None:
@@ -174,8 +178,14 @@ def _rows(
     )
 
 
-def _without_epochs(settings: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what a resumed training may change: how long it goes on."""
+def training_inputs(results: Path) -> list[Path]:
+    """Return the files of a result folder that its model is made from."""
+    return [results / name for name in ("subset.h5", "feature_statistics.npz", "categories.json")]
+
+
+def training_settings(experiment: Experiment) -> dict[str, Any]:
+    """Return the settings that a resumed training must share; how long it goes on is free."""
+    settings = stage_settings(experiment, "train")
     free = ("num_epochs", "save_every")
     kept = {key: value for key, value in settings["training"].items() if key not in free}
     return settings | {"training": kept}

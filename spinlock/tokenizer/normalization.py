@@ -49,7 +49,8 @@ class FeatureStatistics:
     """Everything that turns raw columns into normalised ones and back.
 
     All arrays but `kept` have one entry per raw column; `kept` lists the D raw columns that
-    are kept. A duplicate repeats the raw column `twin` as `slope * twin + intercept`.
+    are kept; `mean` is that of the capped train rows. A duplicate repeats the raw column `twin`
+    as `slope * twin + intercept`.
     """
 
     kept: np.ndarray
@@ -59,11 +60,18 @@ class FeatureStatistics:
     upper: np.ndarray
     center: np.ndarray
     scale: np.ndarray
+    mean: np.ndarray
     twin: np.ndarray
     slope: np.ndarray
     intercept: np.ndarray
     imputed: np.ndarray
     capped: np.ndarray
+
+    @property
+    def normalized_mean(self) -> np.ndarray:
+        """Mean [D] of the normalised train rows: zero for the method standard."""
+        kept = self.kept
+        return (self.mean[kept] - self.center[kept]) / self.scale[kept]
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Clean and normalise raw rows [n, raw columns] to float32 [n, D]."""
@@ -170,6 +178,7 @@ def _fit_block(values: np.ndarray, rules: CleaningRules) -> dict[str, np.ndarray
         "lower": lower,
         "upper": upper,
         "center": center,
+        "mean": capped.mean(axis=0),
         "scale": np.where(reason == KEPT, scale, 1.0),
         "imputed": (~finite).sum(axis=0),
         "capped": ((filled < lower) | (filled > upper)).sum(axis=0),

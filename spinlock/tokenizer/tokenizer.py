@@ -50,6 +50,11 @@ class Tokenizer:
         return self._checkpoint.header.columns
 
     @property
+    def source_digest(self) -> str:
+        """Digest of the dataset that the model was fitted on."""
+        return self._checkpoint.header.source_digest
+
+    @property
     def kept(self) -> np.ndarray:
         """Indices [D] of the raw columns that cleaning kept."""
         return self._checkpoint.statistics.kept

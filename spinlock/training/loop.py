@@ -72,6 +72,7 @@ class Trainer:
         self.train_rows = train
         self.validation_rows = validation
         self.plan = plan
+        self.train_mean = train.x.mean(dim=0)
         self.objective = Objective(model, plan.weights)
         self._step = _compiled(self.objective) if plan.compile else self.objective
         trained = [p for p in model.parameters() if p.requires_grad]
@@ -188,7 +189,7 @@ class Trainer:
         return self.epoch % every == 0 or self.epoch >= self.plan.num_epochs
 
     def _validate(self, epoch: int) -> dict[str, float]:
-        entry = validation_entries(self.model, self.validation_rows)
+        entry = validation_entries(self.model, self.validation_rows, self.train_mean)
         self.best.observe(self.model, epoch, entry["val_loss"])
         return entry
 
@@ -199,7 +200,7 @@ class Trainer:
                 "batch %d: loss %.5f", self.batches, float(self.objective.weighted(terms).detach())
             )
         if plan.eval_interval and self.batches % plan.eval_interval == 0:
-            entry = validation_entries(self.model, self.validation_rows)
+            entry = validation_entries(self.model, self.validation_rows, self.train_mean)
             self.model.train()
             log.info("batch %d: validation loss %.5f", self.batches, entry["val_loss"])
 
@@ -234,15 +235,15 @@ class Trainer:
         self.stopped, self.history = state["stopped"], state["history"]
 
 
-def validation_entries(model: TokenizerModel, rows: Rows) -> dict[str, float]:
-    """Return the mean squared error of rows decoded from their tokens, and R² in their units."""
+def validation_entries(model: TokenizerModel, rows: Rows, train_mean: Tensor) -> dict[str, float]:
+    """Return the mean squared error of rows decoded from their tokens, and R² about a mean [D]."""
     model.eval()
     error, total = 0.0, 0.0
     for index in torch.arange(len(rows), device=rows.x.device).split(EVALUATION_ROWS):
         block = rows.take(index)
         decoded = model.reconstruct(model.tokenize(block))
         error += float((block.x - decoded).square().double().sum())
-        total += float(block.x.square().double().sum())
+        total += float((block.x - train_mean).square().double().sum())
     val_loss = error / max(1, rows.x.numel())
     return {"val_loss": val_loss, "val_quality": 1 - error / total if total else math.nan}
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import spinlock
+from spinlock.files import file_digest
 
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "h5py")
 
@@ -32,6 +33,11 @@ def describe_run(seed: int, device: torch.device) -> dict[str, Any]:
 def settings_digest(settings: Mapping[str, Any]) -> str:
     """Return the SHA-256 of settings, whatever the order of their keys."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def files_digest(paths: Sequence[Path]) -> str:
+    """Return a digest of the names and bytes of files."""
+    return settings_digest({path.name: file_digest(path) for path in paths})
 
 
 def _git_commit() -> str | None:

@@ -19,11 +19,12 @@ def refine(model: TokenizerModel, train: Rows, validation: Rows) -> list[dict[st
     the shorter prefixes are always fitted, since training only moves the whole one.
     """
     entries = []
+    train_mean = train.x.mean(dim=0)
     for name, step in (("books", reestimate_books), ("decoder", refit_decoder)):
-        before = validation_entries(model, validation)
+        before = validation_entries(model, validation, train_mean)
         kept = copy.deepcopy(model.state_dict())
         step(model, train, validation)
-        after = validation_entries(model, validation)
+        after = validation_entries(model, validation, train_mean)
         accepted = after["val_loss"] < before["val_loss"]
         if not accepted:
             model.load_state_dict(kept)

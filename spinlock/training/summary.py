@@ -14,7 +14,7 @@ PAIR_ROWS = 2000
 
 @torch.no_grad()
 def summary_metrics(
-    model: TokenizerModel, rows: Rows, partition: Sequence[np.ndarray]
+    model: TokenizerModel, rows: Rows, train_mean: torch.Tensor, partition: Sequence[np.ndarray]
 ) -> dict[str, float]:
     """Return quality, utilization, orthogonality and topographic of rows.
 
@@ -22,7 +22,7 @@ def summary_metrics(
     """
     tokens = model.tokenize(rows)
     x, decoded = rows.x.double(), model.reconstruct(tokens).double()
-    total = float(x.square().sum())
+    total = float((x - train_mean).square().sum())
     used = [
         len(tokens[:, c, level].unique()) / model.quantizer.sizes[c, level]
         for c in range(tokens.shape[1])

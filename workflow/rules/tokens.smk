@@ -48,7 +48,6 @@ rule encode:
         gpu=1,
     params:
         config=config_of,
-        settings=settings("encode"),
         code=code("encode"),
     shell:
         "python -m spinlock.stages.encode --threads {threads} --config {params.config}"

@@ -1,0 +1,284 @@
+"""The command line: `spinlock train-vqvae`, and what works on datasets, models and results."""
+
+import json
+import logging
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Column, Table
+
+from spinlock.errors import SpinlockError
+
+app = typer.Typer(
+    name="spinlock",
+    help="A discrete vocabulary of behaviour for simulated operators.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+out = Console()
+
+Verbose = Annotated[bool, typer.Option("--verbose", help="Log in detail; tracebacks on errors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Model = Annotated[Path, typer.Option(help="best_model.pt or checkpoint_epoch_*.pt.")]
+Dataset = Annotated[list[Path], typer.Argument(help="HDF5 file, or its shards in order.")]
+
+
+class TableFormat(StrEnum):
+    """Formats that `decode` writes."""
+
+    PARQUET = ".parquet"
+    CSV = ".csv"
+
+
+@app.command("train-vqvae")
+def train_vqvae(
+    config: Annotated[Path, typer.Option(help="A file of configs/vqvae.")],
+    verbose: Verbose = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check settings and dataset, and stop.")
+    ] = False,
+    resume_from: Annotated[
+        Path | None, typer.Option(help="best_model.pt or checkpoint_epoch_*.pt to go on from.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="training.num_epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="training.batch_size.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="training.learning_rate.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Output folder [default: checkpoint_dir/<config name>].")
+    ] = None,
+) -> None:
+    """Train a tokenizer, without Snakemake: the same stages, the same model.
+
+    Example: `spinlock train-vqvae --config configs/vqvae/arch_summary.yaml --epochs 10`
+    """
+    from spinlock.settings import load_experiment, to_yaml
+
+    overrides = {
+        "training.num_epochs": epochs,
+        "training.batch_size": batch_size,
+        "training.learning_rate": learning_rate,
+        "device": device,
+    }
+    given = {key: value for key, value in overrides.items() if value is not None}
+    experiment = load_experiment(config, given)
+    _log(verbose or experiment.logging.verbose)
+    folder = output or Path(experiment.training.checkpoint_dir) / config.stem
+    if dry_run:
+        from spinlock.pipeline import describe_data
+
+        data = describe_data(experiment)
+        out.print(to_yaml(experiment), markup=False, highlight=False)
+        out.print(f"# dataset: {json.dumps(data)}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"# would write: {folder}", markup=False, highlight=False, soft_wrap=True)
+        return
+    from spinlock.pipeline import train_experiment
+
+    out.print(str(train_experiment(experiment, folder, resume_from)), soft_wrap=True)
+
+
+@app.command()
+def generate(
+    config: Annotated[Path, typer.Option(help="A file of configs/datasets.")],
+    output: Annotated[
+        Path | None, typer.Option(help="HDF5 file [default: datasets/<config name>.h5].")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes [default: all cores].")] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Simulate a dataset of operators.
+
+    Example: `spinlock generate --config configs/datasets/baseline_1k.yaml`
+    """
+    from spinlock.pipeline import generate_dataset
+
+    _log(verbose)
+    target = output or Path("datasets") / f"{config.stem}.h5"
+    generate_dataset(config, target, workers)
+    out.print(str(target), soft_wrap=True)
+
+
+@app.command()
+def inspect(dataset: Dataset, as_json: AsJson = False, verbose: Verbose = False) -> None:
+    """Show families, shapes, gaps, constants, labels and memory of a dataset.
+
+    Example: `spinlock inspect datasets/baseline_10k/shard_*.h5`
+    """
+    from spinlock.features.dataset import open_dataset
+    from spinlock.features.inspection import inspect_dataset
+
+    _log(verbose)
+    with open_dataset(dataset) as source:
+        found = inspect_dataset(source)
+    if as_json:
+        _print_json(found)
+        return
+    out.print(f"{found['operators']:,} operators")
+    families = found["families"]
+    properties = [key for key in next(iter(families.values())) if key != "first_names"]
+    rows = [[key.replace("_", " "), *[one[key] for one in families.values()]] for key in properties]
+    _print_table(["", *families], rows)
+    out.print(f"initial fields: {found['initial_fields'] or 'none'}")
+    labels = [f"/{path} ({n} values)" for path, n in found["labels"].items()]
+    out.print(f"labels: {', '.join(labels) or 'none'}", highlight=False)
+
+
+@app.command()
+def encode(
+    dataset: Dataset,
+    model: Model,
+    output: Annotated[Path, typer.Option(help="tokens.h5 to write.")],
+    parquet: Annotated[Path | None, typer.Option(help="tokens.parquet to write as well.")] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Turn the operators of a dataset into tokens.
+
+    Example: `spinlock encode data.h5 --model results/arch_summary/best_model.pt --output tokens.h5`
+    """
+    from spinlock.stages import encode as stage
+
+    _log(verbose)
+    stage.run(model, dataset, output, parquet)
+
+
+@app.command()
+def decode(
+    tokens: Annotated[Path, typer.Argument(help="tokens.h5 of `encode`.")],
+    model: Model,
+    output: Annotated[Path, typer.Option(help="Table of features: .parquet or .csv.")],
+    levels: Annotated[int | None, typer.Option(help="Decode the first levels only.")] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Turn tokens back into features, in original units.
+
+    Example: `spinlock decode tokens.h5 --model best_model.pt --output features.parquet --levels 1`
+    """
+    from spinlock.stages import decode as stage
+
+    _log(verbose)
+    if output.suffix not in {kind.value for kind in TableFormat}:
+        raise SpinlockError(
+            f"{output.suffix or 'no suffix'} is no format of tables",
+            where=output,
+            remedy="name the output .parquet or .csv",
+        )
+    stage.run(model, tokens, output, levels)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    dataset: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Rows to measure on [default: the test rows, subset.h5 by the model]."),
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure a model on its test rows, or on all rows of another dataset.
+
+    Example: `spinlock evaluate --model results/arch_summary/best_model.pt other.h5 --json`
+    """
+    from spinlock.stages import evaluate as stage
+
+    _log(verbose)
+    measured = stage.measure_model(model, dataset or [])
+    if as_json:
+        _print_json(measured)
+        return
+    rows = [
+        [t["name"], t["value"], f"{'<' if t['below'] else '>'} {t['target']}", t["met"]]
+        for t in measured["targets"]
+    ]
+    _print_table(["metric", "value", "target", "met"], rows)
+    out.print(f"measured on {measured['rows'][measured['rows']['measured_on']]} rows")
+
+
+@app.command()
+def compare(
+    results: Annotated[list[Path], typer.Argument(help="Result folders, or metrics.json files.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show the metrics of experiments side by side.
+
+    Example: `spinlock compare results/arch_summary results/summary_1k`
+    """
+    from spinlock.stages.evaluate import read_metrics
+
+    names = ["quality", "utilization", "orthogonality", "topographic", "trustworthiness"]
+    table = {}
+    for folder in results:
+        found = read_metrics(folder / "metrics.json" if folder.is_dir() else folder)
+        table[str(folder)] = {name: found[name] for name in names} | {
+            "bits": found["bits"]["nominal"],
+            "test rows": found["rows"]["test"],
+            "best baseline": max(
+                (one["quality"] or 0.0 for one in found["baselines"].values()), default=None
+            ),
+        }
+    if as_json:
+        _print_json(table)
+        return
+    rows = [[name, *[one[name] for one in table.values()]] for name in next(iter(table.values()))]
+    _print_table(["metric", *table], rows)
+
+
+@app.command()
+def verify(
+    results: Annotated[Path, typer.Argument(help="A result folder.")],
+    verbose: Verbose = False,
+) -> None:
+    """Recompute the digests of what a model was made from, and compare.
+
+    Example: `spinlock verify results/arch_summary`
+    """
+    from spinlock.stages import verify as stage
+
+    _log(verbose)
+    states = stage.run(results)
+    for name, state in states.items():
+        out.print(f"{name}: {state}", highlight=False)
+    if stage.DIFFERS in states.values():
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake gives one message and exit status 2."""
+    try:
+        app()
+    except SpinlockError as error:
+        if "--verbose" in sys.argv:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+def _log(verbose: bool) -> None:
+    handler = RichHandler(console=Console(stderr=True), show_path=False)
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler]
+    )
+
+
+def _print_json(values: Any) -> None:
+    sys.stdout.write(json.dumps(values, indent=2) + "\n")
+
+
+def _print_table(columns: list[str], rows: list[list[Any]]) -> None:
+    table = Table(columns[0], *[Column(name, overflow="fold") for name in columns[1:]])
+    for row in rows:
+        table.add_row(*[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row])
+    out.print(table)
+
+
+if __name__ == "__main__":
+    main()

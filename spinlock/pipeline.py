@@ -1,0 +1,164 @@
+"""The stages in order, in one process: what `spinlock train-vqvae` does without Snakemake."""
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import h5py
+from rich.console import Console
+from rich.progress import track
+
+from spinlock.errors import SpinlockError
+from spinlock.features.dataset import open_dataset
+from spinlock.operators.records import FAMILY_COLUMNS
+from spinlock.settings import Experiment, OperatorDatasetSettings, load_dataset_settings
+from spinlock.settings.dataset_files import (
+    Shard,
+    dataset_config,
+    dataset_files,
+    generated_shards,
+    shards,
+)
+from spinlock.stages import cluster, concatenate, generate, normalize, subset, train
+from spinlock.stages.program import limit_threads
+
+log = logging.getLogger(__name__)
+
+SIZE_ONLY = ("num_operators", "shard_size")  # settings that change no operator
+
+
+def train_experiment(experiment: Experiment, output: Path, resume_from: Path | None = None) -> Path:
+    """Train the tokenizer of an experiment, and return where the model is.
+
+    Operators that are missing are simulated; everything else is written to `output`.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    generate_missing(experiment)
+    table, statistics = output / "subset.h5", output / "feature_statistics.npz"
+    categories, model = output / "categories.json", output / "best_model.pt"
+    subset.run(experiment, dataset_files(experiment), table)
+    normalize.run(experiment, table, statistics)
+    cluster.run(
+        experiment,
+        table,
+        statistics,
+        categories,
+        output / "silhouette.csv",
+        output / "linkage.npz",
+    )
+    train.run(experiment, table, statistics, categories, model, resume_from)
+    return model
+
+
+def describe_data(experiment: Experiment) -> dict[str, Any]:
+    """Return rows and families that an experiment will read, whether they exist yet or not.
+
+    Raises
+    ------
+    SpinlockError
+        When the dataset is missing, damaged, or lacks a family.
+    """
+    expected = generated_shards(experiment)
+    wanted = list(experiment.families)
+    if expected and not all(shard.path.is_file() for shard in expected):
+        unknown = [name for name in wanted if name not in FAMILY_COLUMNS]
+        if unknown:
+            raise SpinlockError(
+                f"simulated operators have no family {', '.join(unknown)}",
+                where=dataset_config(Path(experiment.dataset_path).stem),
+                remedy="families that they have: architecture, initial, summary, temporal",
+            )
+        settings = _settings_of(experiment)
+        columns = {name: [len(FAMILY_COLUMNS[name])] for name in wanted}
+        if "temporal" in columns:
+            columns["temporal"].insert(0, settings.steps)
+        total, state = settings.num_operators, "to be simulated"
+    else:
+        with open_dataset(dataset_files(experiment)) as source:
+            source.require(wanted)
+            columns = {name: list(source.families[name].shape) for name in wanted}
+            total, state = source.n_operators, "present"
+            if experiment.split.group_by or experiment.split.column:
+                source.labels(str(experiment.split.column or experiment.split.group_by))
+    rows = min(experiment.max_samples or total, total)
+    return {"dataset": experiment.dataset_path, "state": state, "rows": rows, "families": columns}
+
+
+def generate_missing(experiment: Experiment, workers: int | None = None) -> None:
+    """Simulate the shards that an experiment needs and that are not there yet.
+
+    Raises
+    ------
+    SpinlockError
+        When a shard that is there was made with other settings.
+    """
+    expected = generated_shards(experiment)
+    if not expected:
+        return
+    settings = _settings_of(experiment)
+    for shard in expected:
+        if shard.path.is_file():
+            _require_same_simulation(shard.path, settings)
+    _generate([s for s in expected if not s.path.is_file()], settings, workers)
+
+
+def generate_dataset(config: Path, output: Path, workers: int | None = None) -> None:
+    """Simulate a whole dataset into one file, shard by shard in parallel processes."""
+    settings = load_dataset_settings(config)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+        parts = [
+            Shard(Path(folder) / shard.path.name, shard.first, shard.count)
+            for shard in shards(config.stem, settings)
+        ]
+        _generate(parts, settings, workers)
+        concatenate.run([part.path for part in parts], output)
+
+
+def _generate(
+    missing: Sequence[Shard], settings: OperatorDatasetSettings, workers: int | None
+) -> None:
+    if not missing:
+        return
+    log.info("simulating %d operators", sum(shard.count for shard in missing))
+    processes = min(workers or len(os.sched_getaffinity(0)), len(missing))
+    console = Console(stderr=True)
+    # a forked process could inherit locked thread pools
+    with ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=limit_threads, initargs=(1,)
+    ) as pool:
+        jobs = [
+            pool.submit(generate.run, settings, shard.path, shard.first, shard.count)
+            for shard in missing
+        ]
+        for job in track(
+            as_completed(jobs),
+            total=len(jobs),
+            description="generate",
+            console=console,
+            disable=not console.is_terminal,
+        ):
+            job.result()
+
+
+def _settings_of(experiment: Experiment) -> OperatorDatasetSettings:
+    return load_dataset_settings(dataset_config(Path(experiment.dataset_path).stem))
+
+
+def _require_same_simulation(path: Path, settings: OperatorDatasetSettings) -> None:
+    with h5py.File(path, "r") as file:
+        made = json.loads(file["metadata"].attrs["config"])
+    wanted = settings.model_dump(mode="json")
+    differing = [key for key in wanted if key not in SIZE_ONLY and made.get(key) != wanted[key]]
+    if differing:
+        raise SpinlockError(
+            f"this shard was simulated with another {', '.join(differing)}",
+            where=path,
+            remedy="remove the folder, or let Snakemake rerun what changed",
+        )

@@ -1,0 +1,69 @@
+"""decode: turn tokens back into features, in original units.
+
+Reads best_model.pt and tokens.h5; writes a table with one row per operator, .parquet or .csv.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from spinlock.errors import SpinlockError
+from spinlock.files import atomic_path, file_digest
+from spinlock.stages.program import execute, stage_parser
+from spinlock.tokenizer.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
+
+
+def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> None:
+    """Decode a file of tokens; `levels` of 1 decodes the coarse ones alone."""
+    tokenizer = Tokenizer.load(model)
+    row_ids, values = _read_tokens(tokens, file_digest(model))
+    frame = pd.DataFrame(
+        tokenizer.decode(values, levels), columns=[column.full_name for column in tokenizer.columns]
+    )
+    frame.insert(0, "row_id", row_ids)
+    with atomic_path(output) as temporary:
+        if output.suffix == ".csv":
+            frame.to_csv(temporary, index=False)
+        else:
+            frame.to_parquet(temporary, index=False)
+    log.info("%d operators, %d features", len(frame), len(tokenizer.columns))
+
+
+def _read_tokens(path: Path, model_digest: str) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with h5py.File(path, "r") as file:
+            made_by = file.attrs["model_digest"]
+            row_ids, tokens = file["row_ids"][:], file["tokens"][:]
+    except (OSError, KeyError) as error:
+        raise SpinlockError(
+            f"this is not a file of tokens ({error})",
+            where=path,
+            remedy="make it with `spinlock encode`",
+        ) from error
+    if made_by != model_digest:
+        raise SpinlockError(
+            "these tokens are of another model, and mean nothing to this one",
+            where=path,
+            remedy="decode with the model that encoded them, or encode again",
+        )
+    return row_ids, tokens.astype(np.int64)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage as a program."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--tokens", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--levels", type=int)
+    execute(run, parser, argv)
+
+
+if __name__ == "__main__":
+    main()
