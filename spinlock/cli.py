@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -54,6 +55,7 @@ def train_vqvae(
     output: Annotated[
         Path | None, typer.Option(help="Output folder [default: checkpoint_dir/<config name>].")
     ] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads at most, as of the rule train.")] = 8,
 ) -> None:
     """Train a tokenizer, without Snakemake: the same stages, the same model.
 
@@ -80,7 +82,9 @@ def train_vqvae(
         out.print(f"# would write: {folder}", markup=False, highlight=False, soft_wrap=True)
         return
     from spinlock.pipeline import train_experiment
+    from spinlock.stages.program import limit_threads
 
+    limit_threads(min(threads, len(os.sched_getaffinity(0))))
     out.print(str(train_experiment(experiment, folder, resume_from)), soft_wrap=True)
 
 
@@ -220,7 +224,12 @@ def compare(
             "bits": found["bits"]["nominal"],
             "test rows": found["rows"]["test"],
             "best baseline": max(
-                (one["quality"] or 0.0 for one in found["baselines"].values()), default=None
+                (
+                    one["quality"] or 0.0
+                    for method, one in found["baselines"].items()
+                    if method != "gaussian_reference"
+                ),
+                default=None,
             ),
         }
     if as_json:

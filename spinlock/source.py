@@ -25,7 +25,8 @@ def source_closure(module: str) -> dict[str, Path]:
         if path is None or name in found or name.startswith(NOT_FOLLOWED):
             continue
         found[name] = path
-        waiting += _imports(path)
+        if name != PACKAGE:  # its public class is imported lazily, by users of the package only
+            waiting += _imports(path)
     return dict(sorted(found.items()))
 
 

@@ -143,6 +143,8 @@ def _product(train: np.ndarray, test: np.ndarray, n_books: int, width: int) -> n
 def _fit_residual(train: np.ndarray, bits: float, width: int) -> faiss.ResidualQuantizer:
     quantizer = faiss.ResidualQuantizer(train.shape[1], math.ceil(bits / width), width)
     quantizer.cp.min_points_per_centroid = 1
+    if len(train) <= train.shape[1]:  # its gradual way needs a full principal basis
+        quantizer.train_type = faiss.ResidualQuantizer.Train_default
     quantizer.train(train)
     return quantizer
 

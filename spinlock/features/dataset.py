@@ -16,6 +16,7 @@ from spinlock.errors import SpinlockError
 from spinlock.features.naming import column_names
 
 DIGEST_ROWS = 4096
+MAX_COLUMNS = 1_000_000  # of a family; a file may declare any number without holding data
 NOT_LABELS = ("features", "inputs", "outputs", "parameters")
 
 
@@ -114,9 +115,10 @@ class OperatorDataset(AbstractContextManager):
 
     def fields(self, rows: slice | np.ndarray) -> np.ndarray | None:
         """Return the initial fields of rows, [n, C, H, W] or with realizations; None if absent."""
-        if not all("inputs/fields" in file for file in self._files):
+        parts = self._items("inputs/fields")
+        if not all(isinstance(part, h5py.Dataset) for part in parts):
             return None
-        return self._gather([file["inputs/fields"] for file in self._files], rows)
+        return self._gather(parts, rows)
 
     def labels(self, path: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
         """Return a label of every operator, as text or integers.
@@ -133,9 +135,9 @@ class OperatorDataset(AbstractContextManager):
                 where=self.where,
                 remedy=f"labels that are there: {', '.join(self.label_paths()) or 'none'}",
             )
-        parts = [file[name] for file in self._files]
         texts = [
-            part.asstr()[:] if h5py.check_string_dtype(part.dtype) else part[:] for part in parts
+            part.asstr()[:] if h5py.check_string_dtype(part.dtype) else part[:]
+            for part in self._items(name)
         ]
         labels = np.concatenate(texts)
         labels = labels.astype(str) if labels.dtype.kind == "O" else labels
@@ -144,16 +146,16 @@ class OperatorDataset(AbstractContextManager):
     def label_paths(self) -> list[str]:
         """Return the datasets with one text or whole number per operator."""
         names: list[str] = []
-
-        def visit(name: str, item: object) -> None:
-            if not isinstance(item, h5py.Dataset) or name.split("/", maxsplit=1)[0] in NOT_LABELS:
-                return
-            plain = item.dtype.kind in "iub" or h5py.check_string_dtype(item.dtype)
-            if plain and item.shape == (self._counts[0],):
-                names.append(name)
-
-        self._files[0].visititems(visit)
-        return [name for name in names if all(name in file for file in self._files)]
+        self._files[0].visit(names.append)
+        return [
+            name
+            for name in names
+            if name.split("/", maxsplit=1)[0] not in NOT_LABELS
+            and all(
+                _is_label(file.get(name), count)
+                for file, count in zip(self._files, self._counts, strict=True)
+            )
+        ]
 
     def digest(self) -> str:
         """Return the SHA-256 of names and values; the same for one file and for its shards."""
@@ -165,6 +167,11 @@ class OperatorDataset(AbstractContextManager):
                 rows = slice(first, min(first + DIGEST_ROWS, self.n_operators))
                 digest.update(np.ascontiguousarray(self.read(name, rows)).tobytes())
         return digest.hexdigest()
+
+    def _items(self, name: str) -> list[h5py.Group | h5py.Dataset | None]:
+        return [
+            _own_item(file, name, path) for file, path in zip(self._files, self._paths, strict=True)
+        ]
 
     def _gather(self, parts: Sequence[h5py.Dataset], rows: slice | np.ndarray) -> np.ndarray:
         if isinstance(rows, slice):
@@ -179,7 +186,7 @@ class OperatorDataset(AbstractContextManager):
             inside = rows[(rows >= end - count) & (rows < end)] - (end - count)
             if len(inside):
                 # reading the span and choosing from it is far faster than h5py's own choosing
-                span = part[inside[0] : inside[-1] + 1]
+                span = _read(part, slice(inside[0], inside[-1] + 1))
                 blocks.append(span[inside - inside[0]])
         if blocks:
             return np.concatenate(blocks)
@@ -267,13 +274,39 @@ def _own_item(file: h5py.File, name: str, path: Path) -> h5py.Group | h5py.Datas
             place = place[part]
         except (KeyError, OSError) as error:
             raise SpinlockError(f"/{name} cannot be read: {error}", where=path) from error
-    if isinstance(place, h5py.Dataset) and (place.is_virtual or place.external):
+    if _takes_data_from_outside(place, file):
         raise SpinlockError(
             f"/{name} takes its data from other files",
             where=path,
             remedy="copy the data into one file",
         )
     return place
+
+
+def _takes_data_from_outside(item: h5py.Group | h5py.Dataset, file: h5py.File) -> bool:
+    if item.file.filename != file.filename:  # through a soft link to an external one
+        return True
+    return isinstance(item, h5py.Dataset) and bool(item.is_virtual or item.external)
+
+
+def _is_label(item: object, count: int) -> bool:
+    """Whether an item of a file holds one text or whole number per operator."""
+    if not isinstance(item, h5py.Dataset) or item.shape != (count,):
+        return False
+    if _takes_data_from_outside(item, item.file):
+        return False
+    return item.dtype.kind in "iub" or h5py.check_string_dtype(item.dtype) is not None
+
+
+def _read(dataset: h5py.Dataset, rows: slice) -> np.ndarray:
+    try:
+        return dataset[rows]
+    except OSError as error:
+        raise SpinlockError(
+            f"{dataset.name} cannot be read: {error}",
+            where=dataset.file.filename,
+            remedy="the file is damaged; copy or generate it again",
+        ) from error
 
 
 def _checked(dataset: h5py.Dataset, path: Path) -> h5py.Dataset:
@@ -286,6 +319,11 @@ def _checked(dataset: h5py.Dataset, path: Path) -> h5py.Dataset:
         )
     if dataset.shape[-1] == 0 or dataset.shape[0] == 0:
         raise SpinlockError(f"{dataset.name} is empty: shape {dataset.shape}", where=path)
+    if dataset.shape[-1] > MAX_COLUMNS:
+        raise SpinlockError(
+            f"{dataset.name} has {dataset.shape[-1]:,} columns, more than {MAX_COLUMNS:,}",
+            where=path,
+        )
     return dataset
 
 

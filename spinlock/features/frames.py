@@ -43,7 +43,9 @@ def frame_features(frames: np.ndarray) -> np.ndarray:
     flat = frames.reshape(-1, grid, grid)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         columns = _moments(flat) | _gradients(flat) | _spectrum(flat)
-    return np.stack([columns[name] for name in FRAME_NAMES[:-1]], axis=-1).reshape(*shape, -1)
+    features = np.stack([columns[name] for name in FRAME_NAMES[:-1]], axis=-1)
+    features[~np.isfinite(columns["mean"])] = np.nan  # the mean sees every value
+    return features.reshape(*shape, -1)
 
 
 def change_feature(states: np.ndarray, initial: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import logging
 import re
 
 import h5py
+import numpy as np
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,8 @@ def column_names(
     `<family>_<column>`. Names that do not fit the columns are passed over with one warning.
     """
     candidates = [("feature_registry", _registry(group))]
-    candidates += [("feature_names", _names(place)) for place in (group, dataset.parent, dataset)]
+    places = {place.name: place for place in (group, dataset.parent, dataset)}
+    candidates += [("feature_names", _names(place)) for place in places.values()]
     for attribute, names in candidates:
         if names is None:
             continue
@@ -48,7 +50,7 @@ def _registry(group: h5py.Group) -> list[str] | None:
             for category, names in registry.items()
             for name, column in names.items()
         }
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return []
     if sorted(columns) != list(range(len(columns))):
         return []
@@ -61,11 +63,13 @@ def _names(place: h5py.Group | h5py.Dataset) -> list[str] | None:
         return None
     if isinstance(names, bytes):
         names = names.decode(errors="replace")
-    if not isinstance(names, str):
+    if isinstance(names, np.ndarray):
         return [n.decode(errors="replace") if isinstance(n, bytes) else str(n) for n in names]
+    if not isinstance(names, str):
+        return []
     try:
         listed = json.loads(names)
         return [str(name) for name in listed] if isinstance(listed, list) else []
-    except ValueError:
+    except (ValueError, RecursionError):
         # the printed form of a list or of an array of text
         return [one or other for one, other in QUOTED.findall(names)]

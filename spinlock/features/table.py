@@ -201,7 +201,7 @@ class FeatureTable(AbstractContextManager):
             return self._values[rows or slice(None), columns]
         return np.concatenate(
             [block[chosen] for block, chosen in self._blocks(rows, columns)]
-            or [np.empty((0, len(self.columns)), self._values.dtype)]
+            or [self._values[:0, columns]]
         )
 
     def blocks(self, size: int = ROW_BLOCK) -> Iterator[slice]:
@@ -224,14 +224,13 @@ class FeatureTable(AbstractContextManager):
 
     def labels(self, name: str) -> np.ndarray:
         """Return a label of every row, as text or integers."""
-        try:
-            data = self._file[f"labels/{name.strip('/')}"]
-        except KeyError:
+        if name.strip("/") not in self.label_names():
             raise SpinlockError(
                 f"there is no label {name!r} in the subset",
                 where=self.path,
                 remedy=f"labels of this dataset: {', '.join(self.label_names()) or 'none'}",
-            ) from None
+            )
+        data = self._file[f"labels/{name.strip('/')}"]
         return data.asstr()[:].astype(str) if h5py.check_string_dtype(data.dtype) else data[:]
 
     @property

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from spinlock.errors import SpinlockError
 from spinlock.settings.dataset import OperatorDatasetSettings
 from spinlock.settings.experiment import Experiment
-from spinlock.settings.families import ENCODER_PARAMS
+from spinlock.settings.families import ENCODER_PARAMS, Family
 from spinlock.settings.reading import read_yaml
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -67,29 +68,44 @@ def _validated(kind: type[Settings], values: dict[str, Any], path: str | Path) -
         return kind.model_validate(values)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        keys = [_key(one) for one in errors]
+        keys = [_key(one, values) for one in errors]
         # a union complains about each of its branches: what lies deeper says it better
         problems = [
-            _problem(kind, one)
+            _problem(kind, one, key, values)
             for one, key in zip(errors, keys, strict=True)
             if not any(other[: len(key)] == key != other for other in keys)
         ]
         raise SpinlockError("\n".join(dict.fromkeys(problems)), where=path) from None
 
 
-def _key(error: Mapping[str, Any]) -> list[Any]:
-    return [part for part in error["loc"] if not _is_choice(part)]
+def _key(error: Mapping[str, Any], values: Any) -> list[Any]:
+    """Return where an error is, without the parts that name a branch of a union."""
+    key = []
+    for part in error["loc"]:
+        given = isinstance(values, dict) and part in values
+        if given or not _is_choice(part):
+            key.append(part)
+            values = _inside(values, part)
+    return key
 
 
-def _problem(kind: type[BaseModel], error: Mapping[str, Any]) -> str:
-    location = _key(error)
+def _inside(values: Any, part: Any) -> Any:
+    try:
+        return values[part]
+    except (LookupError, TypeError):
+        return None
+
+
+def _problem(
+    kind: type[BaseModel], error: Mapping[str, Any], location: list[Any], values: dict[str, Any]
+) -> str:
     key = ".".join(str(part) for part in location) or "the file"
     message = RENAMED.get(error["type"], error["msg"].removeprefix("Value error, "))
     text = f"{key}: {message}"
     if error["type"] == "extra_forbidden":
-        known = _keys_at(kind, location[:-1])
+        known = _keys_at(kind, location[:-1], values)
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known) or 'none'}"
         return f"{text}; {hint}"
     if error["type"] != "missing" and location:
         text += f" (the value is {_shortened(error['input'])})"
@@ -97,14 +113,16 @@ def _problem(kind: type[BaseModel], error: Mapping[str, Any]) -> str:
 
 
 def _is_choice(part: Any) -> bool:
-    """Whether a part of a location names a branch of a union rather than a key."""
+    """Whether a part of a location may name a branch of a union rather than a key."""
     return isinstance(part, str) and ("[" in part or part in {"int", "str", "constrained-int"})
 
 
-def _keys_at(kind: type[BaseModel], location: Sequence[Any]) -> list[str]:
+def _keys_at(kind: type[BaseModel], location: Sequence[Any], values: dict[str, Any]) -> list[str]:
     """Return the keys of the section at a location, as far as the models tell."""
     if location and location[-1] == "encoder_params":
-        return sorted({key for params in ENCODER_PARAMS.values() for key in params.model_fields})
+        family = reduce(_inside, location[:-1], values)
+        encoder = family.get("encoder", Family.model_fields["encoder"].default)
+        return list(ENCODER_PARAMS[encoder].model_fields)
     section: Any = kind
     for part in location:
         fields = getattr(section, "model_fields", {})
@@ -127,5 +145,8 @@ def _models_in(annotation: Any) -> list[Any]:
 
 
 def _shortened(value: Any, most: int = 60) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no whole number of more than 4300 digits
+        text = "too long a number to show"
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,5 +1,6 @@
 """Strict reading of YAML: plain values only, no duplicate keys, bounded size."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import yaml
 
 from spinlock.errors import SpinlockError
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 100_000
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -35,6 +36,14 @@ class _StrictLoader(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+# 1e-3 is a number, as in YAML 1.2; YAML 1.1 takes it for text
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

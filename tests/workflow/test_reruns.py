@@ -1,0 +1,119 @@
+"""What must rerun when something changes, and nothing more: the table of the workflow's design."""
+
+import os
+
+import pytest
+
+ALL_FAMILIES = "  initial: {encoder: MLPEncoder, encoder_params: {hidden_dims: [4]}}\n  summary:"
+TRAIN_ON = ("train", "evaluate", "encode", "visualize")
+CLUSTER_ON = ("cluster", *TRAIN_ON)
+NORMALIZE_ON = ("normalize", *CLUSTER_ON)
+SUBSET_ON = ("subset", *NORMALIZE_ON)
+FILES = ("best_model.pt", "metrics.json", "tokens.h5", "report.html")
+CONFIG = "configs/vqvae/tiny.yaml"
+
+
+def replaced(old, new):
+    return lambda text: text.replace(old, new, 1)
+
+
+def keys_in_another_order(text):
+    head, families = text.split("families:\n")[0], text.split("families:\n")[1]
+    architecture, summary, rest = families.split("\n", 2)
+    return f"{rest}families:\n{summary}\n{architecture}\n{head}"
+
+
+CASES = {
+    "a comment in the YAML": (CONFIG, lambda text: f"# why\n{text}", ()),
+    "the order of keys": (CONFIG, keys_in_another_order, ()),
+    "logging": (CONFIG, replaced("verbose: false", "verbose: true, log_interval: 7"), ()),
+    "device": (CONFIG, lambda text: f"{text}device: cpu\n", ()),
+    "use_torch_compile": (CONFIG, replaced("use_torch_compile: false", ""), ()),
+    "checkpoint_dir": (CONFIG, replaced("checkpoint_dir: checkpoints", ""), ()),
+    "learning_rate": (CONFIG, replaced("learning_rate: 0.001", "learning_rate: 0.002"), TRAIN_ON),
+    "model": (CONFIG, replaced("bits: 24", "bits: 25"), TRAIN_ON),
+    "an encoder's parameter": (CONFIG, replaced("output_dim: 4", "output_dim: 5"), TRAIN_ON),
+    "max_clusters": (CONFIG, replaced("max_clusters: 6", "max_clusters: 7"), CLUSTER_ON),
+    "num_categories_auto": (CONFIG, replaced("auto: 4", "auto: 3"), CLUSTER_ON),
+    "normalization_method": (
+        CONFIG,
+        lambda text: f"{text}normalization_method: mad\n",
+        NORMALIZE_ON,
+    ),
+    "max_samples": (CONFIG, replaced("max_samples: 80", "max_samples: 79"), SUBSET_ON),
+    "a family added": (CONFIG, replaced("  summary:", ALL_FAMILIES), SUBSET_ON),
+    "evaluation": (
+        CONFIG,
+        lambda text: f"{text}evaluation: {{max_pair_rows: 50}}\n",
+        ("evaluate", "visualize"),
+    ),
+    "a figure's colour": (
+        "spinlock/analysis/figures/style.py",
+        replaced("#0072B2", "#0072B3"),
+        ("visualize",),
+    ),
+    "code that train imports": (
+        "spinlock/training/schedule.py",
+        lambda text: f"{text}\nUNUSED = 1\n",
+        TRAIN_ON,
+    ),
+    "a comment in that code": (
+        "spinlock/training/schedule.py",
+        lambda text: f"{text}\n# a remark\n",
+        (),
+    ),
+    "its docstring": (
+        "spinlock/training/schedule.py",
+        replaced('"""', '"""Once more: '),
+        (),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.replace(" ", "-"))
+def test_what_a_change_reruns(workspace, edited, case):
+    file, change, expected = CASES[case]
+    edited(file, change)
+    planned = workspace.planned(*(f"results/tiny/{name}" for name in FILES))
+    assert planned == dict.fromkeys(expected, 1)
+
+
+def test_a_second_run_does_nothing(workspace):
+    shown = workspace.snakemake(*(f"results/tiny/{name}" for name in FILES))
+    assert "Nothing to be done" in shown.stdout + shown.stderr
+
+
+def test_one_experiments_config_reruns_that_experiment_only(workspace, edited):
+    edited("configs/vqvae/other.yaml", replaced("auto: 4", "auto: 3"))
+    files = [f"results/tiny/{name}" for name in FILES]
+    assert workspace.planned(*files, "results/other/categories.json") == {"cluster": 1}
+
+
+def test_a_broken_config_does_not_block_another_experiment(workspace, edited):
+    edited("configs/vqvae/other.yaml", lambda text: f"{text}nonsense: [\n")
+    assert workspace.planned(*(f"results/tiny/{name}" for name in FILES)) == {}
+
+
+def test_the_simulation_settings_of_a_dataset_rerun_everything(workspace, edited):
+    edited("configs/datasets/tiny.yaml", replaced("steps: 8", "steps: 9"))
+    planned = workspace.planned(*(f"results/tiny/{name}" for name in FILES))
+    assert planned == dict.fromkeys(SUBSET_ON, 1) | {"generate": 2}
+
+
+def test_more_operators_rerun_no_simulation_that_is_there(workspace, edited):
+    edited("configs/datasets/tiny.yaml", replaced("num_operators: 90", "num_operators: 135"))
+    edited("configs/vqvae/tiny.yaml", replaced("max_samples: 80", "max_samples: 100"))
+    planned = workspace.planned(*(f"results/tiny/{name}" for name in FILES))
+    assert planned == dict.fromkeys(SUBSET_ON, 1) | {"generate": 1}
+
+
+def test_new_content_of_the_dataset_reruns_everything_from_subset(workspace):
+    shard = workspace.path / "datasets/tiny/shard_00000.h5"
+    before, bytes_before = shard.stat(), shard.read_bytes()
+    try:
+        shard.write_bytes(bytes_before + b"\0")
+        planned = workspace.planned(*(f"results/tiny/{name}" for name in FILES))
+    finally:
+        shard.write_bytes(bytes_before)
+        os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert planned == dict.fromkeys(SUBSET_ON, 1)

@@ -1,0 +1,124 @@
+"""The workflow on a tiny experiment, as a user meets it."""
+
+import json
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+OUTPUTS = (
+    "best_model.pt", "normalization_stats.npz", "training_history.json", "config.yaml",
+    "metrics.json", "baselines.csv", "tokens.h5", "tokens.parquet", "report.html",
+    "figures/training.svg", "figures/rate_distortion.png",
+)  # fmt: skip
+CHECKPOINT_CONTENTS = {
+    "model_state_dict", "optimizer_state_dict", "group_indices", "normalization_stats",
+    "feature_names", "config", "history", "val_loss", "metrics",
+}  # fmt: skip
+
+
+@pytest.fixture
+def results(workspace):
+    return workspace.path / "results/tiny"
+
+
+def test_every_output_of_the_seed_is_there(results):
+    assert [name for name in OUTPUTS if not (results / name).is_file()] == []
+    assert not (results / "state/last.pt").exists()
+
+
+def test_the_checkpoint_holds_what_the_seed_lists_and_runs_no_code(results):
+    entries = torch.load(results / "best_model.pt", weights_only=True)
+    assert set(entries) >= CHECKPOINT_CONTENTS
+    assert entries["optimizer_state_dict"]["param_groups"]
+    assert sorted(i for members in entries["group_indices"].values() for i in members) == list(
+        range(len(entries["feature_names"]))
+    )
+
+
+def test_normalization_stats_are_per_category(results):
+    with np.load(results / "normalization_stats.npz", allow_pickle=False) as stats:
+        names = {key.split("/")[0] for key in stats}
+        categories = json.loads((results / "categories.json").read_text())
+        assert names == set(categories)
+        for name, members in categories.items():
+            assert stats[f"{name}/mean"].shape == stats[f"{name}/std"].shape == (len(members),)
+            assert stats[f"{name}/features"].tolist() == members
+
+
+def test_metrics_are_measured_on_rows_that_no_fit_has_seen(results):
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert metrics["rows"]["measured_on"] == "test"
+    assert metrics["rows"]["train"] + metrics["rows"]["validation"] + metrics["rows"]["test"] == 80
+    assert [t["name"] for t in metrics["targets"]] == [
+        "quality", "utilization", "orthogonality", "topographic",
+    ]  # fmt: skip
+    levels = list(metrics["quality_by_level"].values())
+    assert levels == sorted(levels)
+
+
+def test_tokens_cover_all_operators_of_the_dataset(results):
+    table = pd.read_parquet(results / "tokens.parquet")
+    with h5py.File(results / "tokens.h5") as file:
+        tokens, split = file["tokens"][:], file["split"][:]
+        np.testing.assert_array_equal(tokens.reshape(len(tokens), -1), table.iloc[:, 2:])
+    assert len(table) == 90
+    assert (split == -1).sum() == 10
+
+
+def test_logs_and_benchmarks_carry_the_names_of_the_rules(results):
+    stages = {"subset", "normalize", "cluster", "train", "evaluate", "encode", "visualize"}
+    assert {path.stem for path in (results / "logs").glob("*.log")} == stages
+    assert {path.stem for path in (results / "benchmarks").glob("*.tsv")} == stages
+
+
+def test_the_command_line_gives_the_same_model_tensor_for_tensor(workspace, results):
+    arguments = ("--config", "configs/vqvae/tiny.yaml", "--threads", "2")
+    workspace.run("-m", "spinlock.cli", "train-vqvae", *arguments)
+    ours = torch.load(workspace.path / "checkpoints/tiny/best_model.pt", weights_only=True)
+    theirs = torch.load(results / "best_model.pt", weights_only=True)
+    assert ours["model_state_dict"].keys() == theirs["model_state_dict"].keys()
+    for name, tensor in ours["model_state_dict"].items():
+        assert torch.equal(tensor, theirs["model_state_dict"][name]), name
+    assert ours["history"] == theirs["history"]
+
+
+def test_an_unknown_experiment_names_the_known_ones(workspace):
+    shown = workspace.snakemake("results/tinny/best_model.pt", check=False)
+    assert shown.returncode != 0
+    assert "known: other, tiny" in shown.stdout + shown.stderr
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/../../b"])
+def test_an_experiment_name_cannot_leave_the_results(workspace, name):
+    shown = workspace.snakemake("--dry-run", f"results/{name}/best_model.pt", check=False)
+    assert shown.returncode != 0
+
+
+def test_a_missing_dataset_is_said_before_anything_runs(workspace, edited):
+    edited("configs/vqvae/other.yaml", lambda text: text.replace("tiny.h5", "absent.h5"))
+    shown = workspace.snakemake("results/other/subset.h5", check=False)
+    assert shown.returncode != 0
+    assert "the dataset does not exist" in shown.stdout + shown.stderr
+
+
+def test_a_failed_stage_shows_its_message_and_leaves_nothing_half_written(workspace, edited):
+    edited("configs/vqvae/other.yaml", lambda text: text.replace("  summary:", "  texture:"))
+    shown = workspace.snakemake("results/other/subset.h5", check=False)
+    text = shown.stdout + shown.stderr
+    assert shown.returncode != 0
+    assert "the dataset has no family texture" in text
+    assert "families that are there: architecture, initial, summary, temporal" in text
+    assert "Traceback" not in text.split("Logfile")[-1]
+    assert not (workspace.path / "results/other/subset.h5").exists()
+    workspace.snakemake("--cleanup-metadata", "results/other/subset.h5", check=False)
+
+
+def test_a_whole_dataset_is_joined_from_its_shards(workspace):
+    workspace.snakemake("datasets/tiny.h5")
+    joined = workspace.path / "datasets/tiny.h5"
+    with h5py.File(joined) as file:
+        assert file["features/summary/aggregated/features"].shape == (90, 275)
+    joined.unlink()
