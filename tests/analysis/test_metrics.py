@@ -1,0 +1,134 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import entropy
+
+from spinlock.analysis import metrics
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def test_quality_is_one_for_a_perfect_copy_and_zero_for_the_mean():
+    x = np.random.default_rng(0).normal(size=(50, 4))
+    mean = x.mean(axis=0)
+    assert metrics.quality(x, x, mean) == 1.0
+    assert metrics.quality(x, np.tile(mean, (50, 1)), mean) == pytest.approx(0.0)
+
+
+def test_quality_pools_columns_by_their_variance():
+    x = np.array([[1.0, 10.0], [-1.0, -10.0]])
+    decoded = np.array([[0.0, 10.0], [0.0, -10.0]])
+    assert metrics.quality(x, decoded, np.zeros(2)) == pytest.approx(1 - 2 / 202)
+
+
+def test_quality_of_rows_that_do_not_vary_is_undefined():
+    assert metrics.quality(np.zeros((5, 2)), np.zeros((5, 2)), np.zeros(2)) is None
+
+
+def test_the_worst_feature_is_named_and_a_constant_one_is_counted_apart():
+    x = np.random.default_rng(1).normal(size=(40, 3))
+    x[:, 2] = 0.0
+    decoded = x.copy()
+    decoded[:, 1] += np.random.default_rng(2).normal(size=40)
+    found = metrics.quality_by_feature(x, decoded, np.zeros(3), ["a", "b", "c"])
+    assert found["worst"][0]["feature"] == "b"
+    assert found["minimum"] == found["worst"][0]["quality"] < 1
+    assert found["undefined"] == 1
+    json.dumps(found, allow_nan=False)
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS)
+def test_use_and_perplexity_of_books_follow_from_their_histograms(seed):
+    rng = np.random.default_rng(seed)
+    sizes = np.array([[7, 3], [5, 2]])
+    tokens = np.stack(
+        [[rng.integers(0, size, 60) for size in row] for row in sizes], axis=0
+    ).transpose(2, 0, 1)
+    counts = metrics.code_counts(tokens, sizes)
+    used = [len(np.unique(tokens[:, c, v])) / sizes[c, v] for c in range(2) for v in range(2)]
+    assert metrics.utilization(counts) == pytest.approx(np.mean(used))
+    table = metrics.book_table(counts, ["one", "two"], ["coarse", "fine"])
+    expected = 2 ** entropy(np.bincount(tokens[:, 1, 0]), base=2)
+    assert table["two"]["coarse"]["perplexity"] == pytest.approx(expected)
+
+
+@settings(max_examples=10, deadline=None)
+@given(SEEDS)
+def test_reachable_utilization_is_what_uniform_draws_reach_on_average(seed):
+    rng = np.random.default_rng(seed)
+    draws = [len(np.unique(rng.integers(0, 64, 100))) / 64 for _ in range(400)]
+    assert metrics.reachable_utilization(np.array([[64]]), 100) == pytest.approx(
+        np.mean(draws), abs=0.02
+    )
+
+
+def test_orthogonality_of_one_category_is_zero():
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    assert metrics.orthogonality(x, [np.arange(3)]) == {"mean": 0.0, "maximum": 0.0}
+
+
+def test_code_dependence_is_one_for_copies_and_about_zero_for_independent_codes():
+    rng = np.random.default_rng(3)
+    z = rng.normal(size=(300, 1, 2))
+    copies = metrics.code_dependence(np.concatenate([z, 3 * z], axis=1))
+    assert copies["mean"] == pytest.approx(1.0)
+    apart = metrics.code_dependence(rng.normal(size=(300, 4, 2)))
+    assert abs(apart["mean"]) < 0.02
+
+
+def test_code_dependence_matches_its_definition_term_by_term():
+    rng = np.random.default_rng(4)
+    z = rng.normal(size=(9, 2, 2))
+    z[:, 1] += z[:, 0]
+
+    def centred(points):
+        n = len(points)
+        a = np.array([[np.linalg.norm(p - q) for q in points] for p in points])
+        u = np.zeros_like(a)
+        for i in range(n):
+            for j in range(n):
+                if i != j:
+                    u[i, j] = (
+                        a[i, j] - a[i].sum() / (n - 2) - a[:, j].sum() / (n - 2)
+                        + a.sum() / ((n - 1) * (n - 2))
+                    )  # fmt: skip
+        return u
+
+    one, two = centred(z[:, 0]), centred(z[:, 1])
+    expected = (one * two).sum() / np.sqrt((one**2).sum() * (two**2).sum())
+    assert metrics.code_dependence(z)["mean"] == pytest.approx(expected)
+
+
+def test_the_diagonal_does_not_flatter_the_topographic_correlation():
+    rng = np.random.default_rng(5)
+    x, noise = rng.normal(size=(200, 60)), rng.normal(size=(200, 60))
+    assert abs(metrics.topographic(x, noise)) < 0.1
+    assert metrics.topographic(x, 2 * x) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("bits", [0.5, 3, 40])
+def test_the_gaussian_reference_of_equal_variances_is_known_in_closed_form(bits):
+    found = metrics.gaussian_reference(np.eye(5), bits)
+    assert found == pytest.approx(1 - 2 ** (-2 * bits / 5), rel=1e-6)
+
+
+def test_the_gaussian_reference_ignores_directions_without_variance():
+    flat = np.diag([1.0, 1.0, 0.0])
+    assert metrics.gaussian_reference(flat, 4) == pytest.approx(1 - 2**-4)
+    assert metrics.gaussian_reference(np.zeros((2, 2)), 4) is None
+
+
+def test_a_probe_beats_chance_where_the_label_is_in_the_features():
+    rng = np.random.default_rng(6)
+    labels = rng.integers(0, 3, 300)
+    informed = rng.normal(size=(300, 4)) + 3 * labels[:, None]
+    blind = rng.normal(size=(300, 4))
+    rows = np.arange(300)
+    found = metrics.probe({"informed": informed, "blind": blind}, labels, rows[:200], rows[200:])
+    assert found["informed"] > 0.95
+    assert found["blind"] < 0.6
+    assert 0.2 < found["majority"] < 0.5

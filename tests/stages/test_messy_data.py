@@ -1,0 +1,166 @@
+"""The whole pipeline on the mess that real files hold: finite, and nothing dropped in silence."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from spinlock.errors import SpinlockError
+
+BOTH = {"architecture": "MLPEncoder", "summary": "MLPEncoder"}
+
+
+def gaps(values, rng):
+    values["summary"][rng.random(len(values["summary"])) < 0.3, 2] = np.nan
+
+
+def mostly_missing(values, rng):
+    values["summary"][rng.random(len(values["summary"])) < 0.64, 3] = np.nan
+
+
+def infinities(values, rng):
+    values["summary"][::17, 1] = np.inf
+    values["summary"][::23, 1] = -np.inf
+
+
+def constants(values, rng):
+    values["architecture"][:, 0] = 3.0
+
+
+def rounding_noise(values, rng):
+    noise = rng.normal(size=len(values["summary"]))
+    values["summary"] = values["summary"].astype(np.float64)
+    values["summary"][:, 0] = 7.0 + 1e-16 * noise
+
+
+def duplicates(values, rng):
+    values["summary"][:, 5] = 2 * values["summary"][:, 4] - 1
+
+
+def huge_values(values, rng):
+    values["summary"][:, 6] *= 1e15
+    values["summary"][::29, 7] = 1e17
+
+
+def constant_in_train_only(values, rng):
+    values["architecture"][:, 1] = 0.0
+    values["architecture"][-3:, 1] = 1.0
+
+
+MESSES = [
+    gaps, mostly_missing, infinities, constants, rounding_noise, duplicates, huge_values,
+    constant_in_train_only,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("messes", [*[[mess] for mess in MESSES], MESSES], ids=lambda ms: (
+    ms[0].__name__ if len(ms) == 1 else "all-together"
+))  # fmt: skip
+def test_messy_data_gives_finite_numbers_and_an_account(
+    messes, planted_features, write_dataset, run_pipeline
+):
+    rng = np.random.default_rng(1)
+    values = planted_features(200)
+    for mess in messes:
+        mess(values, rng)
+    out = run_pipeline(write_dataset(values), BOTH, evaluation={"baselines": False})
+    metrics = json.loads((out / "metrics.json").read_text())
+    for entry in json.loads((out / "training_history.json").read_text()):
+        assert all(np.isfinite(v) for v in entry.values() if isinstance(v, float)), entry
+    assert np.isfinite(metrics["quality"])
+    counts = metrics["cleaning"]["counts_on_train_rows"]
+    n_dropped = sum(len(names) for names in metrics["cleaning"]["dropped"].values())
+    assert counts["kept"] + n_dropped == 17
+    expected = {
+        "constant": {"architecture/architecture_0": constants, "summary/summary_0": rounding_noise},
+        "duplicate": {"summary/summary_5": duplicates},
+        "missing": {"summary/summary_3": mostly_missing},
+    }
+    for reason, columns in expected.items():
+        wanted = {name for name, mess in columns.items() if mess in messes}
+        assert wanted <= set(metrics["cleaning"]["dropped"][reason])
+    if gaps in messes:
+        assert counts["imputed_cells"] > 0
+
+
+def test_twelve_rows_and_two_features_work(write_dataset, run_pipeline):
+    x = np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32)
+    out = run_pipeline(
+        write_dataset({"summary": x}),
+        {"summary": "MLPEncoder"},
+        training={"num_categories_auto": None, "min_features_per_category": 1},
+        evaluation={"baselines": False},
+    )
+    model = torch.load(out / "best_model.pt", weights_only=True)
+    assert all(torch.isfinite(tensor).all() for tensor in model["model_state_dict"].values())
+
+
+def test_every_column_constant_but_one_works(write_dataset, run_pipeline):
+    x = np.zeros((60, 4), np.float32)
+    x[:, 2] = np.random.default_rng(0).normal(size=60)
+    out = run_pipeline(
+        write_dataset({"summary": x}),
+        {"summary": "IdentityEncoder"},
+        training={"num_categories_auto": None},
+    )
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["cleaning"]["counts_on_train_rows"]["kept"] == 1
+    assert metrics["quality"] > 0.9
+
+
+def test_all_columns_constant_is_an_error_that_says_so(write_dataset, run_pipeline):
+    with pytest.raises(SpinlockError, match="no feature column is left"):
+        run_pipeline(write_dataset({"summary": np.ones((30, 3))}), {"summary": "MLPEncoder"})
+
+
+def test_codebooks_larger_than_the_rows_are_told_and_work(
+    planted_features, write_dataset, run_pipeline, caplog
+):
+    out = run_pipeline(
+        write_dataset(planted_features(40)),
+        BOTH,
+        model={"levels": [{"num_tokens": 64}, {"num_tokens": 8}]},
+        evaluation={"baselines": False},
+    )
+    assert (out / "best_model.pt").is_file()
+    assert "64" in caplog.text
+    assert "rows" in caplog.text
+
+
+def test_whole_groups_go_to_one_side(planted_features, write_dataset, run_pipeline):
+    groups = np.repeat(np.arange(20), 10)
+    dataset = write_dataset(planted_features(200), {"system": groups})
+    out = run_pipeline(
+        dataset,
+        BOTH,
+        split={"group_by": "/metadata/system"},
+        evaluation={"baselines": False, "probe_column": "metadata/system"},
+    )
+    import h5py
+
+    with h5py.File(out / "subset.h5") as file:
+        sides = {g: set(file["split"][:][groups == g].tolist()) for g in range(20)}
+    assert all(len(side) == 1 for side in sides.values())
+
+
+def test_series_and_fields_are_read_by_their_encoders(
+    planted_features, write_dataset, run_pipeline
+):
+    rng = np.random.default_rng(2)
+    values = planted_features(90)
+    phase = rng.uniform(0, 6, size=(90, 1, 2))
+    values["temporal"] = np.sin(np.linspace(0, 6, 24)[None, :, None] + phase).astype(np.float32)
+    values["temporal"][5, -4:] = np.nan
+    values["initial"] = rng.normal(size=(90, 3)).astype(np.float32)
+    fields = rng.normal(size=(90, 2, 8, 8)).astype(np.float32)
+    out = run_pipeline(
+        write_dataset(values, fields=fields),
+        {
+            "temporal": "TemporalCNNEncoder",
+            "initial": "InitialHybridEncoder",
+            "summary": "MLPEncoder",
+        },
+        evaluation={"baselines": False},
+    )
+    assert json.loads((out / "metrics.json").read_text())["quality"] > 0.3

@@ -1,0 +1,156 @@
+"""The command line: what it prints, and how it fails."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from spinlock import cli
+from spinlock.features.table import FeatureTable
+
+BOTH = {"architecture": "MLPEncoder", "summary": "MLPEncoder"}
+
+
+@pytest.fixture
+def spinlock(monkeypatch, capsys):
+    """Give a function that runs the command line: exit status, standard output, messages."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["spinlock", *map(str, arguments)])
+        monkeypatch.setattr(cli.logging, "basicConfig", lambda **_: None)
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        shown = capsys.readouterr()
+        return stopped.value.code, shown.out, shown.err
+
+    return run
+
+
+@pytest.fixture
+def experiment(tmp_path, planted_features, write_dataset):
+    dataset = write_dataset(planted_features(100))
+    config = tmp_path / "small.yaml"
+    config.write_text(
+        f"dataset_path: {dataset}\n"
+        "families: {architecture: {encoder: MLPEncoder}, summary: {encoder: MLPEncoder}}\n"
+        "model: {bits: 24, group_hidden_dim: 8}\n"
+        "training: {num_epochs: 2, batch_size: 64, num_categories_auto: 3, val_every_n_epochs: 1,\n"
+        "  use_torch_compile: false}\n"
+        "logging: {verbose: false}\n"
+    )
+    return config
+
+
+def test_a_dry_run_checks_the_data_prints_the_settings_and_writes_nothing(
+    spinlock, experiment, tmp_path
+):
+    before = sorted(tmp_path.iterdir())
+    status, shown, _ = spinlock("train-vqvae", "--config", experiment, "--dry-run", "--epochs", 7)
+    assert status == 0
+    assert "num_epochs: 7" in shown
+    assert '"rows": 100' in shown
+    assert '"summary": [12]' in shown
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_train_encode_decode_evaluate_compare_verify(spinlock, experiment, tmp_path):
+    out = tmp_path / "model"
+    model, tokens = out / "best_model.pt", tmp_path / "tokens.h5"
+    dataset = tmp_path / "dataset.h5"
+    assert spinlock("train-vqvae", "--config", experiment, "--output", out)[0] == 0
+    assert spinlock("encode", dataset, "--model", model, "--output", tokens)[0] == 0
+    with h5py.File(tokens) as file:
+        assert file["tokens"].shape == (100, 3, 3)
+    table = tmp_path / "features.csv"
+    assert spinlock("decode", tokens, "--model", model, "--output", table)[0] == 0
+    decoded = pd.read_csv(table)
+    with FeatureTable(out / "subset.h5") as subset:
+        original = subset.read()
+    assert list(decoded.columns)[1:] == [c.full_name for c in subset.columns]
+    error = ((decoded.iloc[:, 1:].to_numpy() - original) ** 2).sum()
+    assert error < 0.7 * ((original - original.mean(axis=0)) ** 2).sum()
+    status, shown, _ = spinlock("evaluate", "--model", model, "--json")
+    assert status == 0
+    assert json.loads(shown)["rows"]["measured_on"] == "test"
+    assert spinlock("evaluate", "--model", model, dataset)[0] == 0
+    status, shown, _ = spinlock("verify", out)
+    assert status == 0
+    assert "data: same" in shown
+    (out / "categories.json").write_text("{}")
+    status, shown, _ = spinlock("verify", out)
+    assert status == 1
+    assert "data: DIFFERS" in shown
+
+
+def test_training_can_be_extended_from_its_own_checkpoint(spinlock, experiment, tmp_path):
+    for name, options in {"whole": ["--epochs", 4], "part": ["--epochs", 2]}.items():
+        spinlock("train-vqvae", "--config", experiment, "--output", tmp_path / name, *options)
+    resumed = ["--resume-from", tmp_path / "part/best_model.pt", "--epochs", 4]
+    status, _, _ = spinlock(
+        "train-vqvae", "--config", experiment, "--output", tmp_path / "resumed", *resumed
+    )
+    assert status == 0
+    histories = [
+        json.loads((tmp_path / name / "training_history.json").read_text())
+        for name in ("whole", "resumed")
+    ]
+    assert histories[0] == histories[1]
+
+
+def test_a_checkpoint_of_other_settings_is_refused_with_the_reason(spinlock, experiment, tmp_path):
+    spinlock("train-vqvae", "--config", experiment, "--output", tmp_path / "a")
+    status, _, message = spinlock(
+        "train-vqvae", "--config", experiment, "--output", tmp_path / "b", "--learning-rate", 0.5,
+        "--resume-from", tmp_path / "a/best_model.pt",
+    )  # fmt: skip
+    assert status == 2
+    assert "made with other settings" in message
+
+
+def test_inspect_counts_gaps_and_constants(spinlock, planted_features, write_dataset):
+    values = planted_features(30)
+    values["summary"][3:6, 2] = np.nan
+    values["summary"][:, 4] = 5.0
+    status, shown, _ = spinlock("inspect", write_dataset(values), "--json")
+    found = json.loads(shown)["families"]["summary"]
+    assert status == 0
+    assert (found["rows_with_gaps"], found["columns_with_gaps"]) == (3, 1)
+    assert found["constant_columns"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect", "absent.h5"], "the dataset does not exist"),
+        (["inspect", "."], "this is a folder"),
+        (["train-vqvae", "--config", "absent.yaml"], "absent.yaml"),
+        (["evaluate", "--model", "absent.pt"], "there is no such model file"),
+        (["compare", "absent"], "this is not a file of metrics"),
+        (["decode", "absent.h5", "--model", "absent.pt", "--output", "x.xlsx"], "no format"),
+        (["verify", "absent"], "there is no such model file"),
+    ],
+)
+def test_a_mistake_gives_one_message_and_status_2(
+    spinlock, monkeypatch, tmp_path, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    status, _, shown = spinlock(*arguments)
+    assert status == 2
+    assert shown.startswith("error: ")
+    assert message in shown
+    assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_a_generated_dataset_is_one_file(spinlock, tmp_path):
+    config = tmp_path / "tiny.yaml"
+    config.write_text("{num_operators: 5, shard_size: 2, grid_size: 8, steps: 8, max_depth: 1}\n")
+    status, _, _ = spinlock(
+        "generate", "--config", config, "--output", tmp_path / "tiny.h5", "--workers", 1
+    )
+    assert status == 0
+    with h5py.File(tmp_path / "tiny.h5") as file:
+        assert file["features/temporal/features"].shape == (5, 8, 63)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.h5", "tiny.yaml"]
