@@ -10,7 +10,7 @@ CORES ?= all
 EXPERIMENT ?= arch_summary
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run all test lint format lock clean
+.PHONY: help setup run all test lint format docs lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ format: $(READY) ## Format Python and Snakemake files
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow/rules
+
+docs: $(READY) ## Write what is generated: the template configuration, blocks of the README
+	python docs/make.py
 
 lock: ## Resolve the newest packages that pyproject.toml allows into envs/requirements.lock
 	$(PYTHON) envs/lock.py

@@ -1,0 +1,78 @@
+"""Write what is generated: the template configuration, and two blocks of the README.
+
+The rule graph comes from Snakemake; the table of targets from results/arch_summary, made by
+`make all`, and stays as it is where those results are not there.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from spinlock.settings.documentation import default_yaml
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+TEMPLATE = ROOT / "configs/vqvae/default.yaml"
+METRICS = ROOT / "results/arch_summary/metrics.json"
+REPORT = "results/arch_summary/report.html"
+EDGE = re.compile(r"^\s*(id\d+) --> (id\d+)$")
+NODE = re.compile(r"^\s*(id\d+)\[(\w+)\]$")
+
+
+def rule_graph() -> str:
+    """Return the rules and what follows what, as a Mermaid diagram."""
+    command = [sys.executable, "-m", "snakemake", "--rulegraph", "mermaid-js", "--forceall", REPORT]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    lines = shown.splitlines()
+    names = {match[1]: match[2] for line in lines if (match := NODE.match(line))}
+    edges = sorted(
+        f"  {names[match[1]]} --> {names[match[2]]}" for line in lines if (match := EDGE.match(line))
+    )
+    return "\n".join(["```mermaid", "flowchart LR", *edges, "```"])
+
+
+def target_table() -> str:
+    """Return the seed's targets with the values reached, and the baselines."""
+    measured = json.loads(METRICS.read_text(encoding="utf-8"))
+    rows = [
+        f"| {t['name']} | {'<' if t['below'] else '>'} {t['target']:.2f} | {t['value']:.3f} |"
+        for t in measured["targets"]
+    ]
+    methods = sorted(measured["baselines"].items(), key=lambda one: -one[1]["quality"])
+    compared = [f"| {name} | {one['bits']:.0f} | {one['quality']:.3f} |" for name, one in methods]
+    ours = f"| **spinlock** | {measured['bits']['nominal']:.0f} | **{measured['quality']:.3f}** |"
+    return "\n".join(
+        [
+            f"Default experiment, {measured['rows']['test']} test rows:",
+            "",
+            "| metric | target | reached |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "| method | bits per operator | quality (R²) |",
+            "|---|---|---|",
+            ours,
+            *compared,
+        ]
+    )
+
+
+def with_block(text: str, name: str, content: str) -> str:
+    """Return `text` with the block between two markers replaced."""
+    pattern = re.compile(f"(<!-- {name}:begin -->).*?(<!-- {name}:end -->)", re.DOTALL)
+    return pattern.sub(lambda match: f"{match[1]}\n{content}\n{match[2]}", text)
+
+
+def main() -> None:
+    """Write everything that is generated."""
+    TEMPLATE.write_text(default_yaml(), encoding="utf-8")
+    readme = with_block(README.read_text(encoding="utf-8"), "rules", rule_graph())
+    if METRICS.is_file():
+        readme = with_block(readme, "targets", target_table())
+    README.write_text(readme, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
