@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from spinlock.settings.families import Family
+from spinlock.settings.families import Family, reads_fields
 from spinlock.settings.model import Model
 from spinlock.settings.section import Section, setting
 from spinlock.settings.sections import Evaluation, FeatureCleaning, Logging, Split, Visualization
@@ -135,7 +135,7 @@ def _subset_of(family: Family) -> dict[str, Any]:
     params = family.encoder_params
     return {
         "coefficients": getattr(params, "coefficients", None),
-        "fields": family.encoder.startswith("Initial"),
+        "fields": reads_fields([family.encoder]),
     }
 
 

@@ -1,5 +1,6 @@
 """Section `families`: which feature families are read, and by which encoder."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -71,6 +72,14 @@ ENCODER_PARAMS: dict[str, type[Section]] = {
     "InitialCNNEncoder": InitialCNNParams,
     "InitialHybridEncoder": InitialHybridParams,
 }
+
+
+FIELD_ENCODERS = ("InitialCNNEncoder", "InitialHybridEncoder")
+
+
+def reads_fields(encoders: Iterable[str]) -> bool:
+    """Whether one of the encoders reads initial fields."""
+    return any(encoder in FIELD_ENCODERS for encoder in encoders)
 
 
 class Family(Section):

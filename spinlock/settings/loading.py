@@ -13,7 +13,7 @@ from spinlock.errors import SpinlockError
 from spinlock.settings.dataset import OperatorDatasetSettings
 from spinlock.settings.experiment import Experiment
 from spinlock.settings.families import ENCODER_PARAMS, Family
-from spinlock.settings.reading import read_yaml
+from spinlock.settings.reading import StrictDumper, read_yaml
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -60,7 +60,8 @@ def load_dataset_settings(path: str | Path) -> OperatorDatasetSettings:
 
 def to_yaml(settings: BaseModel) -> str:
     """Return settings as YAML that reads back as the same settings."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    values = settings.model_dump(mode="json")
+    return yaml.dump(values, Dumper=StrictDumper, sort_keys=False, allow_unicode=True)
 
 
 def _validated(kind: type[Settings], values: dict[str, Any], path: str | Path) -> Settings:
@@ -70,10 +71,11 @@ def _validated(kind: type[Settings], values: dict[str, Any], path: str | Path) -
         errors = error.errors(include_url=False)
         keys = [_key(one, values) for one in errors]
         # a union complains about each of its branches: what lies deeper says it better
+        above = {tuple(key[:depth]) for key in keys for depth in range(len(key))}
         problems = [
             _problem(kind, one, key, values)
             for one, key in zip(errors, keys, strict=True)
-            if not any(other[: len(key)] == key != other for other in keys)
+            if tuple(key) not in above
         ]
         raise SpinlockError("\n".join(dict.fromkeys(problems)), where=path) from None
 

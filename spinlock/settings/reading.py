@@ -38,12 +38,17 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class StrictDumper(yaml.SafeDumper):
+    """A safe dumper that quotes text which the strict loader would take for a number."""
+
+
 # 1e-3 is a number, as in YAML 1.2; YAML 1.1 takes it for text
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
+for _kind in (_StrictLoader, StrictDumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+        list("-+.0123456789"),
+    )
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -67,7 +72,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise SpinlockError(f"the file cannot be read: {error}", where=path) from error
     try:
-        values = yaml.load(text, Loader=_StrictLoader)
+        values = yaml.load(text, Loader=_StrictLoader)  # nosec B506: a SafeLoader
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise SpinlockError(_yaml_problem(error), where=_place(path, error)) from error
     if not isinstance(values, dict):

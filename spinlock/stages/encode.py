@@ -13,20 +13,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from spinlock.errors import SpinlockError
 from spinlock.features.dataset import OperatorDataset, open_dataset
-from spinlock.features.table import FeatureTable, TableHeader
+from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, file_digest
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.stages.subset import initial_fields, needs_fields, read_table, table_header
 from spinlock.tokenizer.token_file import TokenWriter, write_parquet
 from spinlock.tokenizer.tokenizer import Tokenizer
 from spinlock.training.requests import choose_device
 
 log = logging.getLogger(__name__)
-
-ROW_BLOCK = 8192
 
 
 def run(
@@ -43,15 +39,12 @@ def run(
     """
     device = "auto" if config is None else experiment_of(config).device
     tokenizer = Tokenizer.load(model, device=str(choose_device(device)))
-    experiment = Experiment.model_validate(tokenizer.config)
     with open_dataset(dataset) as source:
-        header = table_header(experiment, source.require(list(experiment.families)))
-        require_columns(header, tokenizer, source)
         rows = np.arange(source.n_operators)
         with atomic_path(tokens) as temporary, h5py.File(temporary, "w") as file:
             side = _sides(subset, source.n_operators)
             writer = TokenWriter(file, tokenizer, rows, side, file_digest(model))
-            _write_tokens(writer, tokenizer, source, header, needs_fields(experiment))
+            _write_tokens(writer, tokenizer, source)
     if parquet is not None:
         write_parquet(parquet, tokens)
     log.info("%d operators, %.0f bits each", len(rows), tokenizer.bits)
@@ -66,33 +59,15 @@ def _sides(subset: Path | None, n_operators: int) -> np.ndarray:
     return side
 
 
-def _write_tokens(
-    writer: TokenWriter,
-    tokenizer: Tokenizer,
-    source: OperatorDataset,
-    header: TableHeader,
-    fields: bool,
-) -> None:
-    families = list(dict.fromkeys(column.family for column in header.columns))
+def _write_tokens(writer: TokenWriter, tokenizer: Tokenizer, source: OperatorDataset) -> None:
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:
-        for first in progress.track(range(0, source.n_operators, ROW_BLOCK), description="encode"):
-            rows = np.arange(first, min(first + ROW_BLOCK, source.n_operators))
-            values = read_table(source, header, families, rows)
-            writer.write(
-                first, tokenizer.encode(values, initial_fields(source, rows) if fields else None)
-            )
-
-
-def require_columns(header: TableHeader, tokenizer: Tokenizer, source: OperatorDataset) -> None:
-    """Raise SpinlockError unless a dataset gives the columns that the model reads."""
-    if header.columns != tokenizer.columns:
-        raise SpinlockError(
-            f"the dataset gives {len(header.columns)} columns that are not the "
-            f"{len(tokenizer.columns)} columns of the model",
-            where=source.where,
-            remedy="encode a dataset with the model's own families and feature names",
-        )
+        task = progress.add_task("encode", total=source.n_operators)
+        first = 0
+        for values, fields in tokenizer.read_blocks(source):
+            writer.write(first, tokenizer.encode(values, fields))
+            first += len(values)
+            progress.update(task, completed=first)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

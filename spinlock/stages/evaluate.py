@@ -18,7 +18,6 @@ from spinlock.analysis.baselines import Baseline, compare_baselines
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.table import (
-    ROW_BLOCK,
     SPLIT_NAMES,
     TEST,
     TRAIN,
@@ -28,9 +27,7 @@ from spinlock.features.table import (
 from spinlock.files import write_text
 from spinlock.settings import Experiment
 from spinlock.settings.sections import Evaluation
-from spinlock.stages.encode import require_columns
 from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.stages.subset import initial_fields, needs_fields, read_table, table_header
 from spinlock.tokenizer.normalization import KEPT, REASONS
 from spinlock.tokenizer.token_file import level_names
 from spinlock.tokenizer.tokenizer import Tokenizer
@@ -84,7 +81,7 @@ def measure_model(model: Path, dataset: Sequence[Path] = ()) -> dict[str, Any]:
     experiment = Experiment.model_validate(tokenizer.config)
     if dataset:
         with open_dataset(dataset) as source:
-            rows = RowsOfSplit.of_dataset(source, tokenizer, experiment)
+            rows = RowsOfSplit.of_dataset(source, tokenizer)
     else:
         with FeatureTable(model.parent / "subset.h5") as table:
             rows = RowsOfSplit.of_table(table, tokenizer)
@@ -136,24 +133,12 @@ class RowsOfSplit:
         return cls(*_encoded(blocks, tokenizer), table.split)
 
     @classmethod
-    def of_dataset(
-        cls, source: OperatorDataset, tokenizer: Tokenizer, experiment: Experiment
-    ) -> Self:
+    def of_dataset(cls, source: OperatorDataset, tokenizer: Tokenizer) -> Self:
         """Read and encode all rows of a dataset; each is reported on."""
-        header = table_header(experiment, source.require(list(experiment.families)))
-        require_columns(header, tokenizer, source)
-        if header.source_digest == tokenizer.source_digest:
+        x, tokens = _encoded(tokenizer.read_blocks(source), tokenizer)
+        if source.digest() == tokenizer.source_digest:
             log.warning("this is the dataset that the model was trained on: not a fair test")
-        rows = np.arange(source.n_operators)
-        wanted, fields = list(experiment.families), needs_fields(experiment)
-        blocks = (
-            (
-                read_table(source, header, wanted, block),
-                initial_fields(source, block) if fields else None,
-            )
-            for block in np.split(rows, range(ROW_BLOCK, len(rows), ROW_BLOCK))
-        )
-        return cls(*_encoded(blocks, tokenizer), np.full(len(rows), TEST, np.int8))
+        return cls(x, tokens, np.full(len(x), TEST, np.int8))
 
     def of(self, *sides: int) -> np.ndarray:
         """Return the positions of the rows of some sides."""

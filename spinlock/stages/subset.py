@@ -10,90 +10,47 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from spinlock.errors import SpinlockError
+from spinlock.features.columns import choose_columns, read_columns, read_fields
 from spinlock.features.dataset import OperatorDataset, open_dataset
-from spinlock.features.series import coefficient_names, describe_series
 from spinlock.features.split import random_split, split_by_column, split_by_group
-from spinlock.features.table import ROW_BLOCK, Column, Series, TableHeader, TableWriter
+from spinlock.features.table import ROW_BLOCK, TableHeader, TableWriter
 from spinlock.files import atomic_path
 from spinlock.settings import Experiment
+from spinlock.settings.families import reads_fields
 from spinlock.stages.program import execute, experiment_of, stage_parser
 
 log = logging.getLogger(__name__)
-
-FIELD_ENCODERS = ("InitialCNNEncoder", "InitialHybridEncoder")
-SERIES_COEFFICIENTS = 16  # for encoders that do not say how many they read
 
 
 def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> None:
     """Write the subset of a dataset that an experiment uses."""
     experiment = experiment_of(config)
     with open_dataset(dataset) as source:
-        families = list(experiment.families)
-        source.require(families)
+        chosen = choose_columns(source, list(experiment.families), _coefficients(experiment))
         n_rows = min(experiment.max_samples or source.n_operators, source.n_operators)
         if experiment.max_samples and n_rows < experiment.max_samples:
             log.warning("max_samples is %d, the dataset has %d", experiment.max_samples, n_rows)
         rows, split = _split(experiment, source, n_rows)
-        header = table_header(experiment, source)
-        dtype = np.result_type(*(source.families[name].dtype for name in families))
+        header = TableHeader(chosen.columns, source.digest(), chosen.series)
+        dtype = np.result_type(*(source.families[name].dtype for name in chosen.families))
+        with_fields = reads_fields(family.encoder for family in experiment.families.values())
         with atomic_path(output) as temporary, h5py.File(temporary, "w") as file:
             writer = TableWriter(file, header, rows, split, dtype)
             for first in range(0, len(rows), ROW_BLOCK):
                 block = rows[first : first + ROW_BLOCK]
-                writer.write(first, read_table(source, header, families, block))
-                if needs_fields(experiment):
-                    writer.write_fields(first, initial_fields(source, block), len(rows))
+                writer.write(first, read_columns(source, chosen, block))
+                if with_fields:
+                    writer.write_fields(first, read_fields(source, block), len(rows))
             for name in source.label_paths():
                 writer.write_labels(name, source.labels(name, rows))
     log.info("%d rows (train, validation, test: %s)", len(rows), np.bincount(split).tolist())
 
 
-def table_header(experiment: Experiment, source: OperatorDataset) -> TableHeader:
-    """Return the columns that an experiment reads of a dataset."""
-    columns: list[Column] = []
-    series: dict[str, Series] = {}
-    for family, choice in experiment.families.items():
-        layout = source.families[family]
-        names = layout.column_names
-        if len(layout.shape) == 2:
-            steps = layout.shape[0]
-            wanted = getattr(choice.encoder_params, "coefficients", SERIES_COEFFICIENTS)
-            series[family] = Series(steps, min(wanted, steps), list(names))
-            names = coefficient_names(list(names), series[family].coefficients)
-        columns += [Column(family, name) for name in names]
-    return TableHeader(columns, source.digest(), series)
-
-
-def read_table(
-    source: OperatorDataset, header: TableHeader, families: Sequence[str], rows: np.ndarray
-) -> np.ndarray:
-    """Return the table's columns [n, D] of rows of a dataset; series as their coefficients."""
-    parts = []
-    for family in families:
-        values = source.read(family, rows)
-        if family in header.series:
-            values = describe_series(values, header.series[family].coefficients)
-        parts.append(values)
-    return np.concatenate(parts, axis=1)
-
-
-def needs_fields(experiment: Experiment) -> bool:
-    """Whether an encoder of the experiment reads initial fields."""
-    return any(family.encoder in FIELD_ENCODERS for family in experiment.families.values())
-
-
-def initial_fields(source: OperatorDataset, rows: np.ndarray) -> np.ndarray:
-    """Return the initial fields [n, C, H, W] of rows; realizations are further channels."""
-    fields = source.fields(rows)
-    if fields is None:
-        raise SpinlockError(
-            "an encoder reads initial fields, and the dataset has none at /inputs/fields",
-            where=source.where,
-            remedy="use MLPEncoder for the family `initial`",
-        )
-
-    return np.nan_to_num(fields.reshape(len(fields), -1, *fields.shape[-2:])).astype(np.float32)
+def _coefficients(experiment: Experiment) -> dict[str, int | None]:
+    return {
+        name: getattr(family.encoder_params, "coefficients", None)
+        for name, family in experiment.families.items()
+    }
 
 
 def _split(

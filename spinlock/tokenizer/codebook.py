@@ -104,7 +104,10 @@ class Beam:
         scores = code_scores(self.residual.flatten(0, 1), codes, code_norms(codes))
         errors = (scores.unflatten(0, (n_rows, paths)) + self.error.unsqueeze(-1)).flatten(1)
         keep = min(self.width, errors.shape[1])
-        self.error, chosen = errors.topk(keep, dim=1, largest=False, sorted=True)
+        if keep == 1:  # unlike topk, min gives the first of equals
+            self.error, chosen = errors.min(dim=1, keepdim=True)
+        else:
+            self.error, chosen = errors.topk(keep, dim=1, largest=False, sorted=True)
         path, code = chosen // len(codes), chosen % len(codes)
         rows = torch.arange(n_rows, device=path.device).unsqueeze(1)
         self.residual = self.residual[rows, path] - codes[code]

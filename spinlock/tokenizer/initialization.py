@@ -10,7 +10,6 @@ from torch import Tensor
 
 from spinlock.tokenizer.codebook import residual_books, residual_tokens
 from spinlock.tokenizer.decoder import ridge_correction
-from spinlock.tokenizer.layout import CategoryLinear
 from spinlock.tokenizer.model import ModelShape, Rows, TokenizerModel
 from spinlock.tokenizer.rate_allocation import choose_book_sizes
 
@@ -197,7 +196,6 @@ def fit_partial_decoders(model: TokenizerModel) -> None:
     """Let every partial decoder start as the category's own linear decoding, in place."""
     with torch.no_grad():
         for partial in model.partial:
-            assert isinstance(partial, CategoryLinear)
             partial.weight.copy_(model.decoder.own.weight)
             partial.bias.copy_(model.decoder.own.bias)
 

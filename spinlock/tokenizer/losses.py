@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 PAIR_ROWS = 64  # rows whose codes are compared within a book
+SAME_CODE = 1e-5  # of the largest value: closer rows took one code, up to straight-through rounding
 TINY = 1e-8
 
 
@@ -81,8 +82,10 @@ def _within_books(code_vectors: Tensor) -> Tensor:
     unit = code_vectors / code_vectors.square().sum(-1, keepdim=True).add(TINY).sqrt()
     cosine = unit @ unit.transpose(1, 2)
     with torch.no_grad():
-        distance = torch.cdist(code_vectors.float(), code_vectors.float())
-        differ = distance > 1e-6
+        codes = code_vectors.float()
+        # without a matrix product, whose rounding would tell equal codes apart
+        distance = torch.cdist(codes, codes, compute_mode="donot_use_mm_for_euclid_dist")
+        differ = distance > SAME_CODE * codes.abs().max()
     return (cosine.square() * differ).sum() / differ.sum().clamp_min(1)
 
 

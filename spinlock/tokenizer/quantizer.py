@@ -150,8 +150,11 @@ class ResidualQuantizer(nn.Module):
         return Quantized(torch.stack(tokens), prefixes, residuals)
 
     @torch.no_grad()
+    @torch.autocast("cuda", enabled=False)
+    @torch.autocast("cpu", enabled=False)
     def encode(self, z: Tensor, beam: int = 1) -> Tensor:
         """Return tokens [C, B, L] of embeddings z [C, B, E], following `beam` encodings."""
+        z = z.float()
         books = [[self.book(c, level) for level in range(self.n_levels)] for c in range(len(z))]
         return torch.stack([residual_tokens(z[c], books[c], beam) for c in range(len(z))])
 

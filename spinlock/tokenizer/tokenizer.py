@@ -1,5 +1,6 @@
 """The public tokenizer: from features in original units to tokens, and back."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pandas as pd
 import torch
 
 from spinlock.errors import SpinlockError
+from spinlock.features.columns import choose_columns, read_columns, read_fields
+from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.table import Column
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.model import Rows
@@ -124,9 +127,36 @@ class Tokenizer:
             f"{category}_l{level}" for category in self.categories for level in range(self.n_levels)
         ]
 
+    def read_blocks(
+        self, source: OperatorDataset
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Give raw columns [m, columns], and fields where the model reads them, of all operators.
+
+        Raises
+        ------
+        SpinlockError
+            When the dataset has other columns than the model reads.
+        """
+        header = self._checkpoint.header
+        kept = {family: series.coefficients for family, series in header.series.items()}
+        wanted = list(dict.fromkeys(column.family for column in header.columns))
+        chosen = choose_columns(source, wanted, kept)
+        if (chosen.columns, chosen.series) != (header.columns, header.series):
+            raise SpinlockError(
+                f"the dataset gives {len(chosen.columns)} columns that are not the "
+                f"{len(header.columns)} columns of the model",
+                where=source.where,
+                remedy="encode a dataset with the model's own families and feature names",
+            )
+        with_fields = self._model.shape.field_channels is not None
+        for first in range(0, source.n_operators, ROW_BLOCK):
+            rows = np.arange(first, min(first + ROW_BLOCK, source.n_operators))
+            fields = read_fields(source, rows) if with_fields else None
+            yield read_columns(source, chosen, rows), fields
+
     def encode(
         self,
-        features: np.ndarray | pd.DataFrame,
+        features: np.ndarray | pd.DataFrame | str | Path,
         fields: np.ndarray | None = None,
         beam: int | None = None,
     ) -> np.ndarray:
@@ -134,9 +164,9 @@ class Tokenizer:
 
         Parameters
         ----------
-        features : array [n, columns] or DataFrame
+        features : array [n, columns], DataFrame, or path of a dataset
             A frame is matched by column name, in any order; short names do where they are
-            unique. Missing values may be NaN.
+            unique. Missing values may be NaN. Of a dataset, all operators are read.
         fields : array [n, C, H, W], optional
             Initial fields, for models that read them.
         beam : int, optional
@@ -147,6 +177,10 @@ class Tokenizer:
         SpinlockError
             When columns are missing, unknown, or of another number.
         """
+        if isinstance(features, str | Path):
+            with open_dataset(features) as source:
+                blocks = [self.encode(*block, beam) for block in self.read_blocks(source)]
+            return np.concatenate(blocks)
         return self.tokenize(self.normalize(self._table(features)), fields, beam)
 
     def decode(self, tokens: np.ndarray, levels: int | None = None) -> np.ndarray:

@@ -1,0 +1,87 @@
+"""Families of a dataset as the columns of one table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spinlock.errors import SpinlockError
+from spinlock.features.dataset import OperatorDataset
+from spinlock.features.series import coefficient_names, describe_series
+from spinlock.features.table import Column, Series
+
+SERIES_COEFFICIENTS = 16  # where nothing says how many are wanted
+
+
+@dataclass(frozen=True)
+class TableColumns:
+    """The columns of chosen families, and how series stand in them.
+
+    Attributes
+    ----------
+    columns : list of Column
+    series : dict
+        Family name → Series, for families of series.
+    """
+
+    columns: list[Column]
+    series: dict[str, Series]
+
+    @property
+    def families(self) -> list[str]:
+        """Names of the families, in the order of their columns."""
+        return list(dict.fromkeys(column.family for column in self.columns))
+
+
+def choose_columns(
+    source: OperatorDataset, families: Sequence[str], coefficients: Mapping[str, int | None]
+) -> TableColumns:
+    """Return the columns of families; series with the number of coefficients that is given.
+
+    Raises
+    ------
+    SpinlockError
+        When the dataset lacks a family.
+    """
+    columns: list[Column] = []
+    series: dict[str, Series] = {}
+    source.require(families)
+    for family in families:
+        layout = source.families[family]
+        names = list(layout.column_names)
+        if len(layout.shape) == 2:
+            steps = layout.shape[0]
+            kept = min(coefficients.get(family) or SERIES_COEFFICIENTS, steps)
+            series[family] = Series(steps, kept, names)
+            names = coefficient_names(names, kept)
+        columns += [Column(family, name) for name in names]
+    return TableColumns(columns, series)
+
+
+def read_columns(source: OperatorDataset, chosen: TableColumns, rows: np.ndarray) -> np.ndarray:
+    """Return the columns [n, D] of rows of a dataset; series as their coefficients."""
+    parts = []
+    for family in chosen.families:
+        values = source.read(family, rows)
+        if family in chosen.series:
+            values = describe_series(values, chosen.series[family].coefficients)
+        parts.append(values)
+    return np.concatenate(parts, axis=1)
+
+
+def read_fields(source: OperatorDataset, rows: np.ndarray) -> np.ndarray:
+    """Return the initial fields [n, C, H, W] of rows; realizations are further channels.
+
+    Raises
+    ------
+    SpinlockError
+        When the dataset has none.
+    """
+    fields = source.fields(rows)
+    if fields is None:
+        raise SpinlockError(
+            "an encoder reads initial fields, and the dataset has none at /inputs/fields",
+            where=source.where,
+            remedy="use MLPEncoder for the family `initial`",
+        )
+    return np.nan_to_num(fields.reshape(len(fields), -1, *fields.shape[-2:])).astype(np.float32)
