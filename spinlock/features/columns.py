@@ -72,6 +72,8 @@ def read_columns(source: OperatorDataset, chosen: TableColumns, rows: np.ndarray
 def read_fields(source: OperatorDataset, rows: np.ndarray) -> np.ndarray:
     """Return the initial fields [n, C, H, W] of rows; realizations are further channels.
 
+    What is not finite in float32 becomes zero.
+
     Raises
     ------
     SpinlockError
@@ -84,4 +86,6 @@ def read_fields(source: OperatorDataset, rows: np.ndarray) -> np.ndarray:
             where=source.where,
             remedy="use MLPEncoder for the family `initial`",
         )
-    return np.nan_to_num(fields.reshape(len(fields), -1, *fields.shape[-2:])).astype(np.float32)
+    with np.errstate(over="ignore"):
+        flat = fields.reshape(len(fields), -1, *fields.shape[-2:]).astype(np.float32)
+    return np.nan_to_num(flat, posinf=0.0, neginf=0.0)

@@ -32,7 +32,7 @@ LARGEST_SHAPE_MOMENT = 50.0  # of kurtosis: heavier tails than this are not told
 
 
 def frame_features(frames: np.ndarray) -> np.ndarray:
-    """Return the features of every frame but `change`, float32 [..., 20].
+    """Return the features of every frame but `change`, [..., 20].
 
     Parameters
     ----------

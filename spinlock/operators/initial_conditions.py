@@ -7,6 +7,7 @@ from scipy.fft import irfft2
 
 MODES = 4  # of a sinusoidal state
 MAX_BLOBS = 6
+TINY = np.finfo(np.float64).tiny  # noise beyond the grid's wavenumbers is faint before scaling
 
 
 def initial_fields(
@@ -36,7 +37,7 @@ def initial_fields(
     fields = KINDS[kind](shape, scale, generator)
     fields = fields - fields.mean(axis=(-2, -1), keepdims=True)
     deviation = fields.std(axis=(-2, -1), keepdims=True)
-    return (amplitude * fields / np.maximum(deviation, 1e-12)).astype(np.float32)
+    return (amplitude * fields / np.maximum(deviation, TINY)).astype(np.float32)
 
 
 def gaussian_field(

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -172,8 +173,9 @@ def discover_categories(
 
 
 def _choose(candidates: list[PartitionQuality], target: float) -> PartitionQuality:
-    if candidates[0].validation_quality is not None:
-        return max(candidates, key=lambda one: one.validation_quality or -np.inf)
+    measured = [one for one in candidates if one.validation_quality is not None]
+    if measured:
+        return max(measured, key=attrgetter("validation_quality"))
     allowed = [one for one in candidates if one.mean_abs_cosine <= target]
     if allowed:
         return max(allowed, key=lambda one: one.silhouette)

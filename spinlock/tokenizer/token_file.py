@@ -90,7 +90,7 @@ def flat_offsets(sizes: np.ndarray) -> np.ndarray:
 
 def flatten_tokens(tokens: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Return tokens [N, C, L] as words of one flat vocabulary [N, C · L]."""
-    return (tokens.astype(np.int64) + flat_offsets(sizes)).reshape(len(tokens), -1)
+    return (tokens.astype(np.int64) + flat_offsets(sizes)).reshape(len(tokens), sizes.size)
 
 
 def unflatten_tokens(words: np.ndarray, sizes: np.ndarray) -> np.ndarray:

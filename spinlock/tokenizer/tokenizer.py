@@ -1,5 +1,6 @@
 """The public tokenizer: from features in original units to tokens, and back."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,11 +191,13 @@ class Tokenizer:
     def transform(self, features: np.ndarray | pd.DataFrame) -> np.ndarray:
         """Return tokens as a flat table [n, C · L], as scikit-learn's transformers do."""
         tokens = self.encode(features)
-        return tokens.reshape(len(tokens), -1)
+        return tokens.reshape(len(tokens), self.codebook_sizes.size)
 
     def inverse_transform(self, tokens: np.ndarray) -> np.ndarray:
         """Return features of a flat table of tokens [n, C · L]."""
-        return self.decode(np.asarray(tokens).reshape(len(tokens), -1, self.n_levels))
+        flat = np.asarray(tokens)
+        n_rows, width = flat.shape
+        return self.decode(flat.reshape(n_rows, width // self.n_levels, self.n_levels))
 
     def normalize(self, values: np.ndarray) -> np.ndarray:
         """Clean and normalise raw columns: float32 [n, D]."""
@@ -267,6 +270,13 @@ class Tokenizer:
             raise SpinlockError(
                 f"columns are missing: {_listed(missing)}; unknown columns: {_listed(unknown)}",
                 remedy="name the columns as the model does: Tokenizer.columns",
+            )
+        wanted, given = Counter(names), Counter(frame.columns)
+        twice = [name for name in wanted if wanted[name] > 1 or given[name] > 1]
+        if twice:
+            raise SpinlockError(
+                f"columns are ambiguous: {_listed(twice)}",
+                remedy="give each column once, by its full name: Tokenizer.columns",
             )
         return frame[names].to_numpy(np.float64)
 

@@ -1,8 +1,6 @@
-import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
 
-from spinlock.analysis.figures.style import PALETTE, label, new_figure, number, render, styled
+from spinlock.analysis.figures.style import label, new_figure, number, render, styled
 
 
 @styled
@@ -43,8 +41,3 @@ def test_long_names_keep_both_ends():
 
 def test_numbers_have_a_true_minus():
     assert number(-0.012345) == "−0.0123"
-
-
-def test_the_palette_differs_in_lightness():
-    lightness = np.sort([np.dot(to_rgb(color), (0.2126, 0.7152, 0.0722)) for color in PALETTE])
-    assert np.diff(lightness).min() > 0.005

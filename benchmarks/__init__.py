@@ -1,0 +1,1 @@
+"""Speed, memory and quality, measured against references in one run; see `python -m benchmarks`."""

@@ -1,0 +1,137 @@
+"""Time per row and peak memory of the stages as the number of rows grows, and rows encoded per
+second."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import h5py
+import numpy as np
+import yaml
+
+from benchmarks.data import made_up_features
+from benchmarks.measurement import Result, Settings, interleaved, typical
+from spinlock.features.operator_file import OperatorFileWriter
+from spinlock.files import atomic_path
+from spinlock.tokenizer.tokenizer import Tokenizer
+
+ARCHITECTURE, SUMMARY, STEPS, CHANNELS = 21, 275, 64, 63
+COEFFICIENTS = 16
+ROW_BLOCK = 1000
+MEMORY_GOAL = 2.0  # GiB
+ENCODING_GOAL = 100_000  # rows per second
+STREAMED = ("subset", "normalize", "encode")  # stages whose time per row must not grow
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a stage took."""
+
+    seconds: float
+    peak_bytes: int
+
+
+def write_dataset(path: Path, n_rows: int) -> None:
+    """Write made-up operators in the HDF5 layout, block by block."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        writer = OperatorFileWriter(file, n_rows, {"made_up": True})
+        for first in range(0, n_rows, ROW_BLOCK):
+            writer.write(first, _block(first, min(ROW_BLOCK, n_rows - first)))
+
+
+def _block(first: int, count: int) -> dict[str, np.ndarray]:
+    plain = made_up_features(count, ARCHITECTURE + SUMMARY, seed=first)
+    steps = np.linspace(0, 1, STEPS, dtype=np.float32)
+    # smooth curves, each a wave whose amplitude and frequency are features of the row
+    curves = plain[:, None, :CHANNELS] * np.sin(
+        (1 + 8 * np.abs(plain[:, None, -CHANNELS:])) * steps[None, :, None]
+    )
+    return {
+        "features/architecture/aggregated/features": plain[:, :ARCHITECTURE],
+        "features/summary/aggregated/features": plain[:, ARCHITECTURE:],
+        "features/temporal/features": curves,
+    }
+
+
+def experiment(dataset: Path, families: Mapping[str, str]) -> dict[str, object]:
+    """Return settings with small books and a single epoch: how long, not how good."""
+    return {
+        "dataset_path": str(dataset),
+        "families": {name: {"encoder": encoder} for name, encoder in families.items()},
+        "model": {"levels": [{"num_tokens": n} for n in (64, 32, 16)]},
+        "training": {
+            "num_categories_auto": 10,
+            "num_epochs": 1,
+            "batch_size": 512,
+            "use_torch_compile": False,
+        },
+        "evaluation": {"baselines": False},
+        "device": "cpu",
+    }
+
+
+ALL_FAMILIES = {
+    "architecture": "MLPEncoder",
+    "summary": "MLPEncoder",
+    "temporal": "TemporalCNNEncoder",
+}
+
+
+class Pipeline:
+    """The stages of one experiment, each run as a program."""
+
+    def __init__(self, folder: Path, dataset: Path, families: Mapping[str, str], threads: int):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.dataset, self.threads = folder, dataset, threads
+        self.config = folder / "experiment.yaml"
+        self.config.write_text(yaml.safe_dump(experiment(dataset, families)), encoding="utf-8")
+
+    def path(self, name: str) -> str:
+        """Return the path of a result."""
+        return str(self.folder / name)
+
+    def run(self, stage: str, model: str | None = None) -> Run:
+        """Run a stage; `encode` reads the model of this pipeline or another's."""
+        fitted = ["--subset", self.path("subset.h5")]
+        statistics = ["--statistics", self.path("feature_statistics.npz")]
+        categories = ["--categories", self.path("categories.json")]
+        model = model or self.path("best_model.pt")
+        arguments = {
+            "subset": ["--dataset", str(self.dataset), "--output", self.path("subset.h5")],
+            "normalize": [*fitted, "--output", self.path("feature_statistics.npz")],
+            "cluster": [
+                *fitted,
+                *statistics,
+                *categories,
+                *("--silhouette", self.path("silhouette.csv")),
+                *("--linkage", self.path("linkage.npz")),
+            ],
+            "train": [*fitted, *statistics, *categories, "--output", self.path("best_model.pt")],
+            "encode": [
+                *("--model", model, "--dataset", str(self.dataset)),
+                *("--tokens", self.path("tokens.h5"), "--parquet", self.path("tokens.parquet")),
+            ],
+            "evaluate": [
+                *("--model", model),
+                *fitted,
+                *("--metrics", self.path("metrics.json")),
+                *("--baselines", self.path("baselines.csv")),
+            ],
+        }[stage]
+        return self._program(stage, arguments)
+
+    def _program(self, stage: str, arguments: list[str]) -> Run:
+        command = [sys.executable, "-m", "benchmarks.peak_memory", f"spinlock.stages.{stage}"]
+        common = ["--config", str(self.config), "--threads", str(self.threads)]
+        done = subprocess.run(
+            [*command, *common, *arguments], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"the stage {stage} failed:\n{done.stderr}")
+        return Run(**json.loads(done.stdout.splitlines()[-1]))

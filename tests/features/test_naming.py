@@ -1,0 +1,161 @@
+"""Names of columns, as different programs leave them in files."""
+
+import json
+import logging
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spinlock.features.dataset import open_dataset
+from spinlock.features.naming import column_names
+
+GROUP = "features/summary"
+AGGREGATE = f"{GROUP}/aggregated"
+DATASET = f"{AGGREGATE}/features"
+NUMBERED = ["summary_0", "summary_1", "summary_2"]
+REGISTRY = {"spatial": {"mean": 1, "deviation": 0}, "energy": {"mean": 2}}
+
+
+@pytest.fixture
+def names_of(write_h5, caplog):
+    """Return a function of attributes: the names of three columns, and the warnings."""
+
+    def names(attributes: dict[str, dict[str, object]]) -> tuple[list[str], list[str]]:
+        caplog.clear()
+        path = write_h5({DATASET: np.zeros((4, 3), np.float32)}, attributes)
+        with caplog.at_level(logging.WARNING), open_dataset(path) as source:
+            return source.families["summary"].column_names, [r.message for r in caplog.records]
+
+    return names
+
+
+def test_without_names_columns_are_numbered(names_of):
+    assert names_of({}) == (NUMBERED, [])
+
+
+@pytest.mark.parametrize("convert", [str, str.encode])
+def test_a_registry_gives_category_and_name_in_the_order_of_columns(names_of, convert):
+    attributes = {GROUP: {"feature_registry": convert(json.dumps(REGISTRY))}}
+    assert names_of(attributes) == (["spatial/deviation", "spatial/mean", "energy/mean"], [])
+
+
+def test_a_registry_wins_over_names(names_of):
+    registry = {"feature_registry": json.dumps(REGISTRY), "feature_names": ["a", "b", "c"]}
+    assert names_of({GROUP: registry})[0][2] == "energy/mean"
+
+
+@pytest.mark.parametrize("place", [GROUP, AGGREGATE, DATASET])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a", "b", "c"],
+        np.array([b"a", b"b", b"c"]),
+        np.array(["a", "b", "c"], dtype=h5py.string_dtype()),
+        json.dumps(["a", "b", "c"]),
+        b'["a", "b", "c"]',
+        "['a', 'b', 'c']",
+        "['a' \"b\"\n 'c']",
+    ],
+    ids=["list", "bytes", "objects", "JSON", "JSON bytes", "printed list", "printed array"],
+)
+def test_names_are_read_in_every_form_and_place(names_of, place, names):
+    assert names_of({place: {"feature_names": names}}) == (["a", "b", "c"], [])
+
+
+def test_the_group_wins_over_the_dataset(names_of):
+    attributes = {DATASET: {"feature_names": list("abc")}, GROUP: {"feature_names": list("xyz")}}
+    assert names_of(attributes)[0] == ["x", "y", "z"]
+
+
+@pytest.mark.parametrize(
+    ("registry", "count"),
+    [
+        ({"a": {"x": 0, "y": 1}}, 2),
+        ({"a": {"x": 0, "y": 1, "z": 2, "w": 3}}, 4),
+        ({"a": {"x": 0, "y": 1, "z": 3}}, 0),
+        ({"a": {"x": 0, "y": 0, "z": 1}}, 2),
+        ({"a": {"x": -1, "y": 0, "z": 1}}, 0),
+        ({"a": {"x": "first", "y": 1, "z": 2}}, 0),
+        ({"a": {"x": None, "y": 1, "z": 2}}, 0),
+        ({"a": {"x": float("inf"), "y": 1, "z": 2}}, 0),
+        ({"a": {"x": float("nan"), "y": 1, "z": 2}}, 0),
+        ({"a": ["x", "y", "z"]}, 0),
+        (["x", "y", "z"], 0),
+        ({}, 0),
+        (3, 0),
+    ],
+)
+def test_a_registry_that_does_not_fit_is_passed_over_with_one_warning(names_of, registry, count):
+    attributes = {GROUP: {"feature_registry": json.dumps(registry)}}
+    names, warnings = names_of(attributes)
+    assert names == NUMBERED
+    assert len(warnings) == 1
+    for words in ("summary", "feature_registry", f"{count} names", "3 columns"):
+        assert words in warnings[0]
+
+
+@pytest.mark.parametrize("text", ["", "{", "not json", b"\xff\xfe", "[" * 30_000, '{"a": ' * 9_000])
+def test_a_registry_that_is_no_json_is_passed_over_with_one_warning(names_of, text):
+    names, warnings = names_of({GROUP: {"feature_registry": text}})
+    assert (names, len(warnings)) == (NUMBERED, 1)
+
+
+@pytest.mark.parametrize("value", [3, np.arange(3.0), h5py.Empty("S1")])
+def test_a_registry_of_another_type_is_passed_over_with_one_warning(names_of, value):
+    names, warnings = names_of({GROUP: {"feature_registry": value}})
+    assert (names, len(warnings)) == (NUMBERED, 1)
+
+
+def test_names_follow_a_registry_that_does_not_fit(names_of):
+    bad = {"feature_registry": json.dumps({"a": {"x": 0}}), "feature_names": ["a", "b", "c"]}
+    names, warnings = names_of({GROUP: bad})
+    assert (names, len(warnings)) == (["a", "b", "c"], 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        (["a", "b"], 2),
+        (["a", "b", "a"], 3),
+        ("a, b, c", 0),
+        ('{"a": 0}', 0),
+        ("[" * 30_000, 0),
+        (3, 0),
+        (h5py.Empty("S1"), 0),
+    ],
+)
+def test_names_that_do_not_fit_are_passed_over_with_one_warning(names_of, value, count):
+    names, warnings = names_of({GROUP: {"feature_names": value}})
+    assert names == NUMBERED
+    assert len(warnings) == 1
+    assert f"feature_names has {count} names for 3 columns" in warnings[0]
+
+
+def test_names_that_do_not_fit_a_series_are_told_once(write_h5, caplog):
+    path = write_h5(
+        {"features/temporal/features": np.zeros((4, 5, 3))},
+        {"features/temporal": {"feature_names": ["a", "b"]}},
+    )
+    with open_dataset(path) as source:
+        assert source.families["temporal"].column_names == [
+            "temporal_0",
+            "temporal_1",
+            "temporal_2",
+        ]
+    assert len(caplog.records) == 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])) | st.binary())
+def test_whatever_text_stands_there_every_column_gets_a_name_of_its_own(text):
+    text = text.replace(b"\0", b"") if isinstance(text, bytes) else text
+    with h5py.File("names.h5", "w", driver="core", backing_store=False) as file:
+        data = file.create_dataset(DATASET, (4, 3), np.float32)
+        file[GROUP].attrs["feature_registry"] = text
+        file[GROUP].attrs["feature_names"] = text
+        names = column_names("summary", file[GROUP], data, 3)
+    assert len(set(names)) == 3
+    assert all(isinstance(name, str) for name in names)

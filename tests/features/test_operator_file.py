@@ -1,0 +1,136 @@
+"""Writing operator datasets: shards joined are the one file, and bytes repeat."""
+
+import json
+from itertools import pairwise
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spinlock.errors import SpinlockError
+from spinlock.features.dataset import open_dataset
+from spinlock.features.operator_file import OperatorFileWriter, concatenate
+
+CONFIG = {"random_seed": 1, "grid_size": 8}
+SUMMARY = ["energy/mean", "energy/deviation", "shape/mean"]
+ARCHITECTURE = ["depth", "width"]
+PARAMETERS = ["gain", "damping", "noise"]
+
+
+def blocks(n_rows: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "features/summary/aggregated/features": rng.normal(size=(n_rows, 3)).astype(np.float32),
+        "features/architecture/aggregated/features": rng.normal(size=(n_rows, 2)),
+        "features/temporal/features": rng.normal(size=(n_rows, 4, 2)).astype(np.float32),
+        "inputs/fields": rng.normal(size=(n_rows, 1, 8, 8)).astype(np.float32),
+        "parameters/vectors": rng.normal(size=(n_rows, 3)).astype(np.float32),
+        "metadata/diverged": np.arange(n_rows, dtype=np.uint8) % 2,
+        "metadata/kind": np.array([f"kind {'x' * (i % 5)} ✓" for i in range(n_rows)]),
+    }
+
+
+def write_rows(path, rows: slice, total: int = 300, step: int = 50):
+    """Write some of the operators to a file of their own, block by block."""
+    whole = {name: values[rows] for name, values in blocks(total).items()}
+    count = rows.stop - rows.start
+    with h5py.File(path, "w") as file:
+        writer = OperatorFileWriter(file, count, CONFIG)
+        for first in range(0, count, step):
+            writer.write(first, {name: v[first : first + step] for name, v in whole.items()})
+        writer.describe({"summary": SUMMARY, "architecture": ARCHITECTURE}, PARAMETERS)
+    return path
+
+
+def contents(path) -> dict[str, object]:
+    """Return every dataset and attribute of a file."""
+    found: dict[str, object] = {}
+
+    def visit(name: str, item: object) -> None:
+        found.update({f"{name}@{key}": str(value) for key, value in item.attrs.items()})
+        if isinstance(item, h5py.Dataset):
+            found[name] = (item.dtype, item[()].tolist())
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+    return found
+
+
+def tracks_times(item: h5py.Group | h5py.Dataset) -> bool:
+    return isinstance(item, h5py.Dataset) and item.id.get_create_plist().get_obj_track_times()
+
+
+def test_what_is_written_is_read_with_its_names(tmp_path):
+    path = write_rows(tmp_path / "a.h5", slice(0, 300))
+    with open_dataset(path) as source:
+        expected = blocks(300)
+        assert source.n_operators == 300
+        assert source.families["summary"].column_names == SUMMARY
+        assert source.families["architecture"].column_names == ARCHITECTURE
+        assert source.families["temporal"].column_names == ["temporal_0", "temporal_1"]
+        for name in ("summary", "architecture"):
+            place = f"features/{name}/aggregated/features"
+            np.testing.assert_array_equal(source.read(name, slice(None)), expected[place])
+        np.testing.assert_array_equal(source.fields(slice(None)), expected["inputs/fields"])
+        np.testing.assert_array_equal(source.labels("metadata/kind"), expected["metadata/kind"])
+        assert json.loads(source.attributes["config"]) == CONFIG
+        assert "version" in source.attributes
+    with h5py.File(path) as file:
+        assert file["parameters/vectors"].attrs["dimension_names"].tolist() == PARAMETERS
+
+
+def test_the_registry_maps_category_and_name_to_the_column(tmp_path):
+    with h5py.File(write_rows(tmp_path / "a.h5", slice(0, 4))) as file:
+        registry = json.loads(file["features/summary"].attrs["feature_registry"])
+    assert registry == {"energy": {"mean": 0, "deviation": 1}, "shape": {"mean": 2}}
+
+
+def test_the_same_operators_make_the_same_bytes(tmp_path):
+    first = write_rows(tmp_path / "a.h5", slice(0, 120)).read_bytes()
+    assert write_rows(tmp_path / "b.h5", slice(0, 120)).read_bytes() == first
+
+
+def test_no_file_carries_a_time(tmp_path):
+    with h5py.File(write_rows(tmp_path / "a.h5", slice(0, 4))) as file:
+        tracked = []
+        file.visititems(lambda name, item: tracked.append(tracks_times(item)))
+    assert len(tracked) > 7
+    assert not any(tracked)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.sets(st.integers(1, 299), max_size=4))
+def test_shards_joined_are_the_one_file(tmp_path_factory, cuts):
+    folder = tmp_path_factory.mktemp("joined")
+    edges = [0, *sorted(cuts), 300]
+    shards = [
+        write_rows(folder / f"{first}.h5", slice(first, last)) for first, last in pairwise(edges)
+    ]
+    with h5py.File(folder / "joined.h5", "w") as file:
+        concatenate(shards, file)
+    assert contents(folder / "joined.h5") == contents(write_rows(folder / "one.h5", slice(0, 300)))
+    with open_dataset(shards) as apart, open_dataset(folder / "joined.h5") as joined:
+        assert apart.digest() == joined.digest()
+
+
+def test_joining_twice_makes_the_same_bytes(tmp_path):
+    shards = [write_rows(tmp_path / f"{i}.h5", slice(i, i + 60)) for i in (0, 60)]
+    for name in ("a.h5", "b.h5"):
+        with h5py.File(tmp_path / name, "w") as file:
+            concatenate(shards, file)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_shards_with_other_datasets_are_refused(tmp_path):
+    first = write_rows(tmp_path / "a.h5", slice(0, 4))
+    second = write_rows(tmp_path / "b.h5", slice(4, 8))
+    with h5py.File(second, "a") as file:
+        file["features/extra/features"] = np.zeros((4, 2))
+    with (
+        h5py.File(tmp_path / "joined.h5", "w") as output,
+        pytest.raises(SpinlockError, match="different arrays") as caught,
+    ):
+        concatenate([first, second], output)
+    assert str(second) in str(caught.value)

@@ -1,0 +1,121 @@
+"""Series as cosine coefficients: an orthonormal transform, and gaps that are bridged."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spinlock.features.series import (
+    bridge_gaps,
+    coefficient_names,
+    describe_series,
+    restore_series,
+)
+
+SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 4))
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def curves(shape: tuple[int, int, int], seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@settings(deadline=None)
+@given(SHAPES, SEEDS)
+def test_all_coefficients_give_the_curve_back(shape, seed):
+    series = curves(shape, seed)
+    steps = shape[1]
+    restored = restore_series(describe_series(series, steps), steps, steps)
+    np.testing.assert_allclose(restored, series, atol=1e-12)
+
+
+@settings(deadline=None)
+@given(SHAPES, SEEDS, st.floats(0, 1))
+def test_an_error_of_coefficients_is_the_error_of_the_curve(shape, seed, part):
+    series = curves(shape, seed)
+    steps = shape[1]
+    kept = max(1, round(part * steps))
+    description = describe_series(series, kept)
+    error = series - restore_series(description, steps, kept)
+    lost = (series**2).sum() - (description**2).sum()
+    np.testing.assert_allclose((error**2).sum(), lost, rtol=1e-9, atol=1e-9)
+
+
+@settings(deadline=None)
+@given(SHAPES, SEEDS, SEEDS)
+def test_distances_are_kept(shape, seed, other):
+    a, b = curves(shape, seed), curves(shape, other)
+    steps = shape[1]
+    between = np.linalg.norm(describe_series(a, steps) - describe_series(b, steps))
+    np.testing.assert_allclose(between, np.linalg.norm(a - b), rtol=1e-9, atol=1e-12)
+
+
+def test_coefficients_are_those_of_the_definition():
+    series = curves((2, 12, 3), 0)
+    t = np.arange(12)
+    for k in range(5):
+        wave = np.cos(np.pi * k * (2 * t + 1) / 24) * np.sqrt((1 if k == 0 else 2) / 12)
+        expected = np.einsum("ntc,t->nc", series, wave)
+        np.testing.assert_allclose(describe_series(series, 5)[:, k::5], expected, atol=1e-12)
+
+
+def test_columns_are_named_channel_by_channel():
+    series = np.zeros((1, 8, 2))
+    series[0, :, 1] = 1
+    names = coefficient_names(["u", "v"], 3)
+    assert names == ["u/dct_00", "u/dct_01", "u/dct_02", "v/dct_00", "v/dct_01", "v/dct_02"]
+    filled = np.flatnonzero(np.abs(describe_series(series, 3)[0]) > 1e-12)
+    assert [names[i] for i in filled] == ["v/dct_00"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_type_of_the_numbers_stays(dtype):
+    series = curves((3, 8, 2), 0).astype(dtype)
+    series[0, 3, 0] = np.nan
+    description = describe_series(series, 4)
+    assert description.dtype == dtype
+    assert restore_series(description, 8, 4).dtype == dtype
+
+
+def bridged_slowly(series: np.ndarray) -> np.ndarray:
+    """Walk along each channel: the last finite value, at the start the first that comes."""
+    filled = series.copy()
+    for n in range(series.shape[0]):
+        for c in range(series.shape[2]):
+            finite = [x for x in series[n, :, c] if np.isfinite(x)]
+            last = finite[0] if finite else np.nan
+            for t in range(series.shape[1]):
+                last = series[n, t, c] if np.isfinite(series[n, t, c]) else last
+                filled[n, t, c] = last
+    return filled
+
+
+GAPS = [np.nan, np.inf, -np.inf]
+
+
+@settings(deadline=None)
+@given(SHAPES, SEEDS, st.floats(0, 1))
+def test_gaps_are_bridged_by_the_value_before_else_the_next(shape, seed, part):
+    rng = np.random.default_rng(seed)
+    series = rng.normal(size=shape)
+    missing = rng.random(shape) < part
+    series[missing] = rng.choice(GAPS, missing.sum())
+    np.testing.assert_array_equal(bridge_gaps(series), bridged_slowly(series))
+
+
+def test_a_channel_without_values_is_missing_and_spoils_no_other():
+    series = curves((2, 8, 2), 0)
+    clean = describe_series(series, 4)
+    series[1, :, 0] = np.nan
+    described = describe_series(series, 4)
+    assert np.isnan(described[1, :4]).all()
+    np.testing.assert_array_equal(described[0], clean[0])
+    np.testing.assert_array_equal(described[1, 4:], clean[1, 4:])
+
+
+def test_the_given_series_is_not_changed():
+    series = curves((2, 8, 2), 0)
+    series[0, 3, 0] = np.nan
+    before = series.copy()
+    describe_series(series, 4)
+    np.testing.assert_array_equal(series, before)

@@ -1,0 +1,127 @@
+"""The split of the rows: fractions, whole groups, and published splits."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from spinlock.errors import SpinlockError
+from spinlock.features.split import random_split, split_by_column, split_by_group
+from spinlock.features.table import TEST, TRAIN, VALIDATION
+
+FRACTIONS = st.sampled_from([0.0, 0.01, 0.1, 0.2, 1 / 3, 0.45])
+SEEDS = st.integers(0, 2**31 - 1)
+
+
+def share(split: np.ndarray, side: int) -> float:
+    return float((split == side).mean())
+
+
+@settings(deadline=None)
+@given(st.integers(4, 400), FRACTIONS, FRACTIONS, SEEDS)
+def test_fractions_are_kept_to_the_row(n_rows, validation, test, seed):
+    counts = {
+        side: max(1, round(n_rows * fraction)) if fraction else 0
+        for side, fraction in ((VALIDATION, validation), (TEST, test))
+    }
+    assume(n_rows - sum(counts.values()) >= 2)
+    split = random_split(n_rows, validation, test, seed)
+    assert {side: int((split == side).sum()) for side in counts} == counts
+    assert np.isin(split, [TRAIN, VALIDATION, TEST]).all()
+
+
+@settings(deadline=None)
+@given(st.integers(10, 200), SEEDS)
+def test_a_split_is_decided_by_its_seed(n_rows, seed):
+    split = random_split(n_rows, 0.2, 0.2, seed)
+    np.testing.assert_array_equal(split, random_split(n_rows, 0.2, 0.2, seed))
+
+
+def test_another_seed_gives_another_split():
+    assert (random_split(100, 0.2, 0.2, 0) != random_split(100, 0.2, 0.2, 1)).any()
+
+
+def test_every_row_is_drawn_as_often_as_any_other():
+    drawn = np.mean([random_split(40, 0.1, 0.2, seed) == TEST for seed in range(1000)], axis=0)
+    assert np.abs(drawn - 0.2).max() < 5 * np.sqrt(0.2 * 0.8 / 1000)
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 2, 3])
+def test_too_few_rows_are_refused(n_rows):
+    with pytest.raises(SpinlockError, match="too few"):
+        random_split(n_rows, 0.1, 0.1, 0)
+
+
+GROUPS = st.lists(st.integers(0, 12), min_size=6, max_size=300)
+
+
+@settings(deadline=None)
+@given(GROUPS, FRACTIONS, FRACTIONS, SEEDS)
+def test_whole_groups_go_to_one_side_and_every_wanted_side_has_one(groups, validation, test, seed):
+    wanted = {TRAIN} | {s for s, part in ((VALIDATION, validation), (TEST, test)) if part > 0}
+    assume(len(set(groups)) >= len(wanted))
+    groups = np.array(groups)
+    split = split_by_group(groups, validation, test, seed)
+    assert set(split.tolist()) == wanted
+    for group in set(groups.tolist()):
+        assert len(set(split[groups == group].tolist())) == 1
+
+
+@settings(deadline=None)
+@given(st.integers(20, 60), st.integers(1, 9), SEEDS)
+def test_groups_of_one_size_fill_a_side_as_exactly_as_they_can(n_groups, size, seed):
+    groups = np.repeat(np.arange(n_groups), size)
+    split = split_by_group(groups, 0.1, 0.2, seed)
+    for side, fraction in ((VALIDATION, 0.1), (TEST, 0.2)):
+        assert abs(share(split, side) - fraction) <= 0.5 / n_groups + 1e-12
+
+
+@settings(deadline=None)
+@given(GROUPS, st.integers(0, 2**31 - 1), SEEDS)
+def test_the_order_of_the_rows_does_not_move_a_group(groups, shuffle, seed):
+    assume(len(set(groups)) >= 3)
+    groups = np.array(groups)
+    order = np.random.default_rng(shuffle).permutation(len(groups))
+    split = split_by_group(groups, 0.2, 0.2, seed)
+    np.testing.assert_array_equal(split_by_group(groups[order], 0.2, 0.2, seed), split[order])
+
+
+def test_groups_may_be_text():
+    groups = np.array(["lorenz", "rössler", "chua", "chen"] * 5)
+    split = split_by_group(groups, 0.25, 0.25, 0)
+    assert sorted(np.bincount(split).tolist()) == [5, 5, 10]
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "validation", "test"), [(1, 0.1, 0.1), (2, 0.1, 0.1), (1, 0.1, 0.0), (0, 0.1, 0.1)]
+)
+def test_too_few_groups_are_refused(n_groups, validation, test):
+    groups = np.repeat(np.arange(n_groups), 10)
+    with pytest.raises(SpinlockError, match=f"names {n_groups} groups"):
+        split_by_group(groups, validation, test, 0)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i4", "u4", "i8", "u8", ">i8"])
+def test_a_published_split_is_taken_as_it_is(dtype):
+    published = np.array([0, 1, 2, 2, 3, 100, 0], dtype)
+    assert split_by_column(published).tolist() == [0, 1, 2, 2, -1, -1, 0]
+
+
+def test_values_that_name_no_side_are_not_used():
+    published = np.array([0, 1, 2, -1, -5, 256, 257, 2**40])
+    assert split_by_column(published).tolist() == [0, 1, 2, -1, -1, -1, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("published", "said"),
+    [([1, 2], "train"), ([0, 2], "validation"), ([0, 1], "test"), ([3, 4], "train")],
+)
+def test_a_published_split_with_an_empty_side_is_refused(published, said):
+    with pytest.raises(SpinlockError, match=f"no {said} row"):
+        split_by_column(np.array(published))
+
+
+@pytest.mark.parametrize("published", [["0", "1", "2"], [0.0, 1.0, 2.0], [True, False]])
+def test_a_published_split_of_another_type_is_refused(published):
+    with pytest.raises(SpinlockError, match="must hold integers"):
+        split_by_column(np.array(published))

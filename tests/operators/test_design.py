@@ -1,0 +1,158 @@
+"""The design: which operators a dataset holds, each decided by the seed and its number."""
+
+from collections import Counter
+from dataclasses import fields, replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spinlock.operators.design import (
+    ACTIVATIONS,
+    ARCHITECTURE_NAMES,
+    DIMENSIONS,
+    KERNELS,
+    MIN_WIDTH,
+    UNBOUNDED_SHARE,
+    DesignSpace,
+    OperatorSpec,
+    design_points,
+    operator_specs,
+)
+
+RANGES = {
+    "depth": (1, 4),
+    "width": (MIN_WIDTH, 8),
+    "gain": (0.6, 1.8),
+    "bias_scale": (0, 0.5),
+    "dropout": (0, 0.2),
+    "noise_scale": (0, 0.1),
+    "step_size": (0, 0.4),
+    "mixing_rate": (0, 0.95),
+    "kernel_decay": (0, 1.5),
+    "anisotropy": (0, 1),
+    "channel_coupling": (0, 1),
+    "damping": (0, 0.15),
+    "forcing": (0, 0.4),
+    "saturation": (0, 10**-0.2),
+    "initial_scale": (0.05, 0.4),
+    "initial_amplitude": (10**-0.5, 10**0.5),
+}
+SPACE = DesignSpace(
+    max_depth=4,
+    max_width=8,
+    policies=("autoregressive", "residual", "convex"),
+    initial_conditions=("gaussian_field", "band_noise", "sinusoids", "blobs"),
+)
+MANY = list(operator_specs(SPACE, 42, 0, 1024))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**31 - 1), st.integers(0, 500), st.integers(1, 40))
+def test_an_operator_is_the_same_whatever_is_drawn_with_it(seed, first, count):
+    whole = design_points(seed, 0, first + count)
+    np.testing.assert_array_equal(design_points(seed, first, count), whole[first:])
+
+
+def test_operators_know_their_number_and_do_not_depend_on_the_shard():
+    shard = list(operator_specs(SPACE, 42, 500, 20))
+    assert [spec.index for spec in shard] == list(range(500, 520))
+    assert shard == MANY[500:520]
+
+
+def test_an_operator_far_away_is_reached():
+    assert design_points(42, 10**6, 1).shape == (1, len(DIMENSIONS))
+
+
+def test_another_seed_is_another_design():
+    assert (design_points(0, 0, 64) != design_points(1, 0, 64)).all()
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 2**31 - 1), st.sampled_from([16, 64, 256]))
+def test_every_dimension_is_covered_evenly(seed, count):
+    points = design_points(seed, 0, count)
+    cells = np.sort(np.floor(points * count).astype(int), axis=0)
+    np.testing.assert_array_equal(cells, np.arange(count)[:, None].repeat(len(DIMENSIONS), 1))
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_properties_stay_in_their_range_and_use_it(name):
+    low, high = RANGES[name]
+    found = np.array([getattr(spec, name) for spec in MANY])
+    assert found.min() >= low
+    assert found.max() <= high
+    assert found.max() - found.min() > 0.9 * (high - low)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("depth", (1, 2, 3, 4)),
+        ("width", (4, 5, 6, 7, 8)),
+        ("kernel_size", KERNELS),
+        ("activation", ACTIVATIONS),
+        ("normalization", (False, True)),
+        ("policy", SPACE.policies),
+        ("initial_kind", SPACE.initial_conditions),
+    ],
+)
+def test_choices_are_equally_frequent(name, options):
+    counts = Counter(getattr(spec, name) for spec in MANY)
+    assert set(counts) == set(options)
+    assert max(counts.values()) - min(counts.values()) <= 2
+
+
+def test_a_property_of_another_policy_is_zero():
+    for spec in MANY:
+        assert (spec.step_size > 0) == (spec.policy == "residual")
+        assert (spec.mixing_rate > 0) == (spec.policy == "convex")
+
+
+def test_the_stated_share_of_operators_is_unbounded():
+    share = np.mean([spec.saturation == 0 for spec in MANY])
+    assert abs(share - UNBOUNDED_SHARE) < 2 / len(MANY)
+    bounds = [1 / spec.saturation for spec in MANY if spec.saturation]
+    assert min(bounds) >= 10**0.2 - 1e-9
+    assert max(bounds) <= 10 + 1e-9
+
+
+def test_some_operators_have_no_noise_and_some_no_dropout_or_forcing():
+    for name in ("noise_scale", "dropout", "forcing"):
+        assert 0.2 < np.mean([getattr(spec, name) == 0 for spec in MANY]) < 0.4, name
+
+
+@pytest.mark.parametrize("policy", SPACE.policies)
+def test_a_space_of_one_choice_makes_only_that(policy):
+    space = replace(SPACE, policies=(policy,), initial_conditions=("blobs",), max_depth=1)
+    for spec in operator_specs(space, 0, 0, 32):
+        assert (spec.policy, spec.initial_kind, spec.depth) == (policy, "blobs", 1)
+
+
+def test_the_smallest_space_has_operators():
+    space = DesignSpace(1, MIN_WIDTH, ("residual",), ("blobs",))
+    assert {(spec.depth, spec.width) for spec in operator_specs(space, 0, 0, 32)} == {(1, 4)}
+
+
+def test_the_architecture_has_21_names_of_its_own_and_a_value_for_each():
+    assert len(ARCHITECTURE_NAMES) == len(set(ARCHITECTURE_NAMES)) == 21
+    assert len(DIMENSIONS) == len(set(DIMENSIONS)) == 21
+    for spec in MANY[:50]:
+        values = dict(zip(ARCHITECTURE_NAMES, spec.architecture(), strict=True))
+        assert spec.architecture().dtype == np.float32
+        for name in ARCHITECTURE_NAMES:
+            kind, _, option = name.partition("_")
+            if kind in ("activation", "policy"):
+                assert values[name] == (getattr(spec, kind) == option)
+            else:
+                assert values[name] == np.float32(getattr(spec, name))
+
+
+def test_the_architecture_tells_all_that_the_operator_is():
+    told = {name.split("_")[0] if "ation_" in name else name for name in ARCHITECTURE_NAMES}
+    own = {field.name for field in fields(OperatorSpec)} - {"index", "activation", "policy"}
+    assert {name for name in own if not name.startswith("initial_")} <= told
+    for a, b in pairwise(MANY[:200]):
+        assert (a.architecture() != b.architecture()).any()

@@ -1,0 +1,274 @@
+"""The settings of an experiment, and which stages' results depend on each of them."""
+
+import functools
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from spinlock.settings import STAGES, Experiment, OperatorDatasetSettings, stage_settings
+from spinlock.settings.families import ENCODER_PARAMS
+
+KNOWN = {*STAGES, "generate", "cluster_by_validation"}
+EXAMPLE = {
+    "dataset_path": "data.h5",
+    "families": {"summary": {"encoder": "MLPEncoder"}, "temporal": {"encoder": "MLPEncoder"}},
+    "training": {"category_mapping_file": "map.json"},
+}
+# another allowed value for every key: a new key needs one here
+OTHER = {
+    "dataset_path": "other.h5",
+    "max_samples": 100,
+    "split.val_fraction": 0.2,
+    "split.test_fraction": 0.2,
+    "split.group_by": "meta/system",
+    "split.column": "meta/split",
+    "feature_cleaning.max_missing_fraction": 0.4,
+    "feature_cleaning.variance_tolerance": 1e-5,
+    "feature_cleaning.deduplicate_threshold": 0.9,
+    "feature_cleaning.outlier_method": "none",
+    "feature_cleaning.outlier_bound": 4.0,
+    "normalization_method": "mad",
+    "model.group_embedding_dim": 32,
+    "model.group_hidden_dim": 64,
+    "model.levels": [{"num_tokens": 8}],
+    "model.bits": 100,
+    "model.target_quality": 0.9,
+    "model.max_tokens": 64,
+    "model.beam_width": 2,
+    "model.commitment_cost": 0.5,
+    "model.use_ema": False,
+    "model.decay": 0.9,
+    "model.dropout": 0.2,
+    "model.orthogonality_weight": 0.2,
+    "model.informativeness_weight": 0.2,
+    "training.batch_size": 64,
+    "training.learning_rate": 0.01,
+    "training.num_epochs": 5,
+    "training.optimizer": "sgd",
+    "training.scheduler": "step",
+    "training.warmup_epochs": 2,
+    "training.input_noise": 0.1,
+    "training.category_assignment": "manual",
+    "training.category_mapping_file": "other.json",
+    "training.num_categories_auto": 5,
+    "training.category_correlation": "pearson",
+    "training.orthogonality_target": 0.2,
+    "training.min_features_per_category": 4,
+    "training.max_clusters": 9,
+    "training.reconstruction_weight": 2.0,
+    "training.vq_weight": 2.0,
+    "training.orthogonality_weight": 0.2,
+    "training.informativeness_weight": 0.2,
+    "training.topo_weight": 0.2,
+    "training.topo_samples": 100,
+    "training.checkpoint_dir": "elsewhere",
+    "training.save_every": 5,
+    "training.early_stopping_patience": 9,
+    "training.early_stopping_min_delta": 0.1,
+    "training.dead_code_reset_interval": 9,
+    "training.dead_code_threshold": 8.0,
+    "training.dead_code_max_reset_fraction": 0.5,
+    "training.val_every_n_epochs": 2,
+    "training.use_torch_compile": False,
+    "evaluation.baselines": False,
+    "evaluation.probe_column": "meta/system",
+    "evaluation.max_pair_rows": 500,
+    "visualization.projection": "umap",
+    "visualization.color_by": "summary/x",
+    "visualization.max_points": 500,
+    "logging.log_interval": 5,
+    "logging.eval_interval": None,
+    "logging.verbose": False,
+    "device": "cpu",
+    "random_seed": 7,
+}
+NOT_TRIED = {"logging.wandb"}  # needs a package
+FAMILY_KEYS = {"families"}  # tried below
+HOW_NOT_WHAT = {
+    "device",
+    "training.use_torch_compile",
+    "training.checkpoint_dir",
+    "logging.wandb",
+    "logging.log_interval",
+    "logging.eval_interval",
+    "logging.verbose",
+}
+
+
+def models_in(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for one in get_args(annotation) for model in models_in(one)]
+
+
+def declared(model: type[BaseModel], path: str = "") -> dict[str, dict]:
+    """Return what is declared of every key that can be written, sections gone into."""
+    found = {}
+    for key, info in model.model_fields.items():
+        inner = models_in(info.annotation)
+        for one in inner:
+            found |= declared(one, f"{path}{key}.")
+        section = len(inner) == 1 and inner[0] is info.annotation
+        if not section:
+            found[path + key] = info.json_schema_extra or {}
+    return found
+
+
+ALL_KEYS = {
+    name: declared(model)
+    for name, model in (
+        ("Experiment", Experiment),
+        ("OperatorDatasetSettings", OperatorDatasetSettings),
+        *ENCODER_PARAMS.items(),
+    )
+}
+
+
+def changed(key: str, value: object, base: dict = EXAMPLE) -> Experiment:
+    """Return the experiment with another value at a dotted key."""
+    *sections, name = key.split(".")
+    values = inner = {**base}
+    for section in sections:
+        inner[section] = {**inner.get(section, {})}
+        inner = inner[section]
+    inner[name] = value
+    return Experiment.model_validate(values)
+
+
+def stages_that_notice(before: Experiment, after: Experiment) -> set[str]:
+    return {
+        stage for stage in STAGES if stage_settings(before, stage) != stage_settings(after, stage)
+    }
+
+
+@functools.cache
+def example() -> Experiment:
+    return Experiment.model_validate(EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("where", "key"), [(where, key) for where, keys in ALL_KEYS.items() for key in keys]
+)
+def test_every_key_says_which_known_stages_depend_on_it(where, key):
+    stages = ALL_KEYS[where][key].get("stages")
+    assert isinstance(stages, list), "not declared with setting()"
+    assert set(stages) <= KNOWN
+    assert len(set(stages)) == len(stages)
+
+
+def test_every_key_can_be_described_to_a_reader():
+    for model in (Experiment, OperatorDatasetSettings, *ENCODER_PARAMS.values()):
+        assert all(info.description for info in model.model_fields.values())
+
+
+def test_another_value_is_known_for_every_key_of_an_experiment():
+    own = {
+        key for key in ALL_KEYS["Experiment"] if not key.startswith(("families.", "model.levels."))
+    }
+    assert own == OTHER.keys() | NOT_TRIED | FAMILY_KEYS
+
+
+@pytest.mark.parametrize(("key", "value"), OTHER.items(), ids=OTHER)
+def test_a_change_is_noticed_by_exactly_the_stages_that_declare_it(key, value):
+    section, _, name = key.partition(".")
+    stages = set(ALL_KEYS["Experiment"][key]["stages"]) - {"cluster_by_validation"}
+    after = changed(key, value)
+    assert after != example()
+    assert stages_that_notice(example(), after) == stages, f"{section} {name}"
+
+
+@pytest.mark.parametrize("key", sorted(HOW_NOT_WHAT))
+def test_what_only_changes_how_a_stage_runs_is_in_no_slice(key):
+    assert ALL_KEYS["Experiment"][key]["stages"] == []
+    section, _, name = key.partition(".")
+    for stage in STAGES:
+        values = stage_settings(example(), stage)
+        assert (name or section) not in (values.get(section, {}) if name else values)
+
+
+@pytest.mark.parametrize("key", ["model.bits", "model.group_embedding_dim", "model.max_tokens"])
+def test_clustering_depends_on_the_model_only_when_validation_chooses_k(key):
+    base = EXAMPLE | {"training": {"num_categories_auto": "validation"}}
+    before = Experiment.model_validate(base)
+    assert stages_that_notice(before, changed(key, OTHER[key], base)) == {"cluster", "train"}
+    assert "model" not in stage_settings(example(), "cluster")
+
+
+@pytest.mark.parametrize(
+    ("family", "stages"),
+    [
+        ({"encoder": "MLPEncoder", "encoder_params": {"output_dim": 8}}, {"train"}),
+        ({"encoder": "IdentityEncoder"}, {"train"}),
+        ({"encoder": "TemporalCNNEncoder"}, {"subset", "train"}),
+        ({"encoder": "InitialCNNEncoder"}, {"subset", "train"}),
+        ({"encoder": "InitialHybridEncoder"}, {"subset", "train"}),
+    ],
+)
+def test_the_subset_depends_on_what_an_encoder_reads_not_on_its_shape(family, stages):
+    assert stages_that_notice(example(), changed("families.temporal", family)) == stages
+
+
+def test_the_subset_depends_on_the_number_of_coefficients():
+    def temporal(**params) -> Experiment:
+        return changed(
+            "families.temporal", {"encoder": "TemporalCNNEncoder", "encoder_params": params}
+        )
+
+    assert stages_that_notice(temporal(), temporal(coefficients=8)) == {"subset", "train"}
+    assert stages_that_notice(temporal(), temporal(kernel_size=3)) == {"train"}
+
+
+def test_the_subset_depends_on_which_families_there_are():
+    one = changed("families", {"summary": {"encoder": "MLPEncoder"}})
+    assert stages_that_notice(example(), one) == {"subset", "train"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_slice_does_not_depend_on_the_order_of_keys(stage):
+    backward = {
+        key: dict(reversed(value.items())) if isinstance(value, dict) else value
+        for key, value in reversed(EXAMPLE.items())
+    }
+    other = Experiment.model_validate(backward)
+    assert str(stage_settings(other, stage)) == str(stage_settings(example(), stage))
+
+
+WEIGHTS = ("orthogonality_weight", "informativeness_weight")
+
+
+@pytest.mark.parametrize("key", WEIGHTS)
+@pytest.mark.parametrize(
+    ("model", "training", "wins"),
+    [(None, None, 0.1), (0.3, None, 0.3), (None, 0.4, 0.4), (0.3, 0.4, 0.4), (0.3, 0.0, 0.0)],
+)
+def test_the_weight_of_training_wins_over_the_models(key, model, training, wins):
+    values = {"dataset_path": "data.h5", "families": {"a": {}}}
+    for section, weight in (("model", model), ("training", training)):
+        if weight is not None:
+            values[section] = {key: weight}
+    experiment = Experiment.model_validate(values)
+    assert getattr(experiment.model, key) == getattr(experiment.training, key) == wins
+
+
+def test_weights_of_an_empty_section_are_the_defaults():
+    experiment = Experiment.model_validate(EXAMPLE | {"model": None, "training": None})
+    assert experiment.training.orthogonality_weight == 0.1
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:17"])
+def test_usual_devices_are_known(device):
+    assert Experiment.model_validate(EXAMPLE | {"device": device}).device == device
+
+
+@pytest.mark.parametrize("device", ["", "CUDA", "cuda:", "cuda:-1", "cuda:0 ", "cpu\n", "cuda0"])
+def test_other_devices_are_not(device):
+    with pytest.raises(ValidationError, match="device"):
+        Experiment.model_validate(EXAMPLE | {"device": device})
+
+
+def test_levels_of_categories_may_differ_in_sizes_but_not_in_number():
+    levels = {"a": [{"num_tokens": 8}, {}], "b": [{"latent_dim": 2}, {"num_tokens": 4}]}
+    assert len(changed("model.levels", levels).model.levels["b"]) == 2
+    with pytest.raises(ValidationError, match="same number of levels"):
+        changed("model.levels", levels | {"c": [{}]})

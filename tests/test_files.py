@@ -1,0 +1,113 @@
+"""Atomic writing: the old file or the new one, nothing in between, nothing left behind."""
+
+import errno
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spinlock.errors import SpinlockError
+from spinlock.files import atomic_path, file_digest, write_text
+
+
+class DiskFull(OSError):
+    def __init__(self):
+        super().__init__(errno.ENOSPC, "No space left on device")
+
+
+def write_half(path: Path, problem: BaseException) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        raise problem
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    path = tmp_path / "result.json"
+    path.write_text("old", encoding="utf-8")
+    return path
+
+
+def test_a_new_file_appears_with_its_folders(tmp_path):
+    path = tmp_path / "a" / "b" / "result.json"
+    write_text(path, "näw ✓\n")
+    assert path.read_bytes() == "näw ✓\n".encode()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_reader_sees_the_old_file_until_the_block_ends(old):
+    with atomic_path(old) as temporary:
+        temporary.write_text("new", encoding="utf-8")
+        assert old.read_text(encoding="utf-8") == "old"
+        assert temporary.parent == old.parent, "a rename is atomic within one file system only"
+    assert old.read_text(encoding="utf-8") == "new"
+
+
+def test_a_reader_that_has_begun_reads_the_old_file_to_its_end(old):
+    with old.open(encoding="utf-8") as reader:
+        write_text(old, "new")
+        assert reader.read() == "old"
+
+
+def test_two_writers_do_not_share_a_temporary_file(old):
+    with atomic_path(old) as first, atomic_path(old) as second:
+        first.write_text("first", encoding="utf-8")
+        second.write_text("second", encoding="utf-8")
+    assert old.read_text(encoding="utf-8") == "first"
+    assert list(old.parent.iterdir()) == [old]
+
+
+@pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_failure_keeps_the_old_file_and_passes_through(old, problem):
+    with pytest.raises(problem):
+        write_half(old, problem())
+    assert old.read_text(encoding="utf-8") == "old"
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_a_full_disk_is_told_to_the_user_and_keeps_the_old_file(old):
+    with pytest.raises(SpinlockError, match="No space left") as caught:
+        write_half(old, DiskFull())
+    assert str(old) in str(caught.value)
+    assert old.read_text(encoding="utf-8") == "old"
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_a_block_that_writes_nothing_is_an_error(old):
+    with pytest.raises(SpinlockError), atomic_path(old):
+        pass
+    assert old.read_text(encoding="utf-8") == "old"
+
+
+@pytest.mark.parametrize("place", ["result.json/x.txt", "result.json/deeper/x.txt"])
+def test_a_file_where_a_folder_is_needed_is_told_to_the_user(old, place):
+    with pytest.raises(SpinlockError, match="cannot write") as caught:
+        write_text(old.parent / place, "new")
+    assert place in str(caught.value)
+    assert old.read_text(encoding="utf-8") == "old"
+
+
+def test_a_folder_is_never_replaced_by_a_file(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(SpinlockError, match="cannot write"):
+        write_text(folder, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_text_comes_back_as_it_was_written(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("text") / "x.txt"
+    write_text(path, text)
+    assert path.read_bytes().decode("utf-8") == text
+
+
+def test_digest_is_the_sha256_of_the_bytes(tmp_path):
+    path = tmp_path / "x.bin"
+    path.write_bytes(bytes(range(256)) * 5000)
+    assert file_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(path.read_bytes()[:-1])
+    assert file_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()

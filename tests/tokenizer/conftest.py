@@ -1,0 +1,122 @@
+"""A small dataset of two hidden causes, and a tokenizer that starts from it."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from spinlock.features.table import Column, TableHeader
+from spinlock.tokenizer.checkpoint import Checkpoint
+from spinlock.tokenizer.initialization import initialize_model, principal_axes
+from spinlock.tokenizer.model import ModelShape, Rows
+from spinlock.tokenizer.normalization import CleaningRules, fit_statistics
+from spinlock.tokenizer.tokenizer import Tokenizer
+
+N_ROWS, N_TRAIN = 240, 180
+COLUMNS = [
+    *(Column("architecture", f"a{i}") for i in range(4)),
+    *(Column("summary", f"s{i}") for i in range(6)),
+    Column("summary", "constant"),
+    Column("summary", "repeat"),
+    Column("summary", "missing"),
+]
+PARTITION = [[0, 1, 4, 5, 6], [2, 3, 7, 8, 9]]
+MLP = {
+    "hidden_dims": [6],
+    "output_dim": 4,
+    "dropout": 0.1,
+    "activation": "relu",
+    "batch_norm": True,
+}
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def raw_values() -> np.ndarray:
+    """Raw features [240, 13]: two causes, then a constant, a repeat of s0 and mostly NaN."""
+    rng = np.random.default_rng(7)
+    causes = rng.normal(size=(N_ROWS, 2))
+    cause_of = [0, 0, 1, 1, 0, 0, 0, 1, 1, 1]
+    signal = causes[:, cause_of] + 0.4 * rng.normal(size=(N_ROWS, 10))
+    kept = signal * np.logspace(-3, 6, 10) + np.linspace(-5, 5, 10)
+    constant = np.full((N_ROWS, 1), 3.25)
+    repeat = 2.0 - 4.0 * kept[:, 4:5]
+    missing = np.where(rng.uniform(size=(N_ROWS, 1)) < 0.8, np.nan, 1.0)
+    return np.hstack([kept, constant, repeat, missing])
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(raw_values: np.ndarray) -> Callable[..., Checkpoint]:
+    """Give a function that makes a checkpoint with books of the given sizes [C][L]."""
+
+    def make(book_sizes: list[list[int]]) -> Checkpoint:
+        train = raw_values[:N_TRAIN]
+        statistics = fit_statistics(
+            lambda chosen: train[:, chosen], len(COLUMNS), CleaningRules(outlier_method="none")
+        )
+        shape = ModelShape(
+            partition=PARTITION,
+            book_sizes=book_sizes,
+            column_family=[COLUMNS[i].family for i in statistics.kept],
+            encoders={
+                "architecture": {"encoder": "IdentityEncoder", "encoder_params": {}},
+                "summary": {"encoder": "MLPEncoder", "encoder_params": MLP},
+            },
+            embedding_dim=4,
+            hidden_dim=8,
+            beam_width=2,
+        )
+        x = torch.from_numpy(statistics.apply(raw_values))
+        model = initialize_model(
+            shape,
+            principal_axes(x[:N_TRAIN], PARTITION, shape.embedding_dim),
+            Rows(x[:N_TRAIN]),
+            Rows(x[N_TRAIN:]),
+            torch.Generator().manual_seed(0),
+        )
+        return Checkpoint(
+            model=model,
+            header=TableHeader(COLUMNS, "digest-of-the-dataset"),
+            statistics=statistics,
+            categories={f"category_{c:02d}": np.array(part) for c, part in enumerate(PARTITION)},
+            config={"random_seed": 3},
+            history=[{"step": "start", "epoch": 0, "val_loss": 0.25}],
+            val_loss=0.25,
+            metrics={"quality": 0.75},
+            provenance={"data": "abc"},
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint(make_checkpoint: Callable[..., Checkpoint]) -> Checkpoint:
+    """A checkpoint that no test changes."""
+    return make_checkpoint([[16, 8, 4], [8, 8, 2]])
+
+
+@pytest.fixture(scope="session")
+def tokenizer(checkpoint: Checkpoint) -> Tokenizer:
+    return Tokenizer(checkpoint)
+
+
+@pytest.fixture(scope="session")
+def randomize() -> Callable[[nn.Module, int], nn.Module]:
+    """Give a function that fills all weights at random, so that no path is silent."""
+
+    def fill(module: nn.Module, seed: int) -> nn.Module:
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, values in module.state_dict().items():
+                if values.is_floating_point() and values.numel():
+                    drawn = torch.randn(values.shape, generator=generator)
+                    values.copy_(drawn.abs() + 0.5 if "running_var" in name else drawn)
+        return module
+
+    return fill

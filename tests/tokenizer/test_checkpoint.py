@@ -1,0 +1,217 @@
+"""Checkpoints come back as they were; files that are none are refused, and run no code."""
+
+import copy
+import os
+import pickle
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spinlock.errors import SpinlockError
+from spinlock.tokenizer.checkpoint import FORMAT, Checkpoint, read_state, write_state
+
+ENTRIES = (
+    "format",
+    "model_state_dict",
+    "optimizer_state_dict",
+    "group_indices",
+    "normalization_stats",
+    "feature_names",
+    "config",
+    "history",
+    "val_loss",
+    "metrics",
+    "model_shape",
+    "table_header",
+    "feature_statistics",
+    "training_state",
+    "provenance",
+)
+READ_BACK = [name for name in ENTRIES if name not in ("normalization_stats", "feature_names")]
+
+
+@pytest.fixture(scope="module")
+def saved(checkpoint, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "best_model.pt"
+    checkpoint.save(path)
+    return path
+
+
+def refused(path: Path) -> SpinlockError:
+    """Return the error of loading a file, which names the file."""
+    with pytest.raises(SpinlockError) as caught:
+        Checkpoint.load(path)
+    assert caught.value.where == path
+    return caught.value
+
+
+def refused_bytes(content: bytes) -> SpinlockError:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.pt"
+        path.write_bytes(content)
+        return refused(path)
+
+
+def test_everything_comes_back(checkpoint, saved):
+    again = Checkpoint.load(saved)
+    assert again.model.shape == checkpoint.model.shape
+    assert again.header == checkpoint.header
+    assert again.kept_names == checkpoint.kept_names
+    for name in ("config", "history", "val_loss", "metrics", "provenance"):
+        assert getattr(again, name) == getattr(checkpoint, name)
+    weights = checkpoint.model.state_dict()
+    assert again.model.state_dict().keys() == weights.keys()
+    for name, values in again.model.state_dict().items():
+        assert torch.equal(values, weights[name])
+    for name, array in checkpoint.statistics.arrays().items():
+        np.testing.assert_array_equal(again.statistics.arrays()[name], array)
+        assert again.statistics.arrays()[name].dtype == array.dtype
+    assert again.categories.keys() == checkpoint.categories.keys()
+    for name, members in checkpoint.categories.items():
+        np.testing.assert_array_equal(again.categories[name], members)
+
+
+def test_a_loaded_model_is_ready_to_evaluate(saved):
+    assert not Checkpoint.load(saved).model.training
+
+
+def test_saving_what_was_loaded_gives_the_same_entries(saved, tmp_path):
+    Checkpoint.load(saved).save(tmp_path / "again.pt")
+    first, second = read_state(saved), read_state(tmp_path / "again.pt")
+    assert first.keys() == second.keys() == set(ENTRIES)
+    for name in ("model_shape", "group_indices", "table_header", "config", "feature_names"):
+        assert first[name] == second[name]
+
+
+def test_the_file_holds_plain_values_and_tensors_only(saved, checkpoint):
+    entries = torch.load(saved, weights_only=True)
+    assert entries["format"] == FORMAT
+    assert entries["feature_names"] == checkpoint.kept_names
+    stats = entries["normalization_stats"]["category_00"]
+    kept = checkpoint.statistics.kept[checkpoint.categories["category_00"]]
+    np.testing.assert_array_equal(stats["mean"], checkpoint.statistics.center[kept])
+    np.testing.assert_array_equal(stats["std"], checkpoint.statistics.scale[kept])
+
+
+def test_a_failed_save_leaves_the_old_file_alone(checkpoint, tmp_path):
+    path = tmp_path / "best_model.pt"
+    checkpoint.save(path)
+    before = path.read_bytes()
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        replace(checkpoint, config={"not plain": lambda: None}).save(path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["best_model.pt"]  # noqa: PTH208
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert "no such model file" in refused(tmp_path / "none.pt").problem
+
+
+def test_a_folder_is_no_model(tmp_path):
+    refused(tmp_path)
+
+
+@pytest.mark.parametrize("value", [{"format": "other-1"}, {}, [1, 2], torch.ones(3), "text"])
+def test_a_file_of_another_kind_is_refused(value, tmp_path):
+    path = tmp_path / "other.pt"
+    torch.save(value, path)
+    refused(path)
+
+
+def test_a_file_of_another_version_is_refused_with_both_versions(saved, tmp_path):
+    path = tmp_path / "old.pt"
+    write_state(path, read_state(saved) | {"format": "spinlock-model-0"})
+    problem = refused(path).problem
+    assert "spinlock-model-0" in problem
+    assert FORMAT in problem
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_a_truncated_file_is_refused(saved, data):
+    content = saved.read_bytes()
+    refused_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.binary(max_size=60))
+def test_random_bytes_are_refused(content):
+    refused_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "content", [b".", b"0", b"}.", b"K\x01.", b"PK\x03\x04", b"\x80\x02}q\x00."]
+)
+def test_bytes_that_begin_like_a_pickle_are_refused(content):
+    refused_bytes(content)
+
+
+def test_damaged_bytes_of_an_older_kind_of_file_are_refused(tmp_path):
+    torch.save({"weights": torch.ones(30)}, tmp_path / "x", _use_new_zipfile_serialization=False)
+    content = bytearray((tmp_path / "x").read_bytes())
+    for place in range(0, len(content), 7):
+        damaged = content.copy()
+        damaged[place : place + 3] = b"\xff.0"
+        refused_bytes(bytes(damaged))
+
+
+class RunsCode:
+    """Pickled, it makes a file when it is read."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize(
+    "save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))]
+)
+def test_a_file_that_would_run_code_is_refused_and_runs_none(save, saved, tmp_path):
+    path, sign = tmp_path / "hostile.pt", tmp_path / "it ran"
+    save({"format": FORMAT, "config": RunsCode(sign)}, path)
+    refused(path)
+    assert not sign.exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["quantizer.codes_1", "encoder.head.weight"])
+def test_weights_that_are_no_numbers_are_refused_by_name(checkpoint, tmp_path, name, value):
+    model = copy.deepcopy(checkpoint.model)
+    with torch.no_grad():
+        model.get_parameter(name).view(-1)[0] = value
+    path = tmp_path / "broken.pt"
+    replace(checkpoint, model=model).save(path)
+    assert name in refused(path).problem
+
+
+@pytest.mark.parametrize("name", READ_BACK)
+def test_a_file_without_one_of_its_entries_is_refused(saved, tmp_path, name):
+    entries = read_state(saved)
+    del entries[name]
+    write_state(tmp_path / "part.pt", entries)
+    refused(tmp_path / "part.pt")
+
+
+@pytest.mark.parametrize("wrong", [None, 3, [1, 2], "text"])
+@pytest.mark.parametrize(
+    "name",
+    ["model_state_dict", "group_indices", "model_shape", "table_header", "feature_statistics"],
+)
+def test_a_file_with_an_entry_of_another_kind_is_refused(saved, tmp_path, name, wrong):
+    write_state(tmp_path / "odd.pt", read_state(saved) | {name: wrong})
+    refused(tmp_path / "odd.pt")
+
+
+def test_weights_of_another_shape_are_refused(saved, tmp_path):
+    entries = read_state(saved)
+    entries["model_shape"]["embedding_dim"] = 3
+    write_state(tmp_path / "odd.pt", entries)
+    assert "inconsistent" in refused(tmp_path / "odd.pt").problem

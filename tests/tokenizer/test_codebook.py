@@ -1,0 +1,218 @@
+"""Nearest codes, k-means and the beam search, against brute force."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spinlock.tokenizer.codebook import (
+    Beam,
+    cluster_means,
+    code_norms,
+    code_scores,
+    kmeans,
+    nearest_code,
+    residual_books,
+    residual_tokens,
+)
+
+modest = settings(deadline=None, max_examples=40)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def generator_of(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def on_grid(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Small integers: exact in float32, so that equal errors are equal."""
+    return torch.randint(-3, 4, shape, generator=generator).float()
+
+
+def decode(tokens: Tensor, books: list[Tensor]) -> Tensor:
+    return torch.stack([book[tokens[:, i]] for i, book in enumerate(books)]).sum(0)
+
+
+def errors(z: Tensor, books: list[Tensor], beam: int) -> Tensor:
+    """Return the squared error of each row in float64."""
+    decoded = decode(residual_tokens(z, books, beam), books)
+    return (z - decoded).double().square().sum(1)
+
+
+@modest
+@given(seeds, st.integers(1, 9), st.integers(1, 4))
+def test_the_nearest_code_is_the_first_of_the_nearest(seed, k, dim):
+    generator = generator_of(seed)
+    z, codes = on_grid((25, dim), generator), on_grid((k, dim), generator)
+    distances = ((z.double().numpy()[:, None] - codes.double().numpy()) ** 2).sum(-1)
+    assert nearest_code(z, codes).tolist() == distances.argmin(1).tolist()
+
+
+@modest
+@given(seeds)
+def test_batched_books_give_the_codes_that_each_book_gives(seed):
+    generator = generator_of(seed)
+    z, codes = on_grid((3, 10, 2), generator), on_grid((3, 5, 2), generator)
+    assert torch.equal(
+        nearest_code(z, codes), torch.stack([nearest_code(z[c], codes[c]) for c in range(3)])
+    )
+
+
+def test_codes_that_do_not_exist_are_infinitely_far():
+    codes = torch.zeros(4, 2)
+    norms = code_norms(codes, torch.tensor([True, True, False, False]))
+    scores = code_scores(torch.zeros(3, 2), codes, norms)
+    assert scores[:, :2].isfinite().all()
+    assert (scores[:, 2:] == torch.inf).all()
+
+
+@modest
+@given(seeds, st.integers(1, 6))
+def test_scores_are_squared_distances_less_the_norm_of_the_row(seed, dim):
+    generator = generator_of(seed)
+    z, codes = on_grid((8, dim), generator), on_grid((5, dim), generator)
+    distances = (z.unsqueeze(1) - codes).square().sum(-1)
+    expected = distances - z.square().sum(1, keepdim=True)
+    assert torch.equal(code_scores(z, codes, code_norms(codes)), expected)
+
+
+@modest
+@given(seeds, st.integers(1, 12), st.integers(1, 30))
+def test_kmeans_depends_on_its_own_generator_and_leaves_the_global_ones_alone(seed, k, n):
+    x = torch.randn(n, 3, generator=generator_of(seed))
+    before = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+    first = kmeans(x, k, generator_of(seed))
+    after = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
+    torch.manual_seed(int(first.abs().sum() * 1000))
+    assert torch.equal(kmeans(x, k, generator_of(seed)), first)
+
+
+@modest
+@given(seeds, st.integers(1, 5), st.integers(0, 20))
+def test_with_more_centres_than_rows_every_row_has_its_own(seed, n, more):
+    x = on_grid((n, 2), generator_of(seed))
+    centres = kmeans(x, n + more, generator_of(seed))
+    assert centres.shape == (n + more, 2)
+    assert centres.isfinite().all()
+    assert (torch.cdist(x, centres).min(1).values < 1e-5).all()
+
+
+@modest
+@given(seeds, st.integers(2, 6))
+def test_planted_clusters_are_found(seed, k):
+    generator = generator_of(seed)
+    planted = torch.arange(k).unsqueeze(1) * torch.tensor([1000.0, -500.0])
+    x = planted.repeat(20, 1) + torch.randn(20 * k, 2, generator=generator)
+    centres = kmeans(x, k, generator)
+    expected = torch.stack([x[c::k].mean(0) for c in range(k)])
+    torch.testing.assert_close(centres[centres[:, 0].argsort()], expected, rtol=1e-4, atol=1e-3)
+
+
+@modest
+@given(seeds, st.integers(1, 8))
+def test_more_steps_of_kmeans_never_raise_the_error(seed, k):
+    x = torch.randn(60, 2, generator=generator_of(seed))
+    error = [
+        float(
+            (x - (c := kmeans(x, k, generator_of(seed), steps))[nearest_code(x, c)]).square().sum()
+        )
+        for steps in (0, 1, 5, 20)
+    ]
+    assert all(later <= earlier * (1 + 1e-4) for earlier, later in itertools.pairwise(error))
+
+
+@modest
+@given(seeds, st.integers(1, 5))
+def test_cluster_means_are_the_means_of_the_rows_of_each_label(seed, k):
+    generator = generator_of(seed)
+    x = torch.randn(30, 2, generator=generator)
+    labels = torch.randint(k, (30,), generator=generator)
+    means, counts = cluster_means(x, labels, k + 1)
+    for label in range(k + 1):
+        mine = x[labels == label]
+        assert counts[label] == len(mine)
+        expected = mine.mean(0) if len(mine) else torch.zeros(2)
+        torch.testing.assert_close(means[label], expected)
+
+
+def exhaustive_errors(z: Tensor, books: list[Tensor]) -> Tensor:
+    sums = torch.stack([torch.stack(one).sum(0) for one in itertools.product(*books)])
+    return (z.unsqueeze(1) - sums).double().square().sum(-1).min(1).values
+
+
+@modest
+@given(seeds, st.lists(st.integers(1, 4), min_size=1, max_size=3))
+def test_a_beam_that_keeps_every_encoding_is_exhaustive(seed, sizes):
+    generator = generator_of(seed)
+    books = [on_grid((k, 2), generator) for k in sizes]
+    z = on_grid((15, 2), generator)
+    assert torch.equal(errors(z, books, beam=64), exhaustive_errors(z, books))
+
+
+@modest
+@given(seeds, st.integers(2, 6))
+def test_over_two_levels_no_row_is_worse_with_a_beam_than_greedily(seed, beam):
+    # with more levels a beam may drop the greedy encoding of a row, see the next test
+    generator = generator_of(seed)
+    books = [on_grid((5, 3), generator) for _ in range(2)]
+    z = on_grid((40, 3), generator)
+    assert (errors(z, books, beam) <= errors(z, books, beam=1)).all()
+
+
+@modest
+@given(seeds, st.sampled_from([2, 4, 8]))
+def test_with_fitted_books_a_beam_does_not_raise_the_error_of_all_rows(seed, beam):
+    generator = generator_of(seed)
+    z = torch.randn(200, 3, generator=generator)
+    books = residual_books(z, [8, 4, 4], generator, beam=1)
+    assert errors(z, books, beam).sum() <= errors(z, books, beam=1).sum()
+
+
+@modest
+@given(seeds, st.integers(1, 5))
+def test_a_beam_says_what_is_left_of_each_encoding_best_first(seed, width):
+    generator = generator_of(seed)
+    books = [on_grid((k, 2), generator) for k in (4, 3, 2)]
+    z = on_grid((12, 2), generator)
+    search = Beam(z, width)
+    for codes in books:
+        search.extend(codes)
+    for path in range(search.tokens.shape[1]):
+        left = z - decode(search.tokens[:, path], books)
+        assert torch.equal(search.residual[:, path], left)
+        assert torch.equal(search.error[:, path], left.square().sum(1))
+    assert (search.error.diff(dim=1) >= 0).all()
+
+
+def test_rows_beyond_one_block_are_encoded_as_if_alone():
+    generator = generator_of(0)
+    z = on_grid((5000, 2), generator)
+    books = [on_grid((6, 2), generator), on_grid((3, 2), generator)]
+    tokens = residual_tokens(z, books, beam=1)
+    for first in (0, 2047, 2048, 4999):
+        assert torch.equal(
+            tokens[first : first + 1], residual_tokens(z[first : first + 1], books, 1)
+        )
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_residual_books_lower_the_error_level_by_level(beam):
+    generator = generator_of(0)
+    z = torch.randn(300, 4, generator=generator)
+    books = residual_books(z, [16, 8, 4], generator, beam=beam)
+    assert [len(book) for book in books] == [16, 8, 4]
+    left = [float(errors(z, books[: i + 1], beam).sum()) for i in range(3)]
+    assert float(z.square().sum()) > left[0] > left[1] > left[2]
+
+
+def test_residual_books_with_enough_codes_leave_nothing():
+    z = torch.randn(10, 3, generator=generator_of(0))
+    books = residual_books(z, [10, 2], generator_of(1), beam=1)
+    assert errors(z, books, beam=1).max() < 1e-9

@@ -1,0 +1,256 @@
+"""The start from data: principal components, residual books, ridge corrections."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spinlock.tokenizer.codebook import residual_books, residual_tokens
+from spinlock.tokenizer.initialization import (
+    BookRequest,
+    PrincipalAxes,
+    books_error,
+    decide_book_sizes,
+    fit_corrections,
+    initialize_model,
+    partition_quality,
+    principal_axes,
+)
+from spinlock.tokenizer.model import ModelShape, Rows, TokenizerModel
+
+modest = settings(deadline=None, max_examples=25)
+seeds = st.integers(0, 2**32 - 1)
+PARTITION = [[0, 2, 4, 6], [1, 3, 5]]
+SIZES = [[16, 8, 4], [8, 4, 2]]
+
+
+def rows(seed: int, n_rows: int = 300) -> Tensor:
+    """Rows of seven columns of three causes, shared by the two categories."""
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).normal(size=(3, 7))
+    x = rng.normal(size=(n_rows, 3)) @ mixing + 0.3 * rng.normal(size=(n_rows, 7))
+    return torch.from_numpy(x).float()
+
+
+def shape_of(sizes: list[list[int]], embedding_dim: int = 3, beam_width: int = 2) -> ModelShape:
+    return ModelShape(
+        partition=PARTITION,
+        book_sizes=sizes,
+        column_family=["summary"] * 7,
+        encoders={},
+        embedding_dim=embedding_dim,
+        hidden_dim=4,
+        beam_width=beam_width,
+    )
+
+
+def initialized(sizes: list[list[int]] = SIZES, seed: int = 0, **options) -> TokenizerModel:
+    shape = shape_of(sizes)
+    axes = principal_axes(rows(0), PARTITION, shape.embedding_dim)
+    generator = torch.Generator().manual_seed(seed)
+    return initialize_model(shape, axes, Rows(rows(0)), Rows(rows(1)), generator, **options)
+
+
+def error_of(model: TokenizerModel, x: Tensor, levels: int | None = None) -> float:
+    decoded = model.reconstruct(model.tokenize(Rows(x)), levels)
+    return float((x - decoded).square().mean())
+
+
+@modest
+@given(seeds, st.integers(1, 5))
+def test_principal_axes_are_orthonormal_and_hold_the_most_variance(seed, limit):
+    x = torch.from_numpy(np.random.default_rng(seed).normal(size=(40, 4))).float() * torch.tensor(
+        [3.0, 2.0, 1.0, 0.5]
+    )
+    fitted = PrincipalAxes.fit(x, limit)
+    n_axes = min(limit, 4)
+    torch.testing.assert_close(fitted.axes @ fitted.axes.T, torch.eye(n_axes), atol=1e-5, rtol=0)
+    singular = np.linalg.svd((x - x.mean(0)).double().numpy(), compute_uv=False)[:n_axes]
+    spread = fitted.project(x).double().square().sum(0).sqrt()
+    np.testing.assert_allclose(spread, singular, rtol=1e-4)
+
+
+@modest
+@given(seeds)
+def test_the_sign_of_an_axis_is_that_of_its_largest_entry(seed):
+    x = torch.from_numpy(np.random.default_rng(seed).normal(size=(40, 4))).float()
+    axes, mirrored = PrincipalAxes.fit(x, 4).axes, PrincipalAxes.fit(-x, 4).axes
+    largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
+    assert (largest > 0).all()
+    torch.testing.assert_close(mirrored, axes, atol=1e-4, rtol=0)
+
+
+def test_without_quantisation_the_linear_path_gives_the_columns_back():
+    shape = shape_of(SIZES, embedding_dim=4)
+    axes = principal_axes(rows(0), PARTITION, 4)
+    generator = torch.Generator().manual_seed(0)
+    model = initialize_model(shape, axes, Rows(rows(0)), Rows(rows(1)), generator)
+    x = rows(2)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model.decoder.decode_own(model.encoder(x)), x, rtol=1e-4, atol=1e-4
+        )
+
+
+def test_the_start_lowers_the_error_of_held_out_rows_level_by_level():
+    model, x = initialized(), rows(2)
+    mean = float((x - rows(0).mean(0)).square().mean())
+    left = [error_of(model, x, levels) for levels in (1, 2, 3)]
+    assert mean > left[0] > left[1] > left[2]
+    assert left[2] < 0.25 * mean
+
+
+def test_more_codes_leave_less():
+    assert error_of(initialized([[64, 16, 8]] * 2), rows(2)) < error_of(initialized(), rows(2))
+
+
+def test_the_corrections_are_never_worse_on_validation_rows_than_each_category_alone():
+    model, x = initialized(), rows(1)
+    tokens = model.tokenize(Rows(x))
+    for level in range(3):
+        with torch.no_grad():
+            own = model.decoder.decode_own(model.embed(tokens, level + 1).transpose(0, 1))
+        alone = float((x - own).square().mean())
+        assert error_of(model, x, level + 1) <= alone * (1 + 1e-6)
+
+
+def test_the_corrections_use_what_categories_tell_of_one_another():
+    model, x = initialized([[8, 2, 2]] * 2), rows(1)
+    tokens = model.tokenize(Rows(x))
+    with torch.no_grad():
+        own = model.decoder.decode_own(model.embed(tokens).transpose(0, 1))
+    assert error_of(model, x) < 0.95 * float((x - own).square().mean())
+
+
+def test_corrections_of_some_levels_leave_the_others_alone():
+    model = initialized()
+    before = [cross.detach().clone() for cross in model.decoder.cross]
+    fit_corrections(model, Rows(rows(5)), Rows(rows(6)), levels=[0])
+    assert not torch.equal(model.decoder.cross[0], before[0])
+    assert torch.equal(model.decoder.cross[1], before[1])
+    assert torch.equal(model.decoder.cross[2], before[2])
+
+
+def test_partial_decoders_start_as_the_categories_own_decoding():
+    model = initialized()
+    codes = torch.randn(2, 5, 3)
+    for partial in model.partial:
+        assert torch.equal(model.layout.scatter(partial(codes)), model.decoder.decode_own(codes))
+
+
+def test_equal_seeds_give_equal_models_and_the_global_generator_is_left_alone():
+    before = torch.random.get_rng_state()
+    first = initialized(seed=4).state_dict()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.rand(3)
+    second = initialized(seed=4).state_dict()
+    assert all(torch.equal(values, second[name]) for name, values in first.items())
+    other = initialized(seed=5).state_dict()
+    assert not torch.equal(first["quantizer.codes_0"], other["quantizer.codes_0"])
+
+
+def test_each_code_starts_with_its_share_of_a_batch():
+    model = initialized(batch_size=64)
+    assert model.quantizer.count(0)[0].tolist() == [4.0] * 16
+    assert model.quantizer.count(0)[1].tolist() == [8.0] * 8 + [0.0] * 8
+
+
+def test_a_level_with_few_latent_dimensions_has_codes_in_so_many():
+    model = initialized(latent_dims=[[1, 2, None], [None, 1, 3]])
+    ranks = [
+        [
+            int(torch.linalg.matrix_rank(model.quantizer.book(c, level), rtol=1e-4))
+            for level in (0, 1)
+        ]
+        for c in (0, 1)
+    ]
+    assert ranks == [[1, 2], [3, 1]]
+    left = [error_of(model, rows(2), levels) for levels in (1, 2, 3)]
+    assert left[0] > left[1] > left[2]
+
+
+def test_restricted_levels_choose_the_same_codes_in_training_and_afterwards():
+    model = initialized(latent_dims=[[1, 2, None], [None, 1, 3]])
+    with torch.no_grad():
+        z = model.encoder(rows(2))
+        greedy = model.quantizer(z)
+    assert torch.equal(model.quantizer.encode(z, beam=1), greedy.tokens.permute(1, 2, 0))
+
+
+def test_books_larger_than_the_rows_are_warned_of(caplog):
+    with caplog.at_level(logging.WARNING):
+        initialized([[512, 2, 2], [8, 4, 2]])
+    assert "more codes (up to 512) than there are train rows (300)" in caplog.text
+    caplog.clear()
+    initialized()
+    assert not caplog.text
+
+
+def decided(**request) -> list[list[int]]:
+    axes = principal_axes(rows(0), PARTITION, 3)
+    return decide_book_sizes(
+        rows(0), PARTITION, axes, BookRequest(**request), torch.Generator().manual_seed(0)
+    )
+
+
+def test_sizes_that_the_settings_give_are_taken():
+    explicit = [[(None, 7), (2, 3)], [(None, 5), (None, 9)]]
+    assert decided(explicit=explicit) == [[7, 3], [5, 9]]
+
+
+def test_sizes_that_the_settings_leave_open_are_filled_as_automatic_ones():
+    automatic = decided(bits=18)
+    explicit = [[(None, 7), (None, None)], [(None, None), (None, 9)]]
+    filled = decided(bits=18, explicit=explicit)
+    assert filled == [[7, automatic[0][1]], [automatic[1][0], 9]]
+
+
+def test_a_budget_is_kept_and_a_target_quality_may_need_less():
+    budgeted = np.log2(decided(bits=30)).sum()
+    assert budgeted <= 30
+    modest_target = np.log2(decided(bits=30, target_quality=0.7)).sum()
+    higher_target = np.log2(decided(bits=30, target_quality=0.85)).sum()
+    assert modest_target < higher_target < budgeted
+
+
+def test_a_target_quality_that_was_promised_is_reached():
+    sizes = decided(bits=60, target_quality=0.7)
+    model = initialized(sizes)
+    total = float((rows(2) - rows(0).mean(0)).square().mean())
+    assert 1 - error_of(model, rows(2)) / total > 0.7 - 0.03
+
+
+def test_the_quality_of_a_partition_is_that_of_its_books_alone():
+    request = BookRequest(bits=12)
+    generator = torch.Generator().manual_seed(0)
+    quality = partition_quality(rows(0), rows(1), PARTITION, request, 3, generator)
+    generator = torch.Generator().manual_seed(0)
+    axes = principal_axes(rows(0), PARTITION, 3)
+    sizes = decide_book_sizes(rows(0), PARTITION, axes, request, generator)
+    decoded = torch.empty_like(rows(1))
+    for one, members, k in zip(axes, PARTITION, sizes, strict=True):
+        books = residual_books(one.project(rows(0)[:, members]), k, generator, beam=1)
+        tokens = residual_tokens(one.project(rows(1)[:, members]), books, 1)
+        codes = sum(book[tokens[:, i]] for i, book in enumerate(books))
+        decoded[:, members] = codes @ one.axes + one.mean
+    total = (rows(1) - rows(0).mean(0)).square().sum()
+    expected = 1 - float((rows(1) - decoded).square().sum() / total)
+    assert quality == pytest.approx(expected, abs=1e-4)
+
+
+@modest
+@given(seeds, st.integers(1, 4))
+def test_the_error_of_books_is_what_their_tokens_leave(seed, beam):
+    generator = torch.Generator().manual_seed(seed)
+    books = [torch.randn(k, 2, generator=generator) for k in (4, 3)]
+    z = torch.randn(20, 2, generator=generator)
+    tokens = residual_tokens(z, books, beam)
+    left = sum(
+        float((row - books[0][a] - books[1][b]).square().sum())
+        for row, (a, b) in zip(z, tokens.tolist(), strict=True)
+    )
+    assert books_error(z, books, beam) == pytest.approx(left, rel=1e-4)

@@ -1,0 +1,67 @@
+"""Columns by category and back, and linear maps of each category."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear
+
+modest = settings(deadline=None, max_examples=30)
+
+
+@st.composite
+def partitions(draw) -> list[np.ndarray]:
+    """Every column of 1..12 in exactly one of 1..4 categories, in any order."""
+    columns = draw(st.permutations(range(draw(st.integers(1, 12)))))
+    n_cuts = min(len(columns), draw(st.integers(1, 4))) - 1
+    cuts = sorted(draw(st.sets(st.integers(1, max(1, len(columns) - 1)), max_size=n_cuts)))
+    return [np.array(part) for part in np.split(np.array(columns), cuts) if len(part)]
+
+
+@modest
+@given(partitions())
+def test_scattering_gathered_columns_gives_them_back(partition):
+    n_columns = sum(map(len, partition))
+    layout = CategoryLayout(partition, n_columns)
+    x = torch.randn(5, n_columns)
+    assert torch.equal(layout.scatter(layout.gather(x)), x)
+
+
+@modest
+@given(partitions())
+def test_gathered_categories_hold_their_columns_and_zeros_behind(partition):
+    n_columns = sum(map(len, partition))
+    layout = CategoryLayout(partition, n_columns)
+    x = torch.randn(5, n_columns)
+    gathered = layout.gather(x)
+    assert gathered.shape == (len(partition), 5, max(map(len, partition)))
+    for c, members in enumerate(partition):
+        assert torch.equal(gathered[c, :, : len(members)], x[:, members.tolist()])
+        assert not gathered[c, :, len(members) :].any()
+        assert layout.mask[c].sum() == len(members)
+
+
+@modest
+@given(partitions())
+def test_what_stands_in_the_padding_is_not_scattered(partition):
+    n_columns = sum(map(len, partition))
+    layout = CategoryLayout(partition, n_columns)
+    y = torch.randn(layout.n_categories, 3, layout.width)
+    padded = torch.where(layout.mask.bool().unsqueeze(1), y, torch.nan)
+    assert torch.equal(layout.scatter(padded), layout.scatter(y))
+
+
+def test_a_linear_map_of_categories_is_one_matrix_for_each():
+    linear = CategoryLinear(3, 4, 2)
+    x = torch.randn(3, 7, 4)
+    for c in range(3):
+        expected = x[c] @ linear.weight[c] + linear.bias[c]
+        torch.testing.assert_close(linear(x)[c], expected)
+
+
+def test_a_linear_map_starts_as_torchs_own_or_at_zero():
+    linear = CategoryLinear(50, 16, 20)
+    assert linear.weight.abs().max() <= 16**-0.5
+    assert linear.weight.std() > 0.8 * 16**-0.5 / 3**0.5
+    assert not any(p.any() for p in CategoryLinear(3, 4, 2, zero=True).parameters())

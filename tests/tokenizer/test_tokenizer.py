@@ -1,0 +1,209 @@
+"""The public tokenizer: features in original units to tokens and back."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spinlock.errors import SpinlockError
+from spinlock.features.table import Column, TableHeader
+from spinlock.tokenizer.tokenizer import Tokenizer
+
+modest = settings(deadline=None, max_examples=25)
+
+
+def frame_of(tokenizer: Tokenizer, values: np.ndarray, *, full: bool = True) -> pd.DataFrame:
+    names = [column.full_name if full else column.name for column in tokenizer.columns]
+    return pd.DataFrame(values, columns=names)
+
+
+def test_tokens_are_codes_of_each_category_and_level(tokenizer, raw_values):
+    tokens = tokenizer.encode(raw_values)
+    assert tokens.shape == (len(raw_values), 2, 3)
+    assert tokens.min() >= 0
+    assert (tokens < tokenizer.codebook_sizes).all()
+
+
+def test_decoded_features_are_close_to_the_original_ones(tokenizer, raw_values):
+    decoded = tokenizer.decode(tokenizer.encode(raw_values))
+    assert decoded.shape == raw_values.shape
+    kept = tokenizer.kept
+    left = ((decoded - raw_values)[:, kept] ** 2).mean(0) / raw_values[:, kept].var(0)
+    assert left.mean() < 0.3
+
+
+def test_dropped_columns_come_back_as_what_was_measured_of_them(tokenizer, raw_values):
+    decoded = tokenizer.decode(tokenizer.encode(raw_values))
+    assert (decoded[:, 10] == 3.25).all()
+    np.testing.assert_allclose(decoded[:, 11], 2.0 - 4.0 * decoded[:, 4], rtol=1e-4, atol=1e-5)
+    assert (decoded[:, 12] == 1.0).all()
+
+
+def test_decoding_more_levels_is_closer(tokenizer, raw_values):
+    x, tokens = tokenizer.normalize(raw_values), tokenizer.encode(raw_values)
+    left = [((x - tokenizer.reconstruct(tokens, levels)) ** 2).mean() for levels in (1, 2, 3)]
+    assert left[0] > left[1] > left[2]
+    np.testing.assert_array_equal(tokenizer.reconstruct(tokens), tokenizer.reconstruct(tokens, 3))
+
+
+@modest
+@given(st.randoms(use_true_random=False), st.booleans())
+def test_a_frame_is_read_by_name_in_any_order(tokenizer, raw_values, random, full):
+    frame = frame_of(tokenizer, raw_values, full=full)
+    order = list(frame.columns)
+    random.shuffle(order)
+    np.testing.assert_array_equal(tokenizer.encode(frame[order]), tokenizer.encode(raw_values))
+
+
+def test_columns_that_are_missing_and_unknown_are_named(tokenizer, raw_values):
+    frame = frame_of(tokenizer, raw_values).rename(columns={"summary/s3": "summary/S3"})
+    with pytest.raises(SpinlockError) as caught:
+        tokenizer.encode(frame)
+    assert "missing: summary/s3;" in caught.value.problem
+    assert "unknown columns: summary/S3" in caught.value.problem
+
+
+def test_a_name_that_stands_twice_in_a_frame_is_an_error(tokenizer, raw_values):
+    frame = frame_of(tokenizer, raw_values)
+    twice = pd.concat([frame, frame[["summary/s3"]] + 1], axis=1)
+    with pytest.raises(SpinlockError, match="summary/s3"):
+        tokenizer.encode(twice)
+
+
+def test_a_short_name_of_two_families_is_an_error(checkpoint, raw_values):
+    columns = list(checkpoint.header.columns)
+    columns[0] = Column("architecture", "s0")
+    header = TableHeader(columns, checkpoint.header.source_digest)
+    ambiguous = Tokenizer(type(checkpoint)(**vars(checkpoint) | {"header": header}))
+    with pytest.raises(SpinlockError, match="s0"):
+        ambiguous.encode(
+            frame_of(ambiguous, raw_values, full=False).loc[:, lambda f: ~f.columns.duplicated()]
+        )
+    np.testing.assert_array_equal(
+        ambiguous.encode(frame_of(ambiguous, raw_values)), ambiguous.encode(raw_values)
+    )
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 12), (5, 14), (2, 5, 13), (0,)])
+def test_an_array_of_another_shape_is_an_error_that_gives_both(tokenizer, shape):
+    with pytest.raises(SpinlockError, match="13") as caught:
+        tokenizer.encode(np.zeros(shape))
+    assert str(shape) in caught.value.problem
+
+
+def test_missing_and_infinite_values_are_encoded_as_the_median(tokenizer, raw_values):
+    values = raw_values[:5].copy()
+    values[0, 2], values[1, 3], values[2, 4] = np.nan, np.inf, -np.inf
+    filled = values.copy()
+    for row, column in ((0, 2), (1, 3), (2, 4)):
+        filled[row, column] = tokenizer.statistics.impute[column]
+    np.testing.assert_array_equal(tokenizer.encode(values), tokenizer.encode(filled))
+
+
+def test_no_rows_give_no_tokens_and_no_tokens_no_rows(tokenizer):
+    tokens = tokenizer.encode(np.empty((0, 13)))
+    assert tokens.shape == (0, 2, 3)
+    assert tokenizer.decode(tokens).shape == (0, 13)
+    assert tokenizer.embed(tokens).shape[:2] == (0, 2)
+    flat = tokenizer.transform(np.empty((0, 13)))
+    assert flat.shape == (0, 6)
+    assert tokenizer.inverse_transform(flat).shape == (0, 13)
+
+
+def test_a_row_has_the_same_tokens_in_any_company(tokenizer, raw_values):
+    many = np.tile(raw_values, (40, 1))  # more than one block
+    tokens = tokenizer.encode(many)
+    np.testing.assert_array_equal(tokens, np.tile(tokenizer.encode(raw_values), (40, 1, 1)))
+    decoded = tokenizer.decode(tokens)
+    np.testing.assert_allclose(decoded[-1], tokenizer.decode(tokens[-1:])[0], rtol=1e-5)
+
+
+def test_the_flat_table_is_the_tokens_by_category_and_level(tokenizer, raw_values):
+    flat, tokens = tokenizer.transform(raw_values), tokenizer.encode(raw_values)
+    names = tokenizer.get_feature_names_out()
+    assert flat.shape[1] == len(names)
+    np.testing.assert_array_equal(flat[:, names.index("category_01_l2")], tokens[:, 1, 2])
+    np.testing.assert_array_equal(tokenizer.inverse_transform(flat), tokenizer.decode(tokens))
+
+
+def test_a_model_of_one_level_and_one_code_works(make_checkpoint, raw_values):
+    tokenizer = Tokenizer(make_checkpoint([[8], [1]]))
+    tokens = tokenizer.encode(raw_values)
+    assert tokens.shape == (len(raw_values), 2, 1)
+    assert not tokens[:, 1].any()
+    assert tokenizer.decode(tokens, levels=1).shape == raw_values.shape
+    assert tokenizer.bits == 3
+    np.testing.assert_array_equal(
+        tokenizer.inverse_transform(tokenizer.transform(raw_values)), tokenizer.decode(tokens)
+    )
+
+
+@pytest.mark.parametrize("levels", [0, -1, 4])
+def test_levels_that_the_model_does_not_have_are_an_error(tokenizer, raw_values, levels):
+    tokens = tokenizer.encode(raw_values[:3])
+    for use in (tokenizer.decode, tokenizer.embed):
+        with pytest.raises(SpinlockError, match="1 to 3"):
+            use(tokens, levels)
+
+
+@pytest.mark.parametrize(("place", "token"), [((0, 0, 0), 16), ((1, 1, 2), 2), ((2, 0, 1), -1)])
+def test_a_token_that_is_in_no_book_is_an_error(tokenizer, raw_values, place, token):
+    tokens = tokenizer.encode(raw_values[:3])
+    tokens[place] = token
+    with pytest.raises(SpinlockError, match="not in its codebook"):
+        tokenizer.decode(tokens)
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (3, 3, 2), (3, 2, 2), (6,)])
+def test_tokens_of_another_shape_are_an_error(tokenizer, shape):
+    with pytest.raises(SpinlockError, match="shape"):
+        tokenizer.decode(np.zeros(shape, int))
+
+
+def test_tokens_may_be_of_any_integer_type(tokenizer, raw_values):
+    tokens = tokenizer.encode(raw_values)
+    for dtype in (np.uint8, np.int16, np.int64):
+        np.testing.assert_array_equal(
+            tokenizer.decode(tokens.astype(dtype)), tokenizer.decode(tokens)
+        )
+
+
+def test_a_wider_beam_is_not_worse_over_all_rows(tokenizer, raw_values):
+    x = tokenizer.normalize(raw_values)
+    with torch.no_grad():
+        z = tokenizer._model.encoder(torch.from_numpy(x)).transpose(0, 1).numpy()
+    left = [
+        ((z - tokenizer.embed(tokenizer.encode(raw_values, beam=beam))) ** 2).sum()
+        for beam in (1, 8)
+    ]
+    assert left[1] <= left[0]
+
+
+def test_embeddings_are_sums_of_the_codebooks(tokenizer, raw_values):
+    tokens = tokenizer.encode(raw_values[:4])
+    embedded = tokenizer.embed(tokens)
+    for row in range(4):
+        for c, books in enumerate(tokenizer.codebooks):
+            expected = sum(book[k] for book, k in zip(books, tokens[row, c], strict=True))
+            np.testing.assert_allclose(embedded[row, c], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_the_checkpoint_says_can_be_read(tokenizer, checkpoint):
+    assert [len(b) for books in tokenizer.codebooks for b in books] == [16, 8, 4, 8, 8, 2]
+    assert tokenizer.bits == 4 + 3 + 2 + 3 + 3 + 1
+    assert tokenizer.kept_names == [column.full_name for column in checkpoint.header.columns[:10]]
+    assert tokenizer.source_digest == "digest-of-the-dataset"
+    assert tokenizer.config == {"random_seed": 3}
+    assert tokenizer.metrics == {"quality": 0.75}
+    assert tokenizer.provenance == {"data": "abc"}
+    assert tokenizer.history == checkpoint.history
+
+
+def test_a_tokenizer_from_its_file_gives_the_same_tokens(checkpoint, raw_values, tmp_path):
+    checkpoint.save(tmp_path / "best_model.pt")
+    loaded = Tokenizer.load(tmp_path / "best_model.pt")
+    tokens = Tokenizer(checkpoint).encode(raw_values)
+    np.testing.assert_array_equal(loaded.encode(raw_values), tokens)
+    np.testing.assert_array_equal(loaded.decode(tokens), Tokenizer(checkpoint).decode(tokens))

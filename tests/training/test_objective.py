@@ -1,0 +1,101 @@
+"""The terms of the loss of a batch, as the model's own outputs give them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from spinlock.tokenizer.losses import (
+    informativeness_loss,
+    orthogonality_loss,
+    quantization_loss,
+    reconstruction_loss,
+    topographic_loss,
+)
+from spinlock.tokenizer.model import Rows, TokenizerModel
+from spinlock.training.objective import TERMS, LossWeights, Objective
+
+WEIGHTS = LossWeights(commitment_cost=0.4, topo_samples=20)
+
+
+def noisy(rows: Rows) -> Rows:
+    return Rows(rows.x + 0.1 * torch.randn(rows.x.shape))
+
+
+def test_each_term_is_its_loss_of_what_the_model_gives(make_model, train):
+    model, rows = make_model().eval(), noisy(train)
+    terms, quantized = Objective(model, WEIGHTS)(train, rows)
+    encoded = model.encode(rows)
+    codes = encoded.z + (encoded.quantized.codes - encoded.z).detach()
+    prefixes = [encoded.z + (one - encoded.z).detach() for one in encoded.quantized.prefixes]
+    partial = [decode(prefix) for decode, prefix in zip(model.partial, prefixes, strict=True)]
+    before = [torch.zeros_like(encoded.z), *encoded.quantized.prefixes[:-1]]
+    added = [b - a for a, b in zip(before, encoded.quantized.prefixes, strict=True)]
+    dims, layout = model.encoder.dims, model.layout
+    expected = [
+        reconstruction_loss(train.x, model.decoder(codes, 2)),
+        quantization_loss(encoded.quantized.residuals, added, dims, 0.4, train_codes=False),
+        orthogonality_loss(encoded.z, codes, dims),
+        informativeness_loss(layout.gather(train.x), partial, layout.mask),
+        topographic_loss(train.x[:20], codes[:, :20]),
+    ]
+    torch.testing.assert_close(terms, torch.stack(expected))
+    assert torch.equal(quantized.tokens, encoded.quantized.tokens)
+    assert len(TERMS) == len(terms)
+
+
+@pytest.mark.parametrize("name", TERMS[1:])
+def test_a_term_of_weight_zero_is_zero_and_leaves_the_others_alone(make_model, train, name):
+    model = make_model().eval()
+    whole, _ = Objective(model, WEIGHTS)(train, train)
+    without, _ = Objective(model, replace(WEIGHTS, **{name: 0.0}))(train, train)
+    place = TERMS.index(name)
+    assert whole[place] > 0
+    assert without[place] == 0
+    others = [i for i in range(len(TERMS)) if i != place]
+    assert torch.equal(whole[others], without[others])
+
+
+def test_the_loss_is_the_weighted_sum_of_the_terms(make_model):
+    weights = LossWeights(1.0, 2.0, 3.0, 4.0, 5.0)
+    objective = Objective(make_model(), weights)
+    assert float(objective.weighted(torch.tensor([1.0, 10.0, 100.0, 1e3, 1e4]))) == 54321
+
+
+def test_every_term_moves_the_encoder(make_model, train):
+    model = make_model().eval()
+    terms, _ = Objective(model, WEIGHTS)(train, noisy(train))
+    for name, term in zip(TERMS, terms, strict=True):
+        gradient = torch.autograd.grad(term, model.encoder.linear.weight, retain_graph=True)[0]
+        assert gradient.isfinite().all(), name
+        assert gradient.any(), name
+
+
+def code_gradients(model: TokenizerModel, rows: Rows) -> list[torch.Tensor]:
+    terms, _ = Objective(model, WEIGHTS)(rows, rows)
+    terms[TERMS.index("vq")].backward()
+    return [model.quantizer.codes(level).grad for level in range(model.n_levels)]
+
+
+def test_trained_codes_of_a_level_are_pulled_to_what_that_level_quantises(make_model, train):
+    model = make_model(use_ema=False).eval()
+    gradients = code_gradients(model, train)
+    quantized = model.encode(train).quantized
+    n_values = float(model.encoder.dims.sum()) * len(train)
+    for level, gradient in enumerate(gradients):
+        for c in range(2):
+            codes = model.quantizer.codes(level)[c].detach()
+            expected = torch.zeros_like(codes)
+            rest = quantized.residuals[level][c].detach()
+            for row, k in enumerate(quantized.tokens[level, c].tolist()):
+                expected[k] += 2 * (codes[k] - rest[row]) / n_values
+            torch.testing.assert_close(gradient[c], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_rows_that_took_one_code_are_no_pair_however_far_they_are_from_it(make_model, train):
+    model = make_model().eval()
+    far = Rows(300 * train.x)  # the straight-through sum rounds at the size of the embeddings
+    terms, quantized = Objective(model, WEIGHTS)(far, far)
+    z = model.encoder(far.x)
+    expected = orthogonality_loss(z, quantized.codes, model.encoder.dims)
+    torch.testing.assert_close(terms[TERMS.index("orthogonality")], expected, rtol=1e-3, atol=1e-4)
