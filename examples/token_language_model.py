@@ -53,19 +53,21 @@ class TokenModel(nn.Module):
         seen = self.words(torch.cat([begin, words[:, :-1]], dim=1)) + self.position
         mask = nn.Transformer.generate_square_subsequent_mask(words.shape[1])
         hidden = self.layers(seen, mask=mask, is_causal=True)
-        logits = hidden @ self.words.weight.T + self.bias
-        return logits.masked_fill(~self.possible, -math.inf)
+        logits = torch.einsum("bsw,skw->bsk", hidden, self.words(self.book)) + self.bias[self.book]
+        return logits.masked_fill(~self.exists, -math.inf)
+
+    def loss(self, words: Tensor) -> Tensor:
+        """Return the mean surprise of words [B, S], in nats."""
+        code = words - self.book[:, 0]
+        return nn.functional.cross_entropy(self(words).flatten(0, 1), code.flatten())
 
 
 def bits_per_token(model: TokenModel, words: Tensor) -> float:
     """Return the mean surprise of words [N, S] in bits."""
     model.eval()
     with torch.no_grad():
-        losses = [
-            nn.functional.cross_entropy(model(block).flatten(0, 1), block.flatten()) * block.numel()
-            for block in words.split(256)
-        ]
-    return float(sum(losses)) / words.numel() / math.log(2)
+        total = sum(float(model.loss(block)) * block.numel() for block in words.split(256))
+    return total / words.numel() / math.log(2)
 
 
 def unigram_bits(train: np.ndarray, test: np.ndarray, sizes: np.ndarray) -> float:

@@ -12,7 +12,8 @@ CLUSTER = ("cluster",)
 class Training(Section):
     """How categories are found and how the model is trained."""
 
-    batch_size: int = setting(512, "rows per gradient step", ge=1)
+    # batch statistics need two rows
+    batch_size: int = setting(512, "rows per gradient step", ge=2)
     learning_rate: float = setting(0.001, "of the optimiser", gt=0)
     num_epochs: int = setting(500, "passes over the train rows", ge=0)
     optimizer: Literal["adam", "adamw", "sgd"] = setting("adam", "adam, adamw or sgd")

@@ -90,8 +90,8 @@ class Objective(nn.Module):
     def _vq(self, quantized: Quantized) -> Tensor:
         prefixes = quantized.prefixes
         codes = [prefixes[0]]
-        # what a level added, without a gradient through the levels before
-        codes += [later - before.detach() for before, later in pairwise(prefixes)]
+        # what a level added: the gradients through the levels before cancel
+        codes += [later - before for before, later in pairwise(prefixes)]
         return quantization_loss(
             quantized.residuals,
             codes,

@@ -1,6 +1,7 @@
 """Writing operator datasets: shards joined are the one file, and bytes repeat."""
 
 import json
+import time
 from itertools import pairwise
 
 import h5py
@@ -58,10 +59,6 @@ def contents(path) -> dict[str, object]:
     return found
 
 
-def tracks_times(item: h5py.Group | h5py.Dataset) -> bool:
-    return isinstance(item, h5py.Dataset) and item.id.get_create_plist().get_obj_track_times()
-
-
 def test_what_is_written_is_read_with_its_names(tmp_path):
     path = write_rows(tmp_path / "a.h5", slice(0, 300))
     with open_dataset(path) as source:
@@ -87,17 +84,10 @@ def test_the_registry_maps_category_and_name_to_the_column(tmp_path):
     assert registry == {"energy": {"mean": 0, "deviation": 1}, "shape": {"mean": 2}}
 
 
-def test_the_same_operators_make_the_same_bytes(tmp_path):
+def test_the_same_operators_make_the_same_bytes_at_any_time(tmp_path):
     first = write_rows(tmp_path / "a.h5", slice(0, 120)).read_bytes()
+    time.sleep(1.1)  # HDF5 would note whole seconds
     assert write_rows(tmp_path / "b.h5", slice(0, 120)).read_bytes() == first
-
-
-def test_no_file_carries_a_time(tmp_path):
-    with h5py.File(write_rows(tmp_path / "a.h5", slice(0, 4))) as file:
-        tracked = []
-        file.visititems(lambda name, item: tracked.append(tracks_times(item)))
-    assert len(tracked) > 7
-    assert not any(tracked)
 
 
 @settings(deadline=None, max_examples=10)

@@ -1,5 +1,7 @@
 """The table of an experiment: what is written comes back, and other files are refused."""
 
+import time
+
 import h5py
 import numpy as np
 import pytest
@@ -167,14 +169,11 @@ def test_initial_fields_are_optional(write_table, values):
         np.testing.assert_array_equal(table.fields(np.array([1, 5, 9])), fields[[1, 5, 9]])
 
 
-def test_the_same_table_makes_the_same_bytes(write_table, values):
+def test_the_same_table_makes_the_same_bytes_at_any_time(write_table, values):
     labels = {"kind": np.array(["a", "b"] * 5), "meta/system": np.arange(10)}
     fields = np.zeros((10, 1, 8, 8), np.float32)
-    path = write_table(values, labels=labels, fields=fields)
-    first = path.read_bytes()
-    with h5py.File(path) as file:
-        for name in ("header", "row_ids", "split", "values", "fields", "labels/kind"):
-            assert not file[name].id.get_create_plist().get_obj_track_times(), name
+    first = write_table(values, labels=labels, fields=fields).read_bytes()
+    time.sleep(1.1)  # HDF5 would note whole seconds
     assert write_table(values, labels=labels, fields=fields).read_bytes() == first
 
 

@@ -6,6 +6,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from spinlock.features.behaviour import describe_behaviour
 from spinlock.operators.design import (
     ARCHITECTURE_NAMES,
     DIMENSIONS,
@@ -19,6 +20,7 @@ from spinlock.operators.records import (
     SimulationPlan,
     operator_records,
 )
+from spinlock.operators.simulation import simulate
 from spinlock.settings.dataset import EvolutionPolicy, InitialCondition
 
 PLAN = SimulationPlan(seed=5, grid=8, channels=2, steps=10, realizations=3, divergence_bound=1e4)
@@ -83,6 +85,30 @@ def test_rows_tell_the_operator_that_they_are_of(records):
         records["parameters/vectors"], design_points(PLAN.seed, 0, COUNT).astype(np.float32)
     )
     assert len(ARCHITECTURE_NAMES) == architecture.shape[1]
+
+
+def test_rows_describe_the_trajectories_of_their_operator(records):
+    spec = next(operator_specs(SPACE, PLAN.seed, 11, 1))
+    trajectories = simulate(
+        spec,
+        seed=PLAN.seed,
+        grid=PLAN.grid,
+        channels=PLAN.channels,
+        steps=PLAN.steps,
+        realizations=PLAN.realizations,
+        divergence_bound=PLAN.divergence_bound,
+    )
+    behaviour = describe_behaviour(trajectories.initial, trajectories.states)
+    assert not trajectories.diverged
+    expected = {
+        "inputs/fields": trajectories.initial,
+        "features/initial/aggregated/features": behaviour.initial,
+        "features/summary/aggregated/features": behaviour.summary,
+        "features/summary/per_trajectory/features": behaviour.per_trajectory,
+        "features/temporal/features": behaviour.temporal,
+    }
+    for name, values in expected.items():
+        np.testing.assert_array_equal(records[name][11], values)
 
 
 def test_initial_features_never_have_gaps_and_behaviour_only_of_the_diverged(records):

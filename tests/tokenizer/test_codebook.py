@@ -159,11 +159,11 @@ def test_a_beam_that_keeps_every_encoding_is_exhaustive(seed, sizes):
 @modest
 @given(seeds, st.integers(2, 6))
 def test_over_two_levels_no_row_is_worse_with_a_beam_than_greedily(seed, beam):
-    # with more levels a beam may drop the greedy encoding of a row, see the next test
+    # where levels are more, or codes equally near, a beam may drop the greedy encoding of a row
     generator = generator_of(seed)
-    books = [on_grid((5, 3), generator) for _ in range(2)]
-    z = on_grid((40, 3), generator)
-    assert (errors(z, books, beam) <= errors(z, books, beam=1)).all()
+    books = [torch.randn(5, 3, generator=generator) for _ in range(2)]
+    z = torch.randn(40, 3, generator=generator)
+    assert (errors(z, books, beam) <= errors(z, books, beam=1) + 1e-5).all()
 
 
 @modest

@@ -109,8 +109,11 @@ def test_what_was_finished_stays_finished(make_trainer):
 
 
 def test_training_lowers_the_validation_loss(make_trainer):
-    trainer = finish(make_trainer(num_epochs=25, learning_rate=3e-3, input_noise=0.1))
-    assert trainer.best.val_loss < trainer.history[0]["val_loss"]
+    trainer = make_trainer(learning_rate=3e-3)
+    with torch.no_grad():
+        trainer.model.decoder.own.bias += 0.3  # a start that is not the best there is
+    finish(trainer)
+    assert trainer.best.val_loss < 0.8 * trainer.history[0]["val_loss"]
     assert trainer.best.val_loss == min(entry["val_loss"] for entry in trainer.history)
 
 

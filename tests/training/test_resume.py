@@ -1,0 +1,140 @@
+"""Saved states are used where they fit, and refused with the reason where they do not."""
+
+import logging
+
+import pytest
+import torch
+
+from spinlock.errors import SpinlockError
+from spinlock.tokenizer.checkpoint import read_state, write_state
+from spinlock.training.loop import Trainer
+from spinlock.training.resume import SavedState, differences, state_of_checkpoint
+
+STAMP = {"settings": "aaa", "code": "bbb", "data": "ccc"}
+
+
+@pytest.fixture
+def trainer(make_model, make_plan, train, validation) -> Trainer:
+    """A trainer after two epochs."""
+    made = Trainer(make_model(), train, validation, make_plan())
+    for entry in made.run():
+        if entry["epoch"] == 2:
+            break
+    return made
+
+
+def test_a_state_that_was_saved_is_read_back(trainer, tmp_path):
+    path = tmp_path / "state" / "last.pt"
+    SavedState(path, STAMP).save(trainer, now=True)
+    state = SavedState(path, STAMP).read()
+    assert state["epoch"] == 2
+    assert state["history"] == trainer.history
+    for name, weights in trainer.model.state_dict().items():
+        assert torch.equal(state["model"][name], weights)
+
+
+def test_without_a_file_there_is_no_state(tmp_path):
+    assert SavedState(tmp_path / "last.pt", STAMP).read() is None
+
+
+@pytest.mark.parametrize("name", STAMP)
+def test_a_state_of_other_settings_data_or_code_is_not_used_and_says_why(
+    trainer, tmp_path, caplog, name
+):
+    path = tmp_path / "last.pt"
+    SavedState(path, STAMP | {name: "other"}).save(trainer, now=True)
+    with caplog.at_level(logging.INFO):
+        assert SavedState(path, STAMP).read() is None
+    assert f"is of other {name}: starting anew" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"half of a file"])
+def test_a_damaged_state_is_not_used_and_says_so(tmp_path, caplog, content):
+    path = tmp_path / "last.pt"
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert SavedState(path, STAMP).read() is None
+    assert "saved state is not used" in caplog.text
+
+
+def test_a_state_is_saved_at_once_when_asked_and_else_only_now_and_then(
+    trainer, tmp_path, monkeypatch
+):
+    clock = [100.0]
+    monkeypatch.setattr("spinlock.training.resume.time.monotonic", lambda: clock[0])
+    saved = SavedState(tmp_path / "last.pt", STAMP)
+    saved.save(trainer)
+    assert not saved.path.exists()
+    clock[0] += 60
+    saved.save(trainer)
+    assert saved.path.exists()
+    saved.discard()
+    saved.save(trainer)
+    assert not saved.path.exists()
+    saved.save(trainer, now=True)
+    assert saved.path.exists()
+
+
+def test_discarding_what_is_not_there_does_no_harm(tmp_path):
+    SavedState(tmp_path / "last.pt", STAMP).discard()
+
+
+def write_checkpoint(trainer: Trainer, path, **changes) -> None:
+    state = trainer.state_dict()
+    entries = {
+        "optimizer_state_dict": state.pop("optimizer"),
+        "training_state": state,
+        "provenance": {"spinlock": "0.1.0"} | STAMP,
+    }
+    write_state(path, entries | changes)
+
+
+def test_a_checkpoint_gives_a_trainer_its_state(
+    trainer, make_model, make_plan, train, validation, tmp_path
+):
+    path = tmp_path / "checkpoint_epoch_0002.pt"
+    write_checkpoint(trainer, path)
+    again = Trainer(make_model(), train, validation, make_plan())
+    again.load_state_dict(state_of_checkpoint(path, STAMP))
+    for one in (trainer, again):
+        list(one.run())
+    assert again.history == trainer.history
+    for name, weights in trainer.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], weights)
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"settings": "other"}, "other settings"),
+        ({"code": "other", "data": "other"}, "other code and data"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_data_or_code_is_refused_with_the_reason(
+    trainer, tmp_path, changed, problem
+):
+    path = tmp_path / "checkpoint.pt"
+    write_checkpoint(trainer, path, provenance=STAMP | changed)
+    with pytest.raises(SpinlockError, match=problem) as caught:
+        state_of_checkpoint(path, STAMP)
+    assert caught.value.where == path
+
+
+def test_a_checkpoint_without_a_training_state_is_refused(trainer, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    write_checkpoint(trainer, path, training_state={})
+    with pytest.raises(SpinlockError, match="no training state"):
+        state_of_checkpoint(path, STAMP)
+
+
+def test_a_file_that_says_nothing_of_its_making_is_refused(trainer, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    write_state(path, {"weights": torch.ones(2)})
+    with pytest.raises(SpinlockError, match="settings and code and data"):
+        state_of_checkpoint(path, STAMP)
+    assert read_state(path).keys() == {"weights"}
+
+
+def test_differences_are_the_names_whose_digests_differ():
+    assert differences(STAMP | {"more": "x"}, STAMP) == []
+    assert differences({"settings": "aaa", "code": "x"}, STAMP) == ["code", "data"]

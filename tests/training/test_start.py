@@ -1,0 +1,73 @@
+"""The model before any gradient step: what was asked for, and repeatable."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from spinlock.settings.families import ENCODER_PARAMS
+from spinlock.tokenizer.initialization import BookRequest
+from spinlock.tokenizer.model import Rows
+from spinlock.training.start import start_model
+
+
+def test_books_have_the_sizes_that_were_asked_for(make_model):
+    model = make_model(books=BookRequest(explicit=[[(None, 5), (None, 3)], [(None, 2), (None, 9)]]))
+    assert model.quantizer.sizes.tolist() == [[5, 3], [2, 9]]
+    assert model.n_levels == 2
+
+
+def test_automatic_books_keep_to_the_budget(make_model, caplog):
+    with caplog.at_level(logging.INFO):
+        model = make_model(books=BookRequest(bits=14))
+    assert model.n_levels == 3
+    assert np.log2(model.quantizer.sizes).sum() == 14
+    assert "2 categories, 3 levels, 14 bits" in caplog.text
+
+
+def test_levels_may_be_limited_to_few_dimensions(make_model):
+    explicit = [[(1, 8), (None, 4)], [(2, 8), (3, 4)]]
+    model = make_model(books=BookRequest(explicit=explicit))
+    ranks = [int(torch.linalg.matrix_rank(model.quantizer.book(c, 0), rtol=1e-4)) for c in (0, 1)]
+    assert ranks == [1, 2]
+
+
+def test_the_shape_is_what_was_asked_for(make_request):
+    request = make_request(embedding_dim=5, hidden_dim=7, dropout=0.3, decay=0.8, beam_width=3)
+    shape = request.shape([[4], [2]], field_channels=2)
+    assert shape.partition == request.partition
+    assert shape.book_sizes == [[4], [2]]
+    assert (shape.embedding_dim, shape.hidden_dim, shape.dropout) == (5, 7, 0.3)
+    assert (shape.decay, shape.beam_width, shape.use_ema) == (0.8, 3, True)
+    assert shape.field_channels == 2
+
+
+def test_equal_seeds_give_equal_models(make_request, make_plan, train, validation):
+    first, second, other = (
+        start_model(make_request(), train, validation, make_plan(seed=seed)).state_dict()
+        for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(values, second[name]) for name, values in first.items())
+    assert not torch.equal(first["quantizer.codes_0"], other["quantizer.codes_0"])
+
+
+@pytest.mark.parametrize(("batch_size", "share"), [(64, 64), (1000, 130)])
+def test_codes_start_with_the_weight_of_a_batch(
+    make_request, make_plan, train, validation, batch_size, share
+):
+    model = start_model(make_request(), train, validation, make_plan(batch_size=batch_size))
+    assert float(model.quantizer.count(0)[0].sum()) == pytest.approx(share)
+
+
+def test_encoders_of_fields_get_the_channels_of_the_rows(
+    make_request, make_plan, train, validation
+):
+    params = ENCODER_PARAMS["InitialCNNEncoder"](channels=[2], output_dim=3).model_dump()
+    request = make_request(
+        encoders={"summary": {"encoder": "InitialCNNEncoder", "encoder_params": params}}
+    )
+    with_fields = [Rows(rows.x, torch.randn(len(rows), 2, 4, 4)) for rows in (train, validation)]
+    model = start_model(request, *with_fields, make_plan())
+    assert model.shape.field_channels == 2
+    assert model.tokenize(with_fields[1]).shape == (60, 2, 3)
