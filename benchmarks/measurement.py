@@ -56,7 +56,9 @@ def use_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def interleaved(programs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def interleaved(
+    programs: Mapping[str, Callable[[], object]], rounds: int
+) -> dict[str, list[float]]:
     """Return the seconds of every program in every round; each round runs all of them.
 
     The order turns by one place per round, so that none always follows the same other.

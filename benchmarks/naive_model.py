@@ -56,9 +56,7 @@ class CategoryEncoder(nn.Module):
         }
         self.networks = nn.ModuleDict(
             {
-                family: FamilyNetwork(
-                    columns[family], choice["encoder_params"], shape.hidden_dim
-                )
+                family: FamilyNetwork(columns[family], choice["encoder_params"], shape.hidden_dim)
                 for family, choice in shape.encoders.items()
                 if columns[family]
             }
@@ -172,9 +170,7 @@ class NaiveModel(nn.Module):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return rows [B, D] decoded from the codes of rows x."""
-        codes = [
-            self.quantize(c, encoder(x))[0][-1] for c, encoder in enumerate(self.encoders)
-        ]
+        codes = [self.quantize(c, encoder(x))[0][-1] for c, encoder in enumerate(self.encoders)]
         return self.decoder(codes)
 
     def encodings(self, x: Tensor) -> list[list[Tensor]]:
@@ -183,9 +179,7 @@ class NaiveModel(nn.Module):
 
     def code_vectors(self, x: Tensor) -> Tensor:
         """Return the codes of all categories side by side [B, ΣE]."""
-        codes = [
-            self.quantize(c, encoder(x))[0][-1] for c, encoder in enumerate(self.encoders)
-        ]
+        codes = [self.quantize(c, encoder(x))[0][-1] for c, encoder in enumerate(self.encoders)]
         return torch.cat(codes, dim=1)
 
     def forward(self, clean: Tensor, noisy: Tensor) -> dict[str, Tensor]:

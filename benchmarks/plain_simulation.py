@@ -40,9 +40,7 @@ def plain_records(
 
 
 @torch.no_grad()
-def plain_trajectories(
-    spec: OperatorSpec, plan: SimulationPlan
-) -> tuple[np.ndarray, np.ndarray]:
+def plain_trajectories(spec: OperatorSpec, plan: SimulationPlan) -> tuple[np.ndarray, np.ndarray]:
     """Return initial states [M, C, G, G] and states [M, T, C, G, G], NaN after a divergence."""
     generator = operator_generator(plan.seed, spec.index)
     initial = initial_fields(

@@ -1,24 +1,19 @@
-"""Time per row and peak memory of the stages as the number of rows grows, and rows encoded per
-second."""
+"""Time per row and peak memory of the stages as rows grow, and rows encoded per second."""
 
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import h5py
 import numpy as np
 import yaml
 
 from benchmarks.data import made_up_features
-from benchmarks.measurement import Result, Settings, interleaved, typical
 from spinlock.features.operator_file import OperatorFileWriter
 from spinlock.files import atomic_path
-from spinlock.tokenizer.tokenizer import Tokenizer
 
 ARCHITECTURE, SUMMARY, STEPS, CHANNELS = 21, 275, 64, 63
 COEFFICIENTS = 16

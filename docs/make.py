@@ -27,9 +27,8 @@ def rule_graph() -> str:
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     lines = shown.splitlines()
     names = {match[1]: match[2] for line in lines if (match := NODE.match(line))}
-    edges = sorted(
-        f"  {names[match[1]]} --> {names[match[2]]}" for line in lines if (match := EDGE.match(line))
-    )
+    arrows = [match.groups() for line in lines if (match := EDGE.match(line))]
+    edges = sorted(f"  {names[before]} --> {names[after]}" for before, after in arrows)
     return "\n".join(["```mermaid", "flowchart LR", *edges, "```"])
 
 

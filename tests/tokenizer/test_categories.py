@@ -93,8 +93,8 @@ def test_a_cluster_that_is_too_small_joins_the_one_it_resembles():
     x, cause = planted(0, (4, 4))
     rng = np.random.default_rng(1)
     for nearest in (0, 1):
-        loner = x[:, cause == nearest][:, :1] + 2 * rng.normal(size=(300, 1))
-        columns = np.hstack([x, loner])
+        lone_column = x[:, cause == nearest][:, :1] + 2 * rng.normal(size=(300, 1))
+        columns = np.hstack([x, lone_column])
         correlation = correlation_matrix(columns)
         tree = merge_tree(correlation)
         assert as_sets(cut_tree(tree, correlation, 3, 1)) == {
