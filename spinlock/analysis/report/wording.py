@@ -49,7 +49,8 @@ def describe(evidence: Evidence, split: np.ndarray, shown: Mapping[str, Shown]) 
 
 def _target(entry: Mapping[str, Any]) -> Target:
     sign = "<" if entry["name"] in LOWER_IS_BETTER else ">"
-    value = f"{entry['value']:.3f}".replace("-", "−")
+    reached = entry["value"]
+    value = "undefined" if reached is None else f"{reached:.3f}".replace("-", "−")
     return Target(str(entry["name"]), value, f"{sign} {entry['target']:.2f}", bool(entry["met"]))
 
 

@@ -7,16 +7,25 @@ import shutil
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from tornado.websocket import WebSocketClientConnection, websocket_connect
+
+from spinlock.analysis.evidence import Evidence
+from spinlock.analysis.figures.catalog import EXHIBITS
+from spinlock.analysis.figures.style import render
+from spinlock.analysis.report.contents import page_data
+from spinlock.analysis.report.page import Page, Shown, embedded, render_page
+from spinlock.analysis.report.wording import describe
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LARGEST_MESSAGE = 64 * 2**20
-SECONDS = 30
+SECONDS = 60
 
 
 class Tab:
@@ -89,6 +98,47 @@ class Tab:
             f"{{ const field = document.querySelector({json.dumps(selector)});"
             f" field.value = {json.dumps(text)}; field.dispatchEvent(new Event('input')); }}"
         )
+
+
+def draw(evidence: Evidence) -> dict[str, Shown]:
+    """Return what the page shows of every exhibit; to be quick, two are drawn."""
+    shown = {}
+    for exhibit in EXHIBITS:
+        texts = (exhibit.name, exhibit.title, exhibit.question)
+        drawn = exhibit.draw(evidence) if exhibit.name in ("composition", "training") else "brevity"
+        if isinstance(drawn, Figure):
+            shown[exhibit.name] = embedded(*texts, render(drawn, "png"))
+        else:
+            shown[exhibit.name] = Shown(*texts, reason=drawn)
+    return shown
+
+
+@pytest.fixture(scope="session")
+def described(evidence: Evidence) -> Page:
+    return describe(evidence, np.arange(90) % 3, draw(evidence))
+
+
+@pytest.fixture(scope="session")
+def html(evidence: Evidence, described: Page) -> str:
+    return render_page(described, page_data(evidence))
+
+
+@pytest.fixture(scope="session")
+def tiny_html(tiny_evidence: Evidence) -> str:
+    page = describe(tiny_evidence, np.array([0, 0, 1, 2]), draw(tiny_evidence))
+    return render_page(page, page_data(tiny_evidence))
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give a function that writes a page to a file of its own."""
+
+    def save(text: str) -> Path:
+        path = tmp_path_factory.mktemp("page") / "report.html"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return save
 
 
 @pytest.fixture(scope="session")

@@ -266,7 +266,7 @@
   function colorBy(i) {
     byId("operator-color").value = "feature:" + i;
     drawOperators();
-    byId("operators").scrollIntoView();
+    byId("section-operators").scrollIntoView();
   }
   function search() {
     const words = byId("feature-search").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -283,7 +283,7 @@
   function chooseCategory(c) {
     byId("category-choice").value = String(c);
     drawCategory();
-    byId("categories").scrollIntoView();
+    byId("section-categories").scrollIntoView();
   }
   function drawCategory() {
     const category = data.categories[Number(byId("category-choice").value)];

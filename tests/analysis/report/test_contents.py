@@ -1,0 +1,68 @@
+import base64
+import json
+
+import numpy as np
+import pytest
+
+from spinlock.analysis.report import contents
+from spinlock.analysis.report.contents import page_data
+
+
+@pytest.fixture(scope="module")
+def data(evidence):
+    return page_data(evidence)
+
+
+def unpacked(text, kind, shape):
+    return np.frombuffer(base64.b64decode(text), kind).reshape(shape)
+
+
+def test_the_data_are_plain_values_without_nan(data, tiny_evidence):
+    json.dumps(data, allow_nan=False)
+    json.dumps(page_data(tiny_evidence), allow_nan=False)
+
+
+def test_every_feature_has_its_category_and_its_usual_value_in_units(data, evidence):
+    statistics, kept = evidence.tokenizer.statistics, evidence.tokenizer.kept
+    for i, feature in enumerate(data["features"]):
+        assert i in evidence.categories[data["categories"][feature["category"]]["name"]]
+        assert feature["name"] == evidence.short_names[i]
+        assert feature["center"] == pytest.approx(statistics.center[kept[i]], rel=1e-5)
+        assert feature["scale"] == pytest.approx(statistics.scale[kept[i]], rel=1e-5)
+        assert len(feature["quality"]) == len(evidence.levels)
+
+
+def test_operators_keep_their_tokens_and_nearly_their_features(data, evidence):
+    sample, operators = evidence.sample, data["operators"]
+    tokens = unpacked(operators["tokens"], "<u2", sample.tokens.shape)
+    z = unpacked(operators["z"], np.int8, sample.x.shape) * data["z_step"]
+    assert operators["ids"] == sample.ids.tolist()
+    assert np.array_equal(tokens, sample.tokens)
+    assert np.abs(z - np.clip(sample.x, -5, 5)).max() <= data["z_step"] / 2 + 1e-6
+
+
+def test_labels_are_kinds_and_where_they_apply(data, evidence):
+    for name, values in evidence.sample.labels.items():
+        label = data["operators"]["labels"][name]
+        assert [label["kinds"][i] for i in label["index"]] == values.tolist()
+
+
+def test_operators_are_thinned_evenly_where_the_page_has_no_room(monkeypatch, evidence):
+    monkeypatch.setattr(contents, "OPERATOR_BYTES", 3000)
+    operators = page_data(evidence)["operators"]
+    assert operators["of"] == len(evidence.sample)
+    assert 1 < len(operators["ids"]) < len(evidence.sample) / 2
+    assert operators["ids"][0] == evidence.sample.ids[0]
+    assert operators["ids"][-1] == evidence.sample.ids[-1]
+    assert len(operators["maps"]["t-SNE"][0]) == len(operators["ids"])
+
+
+def test_frequent_tokens_are_explained_by_features_of_their_category(data, evidence):
+    for category, c in zip(data["categories"], range(len(evidence.categories)), strict=True):
+        shares = [token["share"] for token in category["tokens"]]
+        counts = np.bincount(evidence.sample.tokens[:, c, 0])
+        assert shares == sorted(shares, reverse=True)
+        assert shares[0] == counts.max() / len(evidence.sample)
+        assert all(
+            set(token["features"]) <= set(category["members"]) for token in category["tokens"]
+        )

@@ -1,0 +1,70 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from spinlock.analysis.figures.catalog import EXHIBITS
+from spinlock.analysis.report.page import Shown
+from spinlock.analysis.report.wording import describe
+
+NOTHING = {exhibit.name: Shown(exhibit.name, exhibit.title, "") for exhibit in EXHIBITS}
+
+
+def test_the_lead_counts_what_there_is(described, tiny_evidence):
+    assert described.lead.startswith("90 operators, 12 features in 3 categories, 3 levels")
+    tiny = describe(tiny_evidence, np.zeros(1, int), NOTHING)
+    assert tiny.lead.startswith("1 operator, 1 feature in 1 category, 3 levels")
+
+
+def test_targets_say_what_was_reached_and_whether_that_is_enough(described):
+    quality, orthogonality = described.targets
+    assert (quality.value, quality.goal, quality.met) == ("0.930", "> 0.90", True)
+    assert (orthogonality.value, orthogonality.goal, orthogonality.met) == (
+        "0.300",
+        "< 0.25",
+        False,
+    )
+
+
+@pytest.mark.parametrize(("value", "shown"), [(None, "undefined"), (-0.5, "−0.500")])
+def test_values_that_are_undefined_or_negative_can_be_read(evidence, value, shown):
+    target = {"name": "topographic", "value": value, "target": 0.6, "met": False}
+    page = describe(replace(evidence, metrics={"targets": [target]}), np.zeros(1, int), NOTHING)
+    assert page.targets[0].value == shown
+
+
+def test_every_exhibit_stands_in_its_section_in_order(described):
+    listed = [
+        (section.name, shown.name) for section in described.sections for shown in section.figures
+    ]
+    assert listed == [(exhibit.section, exhibit.name) for exhibit in EXHIBITS]
+
+
+def test_cleaning_is_told_in_numbers_and_names(described, evidence):
+    facts = dict(described.cleaning)
+    assert (facts["train rows"], facts["validation rows"], facts["test rows"]) == ("30", "30", "30")
+    assert facts["features kept"] == "12"
+    imputed = {name: count for name, count, _ in described.altered}
+    assert imputed[evidence.names[0]] == 29
+    assert facts["train values imputed"] == "29"
+    changes = [imputed + capped for _, imputed, capped in described.altered]
+    assert changes == sorted(changes, reverse=True)
+
+
+def test_dropped_features_are_named_with_the_reason(evidence):
+    statistics = evidence.tokenizer.statistics
+    reason = statistics.reason.copy()
+    reason[[1, 3]] = 2, 3
+    changed = replace(statistics, reason=reason)
+    checkpoint = replace(evidence.tokenizer._checkpoint, statistics=changed)
+    page = describe(
+        replace(evidence, tokenizer=type(evidence.tokenizer)(checkpoint)), np.zeros(1, int), NOTHING
+    )
+    assert page.dropped == [
+        (evidence.names[1], "constant"), (evidence.names[3], "repeats an earlier feature"),
+    ]  # fmt: skip
+
+
+def test_provenance_is_flat(described):
+    assert ("spinlock", "0.1.0") in described.provenance
+    assert [name for name, _ in described.provenance] == ["spinlock", "libraries: torch"]
