@@ -143,7 +143,8 @@ def discover_categories(
     Parameters
     ----------
     num_categories : int, optional
-        Fixes the number; else it is chosen among 2..max_clusters.
+        Fixes the number; else it is chosen among 2..max_clusters. The others are measured
+        all the same, so that the choice can be judged.
     validation_quality : callable, optional
         Gives the validation R² of a partition; the best one is then taken. Otherwise the
         best silhouette wins among those whose mean |cosine| between category centroids is at
@@ -154,9 +155,9 @@ def discover_categories(
     if n_columns == 1:
         return Clustering([np.array([0])], np.empty((0, 4)), correlation, [])
     tree = merge_tree(correlation)
-    wanted = [num_categories] if num_categories else range(2, min(max_clusters, n_columns) + 1)
+    numbers = range(2, min(max_clusters, n_columns) + 1)
     partitions: dict[int, Partition] = {}
-    for number in wanted:
+    for number in [num_categories, *numbers] if num_categories else numbers:
         partition = cut_tree(tree, correlation, number, min_features)
         partitions.setdefault(len(partition), partition)
     candidates = [
@@ -168,8 +169,11 @@ def discover_categories(
         )
         for number, partition in sorted(partitions.items())
     ]
-    chosen = _choose(candidates, orthogonality_target)
-    return Clustering(partitions[chosen.num_categories], tree, correlation, candidates)
+    if num_categories:
+        chosen = next(iter(partitions))  # the given number came first
+    else:
+        chosen = _choose(candidates, orthogonality_target).num_categories
+    return Clustering(partitions[chosen], tree, correlation, candidates)
 
 
 def _choose(candidates: list[PartitionQuality], target: float) -> PartitionQuality:

@@ -111,8 +111,10 @@ def test_a_cluster_that_is_too_small_joins_the_one_it_resembles():
 def test_a_fixed_number_of_categories_is_kept_to():
     x, _ = planted(0, (4, 4, 4, 4))
     for number in (1, 2, 3, 4, 5):
-        partition = discover_categories(x, num_categories=number, min_features=1).partition
-        assert len(partition) == number
+        found = discover_categories(x, num_categories=number, min_features=1, max_clusters=6)
+        assert len(found.partition) == number
+        measured = [one.num_categories for one in found.candidates]
+        assert measured == sorted({number, 2, 3, 4, 5, 6})
 
 
 def correlated_blocks() -> np.ndarray:
