@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+REPETITION = 0.9  # |correlation| from which a feature repeats another
+
 
 @dataclass(frozen=True)
 class Meaning:
@@ -75,9 +77,16 @@ def code_meanings(
 def typical_features(
     correlation: np.ndarray, categories: list[np.ndarray], n_features: int = 3
 ) -> list[np.ndarray]:
-    """Return the columns that correlate best with the rest of their category, best first."""
+    """Return the columns that correlate best with the rest of their category, best first.
+
+    Columns that nearly repeat a better one tell nothing more, and are passed over.
+    """
     typical = []
     for members in categories:
-        closeness = np.abs(correlation[np.ix_(members, members)]).mean(axis=1)
-        typical.append(members[np.argsort(-closeness, kind="stable")[:n_features]])
+        within = np.abs(correlation[np.ix_(members, members)])
+        chosen: list[int] = []
+        for i in np.argsort(-within.mean(axis=1), kind="stable"):
+            if len(chosen) < n_features and (within[i, chosen] < REPETITION).all():
+                chosen.append(int(i))
+        typical.append(members[chosen])
     return typical

@@ -36,3 +36,12 @@ def test_typical_features_correlate_with_their_category():
     first, second = typical_features(correlation, [np.array([0, 1, 2]), np.array([3])])
     assert first[0] == 1
     assert second.tolist() == [3]
+
+
+def test_typical_features_do_not_repeat_each_other():
+    correlation = np.full((4, 4), 0.5)
+    np.fill_diagonal(correlation, 1.0)
+    correlation[0, 1] = correlation[1, 0] = -0.95
+    (typical,) = typical_features(correlation, [np.arange(4)])
+    assert len(typical) == 3
+    assert not {0, 1} <= set(typical.tolist())

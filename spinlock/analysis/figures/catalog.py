@@ -98,8 +98,8 @@ EXHIBITS = (
         "composition",
         "Categories",
         "What the categories are made of",
-        "How many features of each family a category holds, and the three that correlate best "
-        "with the rest of it.",
+        "How many features of each family a category holds, and up to three that correlate best "
+        "with the rest of it and do not repeat each other.",
         drawings.draw_composition,
     ),
     Exhibit(

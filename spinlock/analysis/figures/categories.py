@@ -21,6 +21,7 @@ from spinlock.analysis.figures.style import (
     styled,
 )
 
+TYPICAL_WIDTH = 66  # letters of names beside a bar
 MOST_CELLS_WITH_TEXT = 20  # rows of a matrix whose numbers can still be read
 
 
@@ -65,7 +66,7 @@ def silhouette_figure(
     lower.set_ylim(bottom=0)
     lower.xaxis.get_major_locator().set_params(integer=True)
     lower.set_xlabel("number of categories K")
-    upper.set_title(f"{chosen} categories chosen")
+    upper.set_title(f"{chosen} categories")
     return figure
 
 
@@ -200,11 +201,11 @@ def composition_figure(
         )  # fmt: skip
         left += counts[:, k]
     for c, names in enumerate(typical):
-        text = ", ".join(label(name, 24) for name in names)
-        axes.text(left[c] + 0.01 * left.max(), c, text, va="center", fontsize=6.5, color="#444444")
+        text = ", ".join(_that_fit([label(name, 44) for name in names], TYPICAL_WIDTH))
+        axes.text(left[c] + 0.01 * left.max(), c, text, va="center", fontsize=6, color="#444444")
     axes.set_yticks(np.arange(n_categories), short_names(list(categories)))
     axes.set_ylim(n_categories - 0.4, -0.6)
-    axes.set_xlim(0, 1.75 * left.max())
+    axes.set_xlim(0, 1.9 * left.max())
     # ticks only where bars can be: the rest of the width is for the names
     step = max(1, 5 * round(left.max() / 20))
     axes.set_xticks(np.arange(0, left.max() + 1, step))
@@ -213,6 +214,12 @@ def composition_figure(
     axes.spines["bottom"].set_bounds(0, left.max())
     figure.legend(loc="outside upper left", ncols=len(kinds))
     return figure
+
+
+def _that_fit(names: Sequence[str], width: int) -> Sequence[str]:
+    """Return the first names that fit on a line of `width` letters, one at least."""
+    ends = np.cumsum([len(name) + 2 for name in names])
+    return names[: max(1, int((ends <= width).sum()))]
 
 
 @styled

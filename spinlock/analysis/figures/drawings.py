@@ -19,6 +19,14 @@ from spinlock.analysis.meanings import code_meanings, typical_features
 QUALITY_TARGET = 0.90
 COSINE_TARGET = 0.25
 REFERENCE = "gaussian_reference"
+METHOD_NAMES = {
+    REFERENCE: "Gaussian reference",
+    "pca_lloyd_max": "PCA + Lloyd–Max",
+    "faiss_pq4": "PQ, 4-bit books",
+    "faiss_pq8": "PQ, 8-bit books",
+    "faiss_rq4": "RQ, 4-bit books",
+    "faiss_rq8": "RQ, 8-bit books",
+}
 MOST_LABELS = 3  # rows of panels in the map by labels
 LEAST_OPERATORS = 5  # that a token needs before it is worth showing
 N_TOKENS = 6
@@ -28,7 +36,7 @@ def draw_silhouette(evidence: Evidence) -> Figure | str:
     """Draw the choice of the number of categories."""
     candidates = evidence.clustering.candidates
     if len(candidates["num_categories"]) < 2:
-        return "the number of categories was given, so there was nothing to choose from"
+        return "the categories were given, so there was nothing to choose from"
     return categories.silhouette_figure(
         candidates["num_categories"],
         candidates["silhouette"],
@@ -129,8 +137,8 @@ def draw_rate_distortion(evidence: Evidence) -> Figure | str:
         bits,
         evidence.reconstruction.by_level,
         evidence.levels,
-        evidence.baselines,
-        REFERENCE,
+        {METHOD_NAMES.get(name, name): line for name, line in evidence.baselines.items()},
+        METHOD_NAMES[REFERENCE],
         QUALITY_TARGET,
     )
 

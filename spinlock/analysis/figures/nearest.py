@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 
 from spinlock.analysis.figures.style import PALETTE, label, new_figure, number, styled
 
-COLUMNS = 2
-
 
 @dataclass(frozen=True)
 class TokenPanel:
@@ -45,31 +43,28 @@ def token_figure(panels: Sequence[TokenPanel]) -> Figure:
     ----------
     panels : sequence of TokenPanel
     """
-    n_rows = -(-len(panels) // COLUMNS)
-    figure = new_figure(1.75 * n_rows)
-    grid = figure.subplots(n_rows, COLUMNS, squeeze=False).ravel()
+    figure = new_figure(0.3 + 1.05 * len(panels))
+    grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False).ravel()
     reach = 1.15 * max(np.abs(panel.deviation).max() for panel in panels)
-    for axes, panel in zip(grid, panels, strict=False):
+    for axes, panel in zip(grid, panels, strict=True):
         _draw(axes, panel, reach)
-    for axes in grid[len(panels) :]:
-        axes.set_axis_off()
+    grid[-1].set_xlabel("deviation of the token's operators from all, in standard deviations")
     return figure
 
 
 def _draw(axes: Axes, panel: TokenPanel, reach: float) -> None:
     at = np.arange(len(panel.deviation))
     colors = np.where(panel.deviation < 0, PALETTE[1], PALETTE[0])
-    axes.barh(at, panel.deviation, height=0.55, color=colors)
+    axes.barh(at, panel.deviation, height=0.6, color=colors)
     for i, (value, usual) in enumerate(zip(panel.values, panel.usual, strict=True)):
         side = "left" if panel.deviation[i] < 0 else "right"
         text = f" {number(value)} (usual {number(usual)}) "
         # beside the axis, opposite to the bar, where nothing is drawn
         axes.text(0, i, text, ha=side, va="center", fontsize=6, color="#444444")
     axes.axvline(0, color="black", linewidth=0.6)
-    axes.set_yticks(at, [label(name, 26) for name in panel.features], fontsize=6.5)
+    axes.set_yticks(at, [label(name, 48) for name in panel.features], fontsize=6)
     axes.set_xlim(-reach, reach)
     axes.set_ylim(len(at) - 0.4, -0.6)
     axes.set_title(label(panel.title, 60), fontsize=7.5)
     shown = ", ".join(str(row) for row in panel.operators)
-    axes.set_xlabel(f"standard deviations · nearest operators: {shown}", fontsize=6.5)
-    axes.tick_params(axis="x", labelsize=6.5)
+    axes.set_title(f"best shown by {shown}", loc="right", fontsize=6.5, fontweight="normal")

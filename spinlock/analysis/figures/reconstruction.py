@@ -34,8 +34,8 @@ def feature_quality_figure(
     """
     order = np.argsort(quality, kind="stable")
     kinds = list(dict.fromkeys(families))
-    figure = new_figure(3.4)
-    left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
+    figure = new_figure(3.2)
+    left, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
     ranks = np.arange(len(order))
     kind_of = np.array([kinds.index(families[i]) for i in order])
     floor = min(-0.05, max(-1.0, float(np.nanmin(quality)) - 0.05))
@@ -56,7 +56,7 @@ def feature_quality_figure(
         np.arange(len(worst)), quality[worst], height=0.65,
         color=[color_of(kinds.index(families[i])) for i in worst],
     )  # fmt: skip
-    right.set_yticks(np.arange(len(worst)), [label(names[i], 34) for i in worst], fontsize=6.5)
+    right.set_yticks(np.arange(len(worst)), [label(names[i], 56) for i in worst], fontsize=6)
     right.set_ylim(len(worst) - 0.4, -0.6)
     right.set_xlim(min(0.0, float(np.nanmin(quality))) * 1.05, 1)
     right.axvline(0, color="black", linewidth=0.6)
@@ -87,7 +87,7 @@ def rate_distortion_figure(
         The entry of `others` that is a reference and no method: drawn as a plain line.
     target : float
     """
-    figure = new_figure(3.4, 5.4)
+    figure = new_figure(3.2, 6.4)
     axes = figure.subplots()
     for i, (name, (rate, value)) in enumerate(others.items()):
         order = np.argsort(rate)
@@ -102,19 +102,21 @@ def rate_distortion_figure(
         bits, quality, color=PALETTE[0], linewidth=2, marker="o", markersize=6, zorder=5,
         label="spinlock, by level",
     )  # fmt: skip
-    for level, rate, value in zip(levels, bits, quality, strict=True):
-        axes.annotate(
-            label(level), (rate, value), xytext=(5, -4), textcoords="offset points", va="top",
-            fontsize=7, color=PALETTE[0],
+    for level, rate in zip(levels, bits, strict=True):
+        axes.axvline(rate, color=PALETTE[0], linewidth=0.6, linestyle=":", zorder=0)
+        axes.text(
+            rate, 0.01, f" {label(level)}", transform=axes.get_xaxis_transform(), fontsize=7,
+            color=PALETTE[0],
         )  # fmt: skip
     axes.axhline(target, color=PALETTE[1], linestyle=":", linewidth=0.9, label=f"target {target:g}")
     drawn = np.concatenate([quality, *(value for _, value in others.values())])
     axes.set_ylim(max(0.0, float(np.nanmin(drawn)) - 0.08), 1.0)
-    axes.set_xlim(0, 1.08 * max(bits.max(), *(rate.max() for rate, _ in others.values()), 1))
+    rates = np.concatenate([bits, *(rate for rate, _ in others.values())])
+    axes.set_xlim(0.75 * rates.min(), 1.05 * rates.max())
     axes.set_xlabel("bits per operator")
     axes.set_ylabel("R² on test rows")
     axes.grid(linewidth=0.3, color="#DDDDDD")
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside right upper")
     return figure
 
 

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from spinlock.analysis.figures.style import GREY, PALETTE, new_figure, styled
 
 TRAIN, VALIDATION = PALETTE[0], PALETTE[1]
+TERM_NAMES = {"vq_loss": "quantisation"}
 
 Entry = Mapping[str, Any]
 
@@ -33,7 +34,7 @@ def training_figure(history: Sequence[Entry], levels: Sequence[str]) -> Figure:
     terms = [key for key in terms if key not in ("train_loss", "val_loss")]
     for axes, key in zip(panels[1:6], terms, strict=False):
         _draw(axes, history, key, TRAIN)
-        axes.set_title(key.removesuffix("_loss").replace("_", " "))
+        axes.set_title(TERM_NAMES.get(key, key.removesuffix("_loss").replace("_", " ")))
     _draw(panels[6], history, "val_quality", VALIDATION)
     panels[6].set_title("validation R²")
     _draw_utilization(panels[7], history, levels)
@@ -49,7 +50,7 @@ def training_figure(history: Sequence[Entry], levels: Sequence[str]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         formatter = ScalarFormatter(useOffset=False)
-        formatter.set_powerlimits((-4, 4))
+        formatter.set_powerlimits((-5, 4))
         axes.yaxis.set_major_formatter(formatter)
     for axes in panels[6:]:
         axes.set_xlabel("epoch")

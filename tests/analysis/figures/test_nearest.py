@@ -13,4 +13,4 @@ def test_a_panel_names_features_values_and_operators():
     assert len(drawn) == 3
     assert [text.get_text() for text in drawn[0].get_yticklabels()] == ["mean", "drift"]
     assert drawn[0].texts[1].get_text().strip() == "−0.25 (usual 0.5)"
-    assert "11, 7" in drawn[0].get_xlabel()
+    assert "11, 7" in drawn[0].get_title("right")

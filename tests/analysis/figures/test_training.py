@@ -8,7 +8,7 @@ def test_every_term_has_a_panel(evidence):
     figure = training_figure(evidence.tokenizer.history, evidence.levels)
     titles = {axes.get_title("left") for axes in figure.axes if axes.has_data()}
     assert titles == {
-        "loss", "reconstruction", "vq", "validation R²", "utilization", "learning rate"
+        "loss", "reconstruction", "quantisation", "validation R²", "utilization", "learning rate"
     }  # fmt: skip
 
 
