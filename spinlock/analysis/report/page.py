@@ -17,6 +17,8 @@ from spinlock.analysis.report.interactive import (
     map_document,
 )
 
+EXACT_BYTES = 150_000  # a picture may take to be shown without any loss
+NEARLY = 85  # WebP quality of larger pictures
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -121,9 +123,16 @@ def render_page(page: Page, data: dict[str, Any]) -> str:
 
 
 def embedded(name: str, title: str, question: str, png: bytes) -> Shown:
-    """Return a figure for the page: the PNG's pixels in about half the bytes."""
+    """Return a figure for the page: the PNG's pixels, or nearly, where these take much room."""
     with Image.open(io.BytesIO(png)) as image:
-        buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, "WEBP", lossless=True)
-        text = base64.b64encode(buffer.getvalue()).decode("ascii")
+        picture = _webp(image, lossless=True)
+        if len(picture) > EXACT_BYTES:
+            picture = min(picture, _webp(image, quality=NEARLY), key=len)
+        text = base64.b64encode(picture).decode("ascii")
         return Shown(name, title, question, text, image.width, image.height)
+
+
+def _webp(image: Image.Image, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "WEBP", **options)
+    return buffer.getvalue()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spinlock.analysis.report import page as page_module
 from spinlock.analysis.report.page import embedded
 
 LOADING = ("src", "href", "srcset", "data", "poster", "action")
@@ -72,3 +73,16 @@ def test_a_picture_keeps_every_pixel():
     with Image.open(io.BytesIO(base64.b64decode(shown.image))) as image:
         assert np.array_equal(np.asarray(image.convert("RGB")), pixels)
     assert (shown.width, shown.height) == (20, 12)
+
+
+def test_a_picture_that_takes_much_room_is_shown_nearly(monkeypatch):
+    rng = np.random.default_rng(0)
+    pixels = np.kron(rng.integers(0, 255, (20, 30, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
+    pixels += rng.integers(0, 3, pixels.shape, np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    exact = embedded("name", "title", "question", buffer.getvalue())
+    monkeypatch.setattr(page_module, "EXACT_BYTES", 100)
+    nearly = embedded("name", "title", "question", buffer.getvalue())
+    assert len(nearly.image) < len(exact.image) / 2
+    assert (nearly.width, nearly.height) == (240, 160)
