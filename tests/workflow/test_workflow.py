@@ -1,6 +1,8 @@
 """The workflow on a tiny experiment, as a user meets it."""
 
 import json
+import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -72,6 +74,20 @@ def test_logs_and_benchmarks_carry_the_names_of_the_rules(results):
     stages = {"subset", "normalize", "cluster", "train", "evaluate", "encode", "visualize"}
     assert {path.stem for path in (results / "logs").glob("*.log")} == stages
     assert {path.stem for path in (results / "benchmarks").glob("*.tsv")} == stages
+
+
+def test_the_report_of_snakemake_has_every_figure_with_its_caption(workspace, results, tmp_path):
+    made = tmp_path / "report.zip"
+    files = [f"results/tiny/{name}" for name in ("metrics.json", "report.html")]
+    workspace.snakemake("--report", str(made), *files)
+    with zipfile.ZipFile(made) as archive:
+        held = {Path(name).name for name in archive.namelist()}
+        (page,) = (archive.read(n) for n in archive.namelist() if n.count("/") == 1)
+    figures = {path.name for path in (results / "figures").glob("*.png")}
+    assert len(figures) > 10
+    assert held >= {*figures, "metrics.json", "baselines.csv"}
+    for caption in ("A figure of", "The vocabulary of", "of other quantisers", "Everything that was"):
+        assert caption.encode() in page
 
 
 def test_the_command_line_gives_the_same_model_tensor_for_tensor(workspace, results):

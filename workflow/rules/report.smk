@@ -9,8 +9,20 @@ rule visualize:
         baselines="results/{experiment}/baselines.csv",
         tokens="results/{experiment}/tokens.h5",
     output:
-        figures=directory("results/{experiment}/figures"),
-        report="results/{experiment}/report.html",
+        figures=report(
+            directory("results/{experiment}/figures"),
+            patterns=["{figure}.png"],
+            caption="../report/figure.rst",
+            category="{experiment}",
+            subcategory="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        report=report(
+            "results/{experiment}/report.html",
+            caption="../report/experiment.rst",
+            category="{experiment}",
+            labels={"page": "report"},
+        ),
     log:
         "results/{experiment}/logs/visualize.log",
     benchmark:

@@ -4,8 +4,18 @@ rule evaluate:
         model="results/{experiment}/best_model.pt",
         subset="results/{experiment}/subset.h5",
     output:
-        metrics="results/{experiment}/metrics.json",
-        baselines="results/{experiment}/baselines.csv",
+        metrics=report(
+            "results/{experiment}/metrics.json",
+            caption="../report/metrics.rst",
+            category="{experiment}",
+            subcategory="Numbers",
+        ),
+        baselines=report(
+            "results/{experiment}/baselines.csv",
+            caption="../report/baselines.rst",
+            category="{experiment}",
+            subcategory="Numbers",
+        ),
     log:
         "results/{experiment}/logs/evaluate.log",
     benchmark:
