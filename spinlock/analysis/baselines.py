@@ -113,6 +113,9 @@ class PrincipalScalarQuantizer:
 
 def _lloyd_max(scores: np.ndarray, n_values: int) -> np.ndarray:
     """Return ascending output values of a scalar quantiser (Lloyd 1982), started at quantiles."""
+    distinct = np.unique(scores)
+    if len(distinct) <= n_values:
+        return distinct
     start = np.unique(np.quantile(scores, (np.arange(n_values) + 0.5) / n_values))
     fit = KMeans(len(start), init=start[:, None], n_init=1, max_iter=100).fit(scores[:, None])
     return np.sort(fit.cluster_centers_[:, 0])

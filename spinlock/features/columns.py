@@ -1,5 +1,6 @@
 """Families of a dataset as the columns of one table."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -58,21 +59,32 @@ def choose_columns(
     return TableColumns(columns, series)
 
 
-def read_columns(source: OperatorDataset, chosen: TableColumns, rows: np.ndarray) -> np.ndarray:
-    """Return the columns [n, D] of rows of a dataset; series as their coefficients."""
+def read_columns(
+    source: OperatorDataset,
+    chosen: TableColumns,
+    rows: np.ndarray,
+    filled: Counter[str] | None = None,
+) -> np.ndarray:
+    """Return the columns [n, D] of rows of a dataset; series as their coefficients.
+
+    Cells of series that are not finite, and so are bridged, are added to `filled` by family.
+    """
     parts = []
     for family in chosen.families:
         values = source.read(family, rows)
         if family in chosen.series:
+            _note_gaps(family, values, filled)
             values = describe_series(values, chosen.series[family].coefficients)
         parts.append(values)
     return np.concatenate(parts, axis=1)
 
 
-def read_fields(source: OperatorDataset, rows: np.ndarray) -> np.ndarray:
+def read_fields(
+    source: OperatorDataset, rows: np.ndarray, filled: Counter[str] | None = None
+) -> np.ndarray:
     """Return the initial fields [n, C, H, W] of rows; realizations are further channels.
 
-    What is not finite in float32 becomes zero.
+    What is not finite in float32 becomes zero, and is added to `filled`.
 
     Raises
     ------
@@ -88,4 +100,10 @@ def read_fields(source: OperatorDataset, rows: np.ndarray) -> np.ndarray:
         )
     with np.errstate(over="ignore"):
         flat = fields.reshape(len(fields), -1, *fields.shape[-2:]).astype(np.float32)
+    _note_gaps("inputs/fields", flat, filled)
     return np.nan_to_num(flat, posinf=0.0, neginf=0.0)
+
+
+def _note_gaps(name: str, values: np.ndarray, filled: Counter[str] | None) -> None:
+    if filled is not None:
+        filled[name] += int((~np.isfinite(values)).sum())

@@ -1,12 +1,12 @@
 """The subset of an experiment: a 2-D table of feature columns in one HDF5 file."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import h5py
 import numpy as np
@@ -121,6 +121,10 @@ class TableWriter:
         """Write `values` [m, D] to rows first..first+m."""
         self._values[first : first + len(values)] = values
 
+    def write_account(self, account: Mapping[str, Any]) -> None:
+        """Keep what was left out or filled when the table was made."""
+        self._file.attrs["account"] = json.dumps(account)
+
     def write_labels(self, name: str, labels: np.ndarray) -> None:
         """Keep a label [n] of every row under the name that it has in the dataset."""
         if labels.dtype.kind in "UO":
@@ -153,6 +157,8 @@ class FeatureTable(AbstractContextManager):
     source_digest : str
     series : dict
         Family name → Series.
+    account : dict
+        What was left out or filled when the table was made.
     """
 
     def __init__(self, path: str | Path):
@@ -162,6 +168,7 @@ class FeatureTable(AbstractContextManager):
             if self._file.attrs.get("format") != FORMAT:
                 raise KeyError(FORMAT)
             header = TableHeader.from_json(self._file["header"][()].decode())
+            self.account: dict[str, Any] = json.loads(self._file.attrs.get("account", "{}"))
         except (OSError, KeyError, ValueError) as error:
             raise SpinlockError(
                 f"this is not a subset file ({error})",

@@ -5,7 +5,7 @@ Reads best_model.pt and subset.h5; writes metrics.json and baselines.csv.
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,7 @@ import pandas as pd
 
 from spinlock.analysis import metrics as measure
 from spinlock.analysis.baselines import Baseline, compare_baselines
+from spinlock.analysis.cleaning import describe_cleaning
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.table import (
@@ -28,7 +29,6 @@ from spinlock.files import write_text
 from spinlock.settings import Experiment
 from spinlock.settings.sections import Evaluation
 from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.tokenizer.normalization import KEPT, REASONS
 from spinlock.tokenizer.token_file import level_names
 from spinlock.tokenizer.tokenizer import Tokenizer
 from spinlock.training.requests import choose_device
@@ -115,6 +115,10 @@ class RowsOfSplit:
     x : float32 array [n, D]
     tokens : int array [n, C, L]
     split : int8 array [n]
+    altered : bool array [n, 2]
+        Rows with imputed, and with capped cells.
+    account : mapping
+        What the stage `subset` left out or filled.
 
     Attributes
     ----------
@@ -122,23 +126,31 @@ class RowsOfSplit:
         The side that is reported on: the test, or what there is where no row was set aside.
     """
 
-    def __init__(self, x: np.ndarray, tokens: np.ndarray, split: np.ndarray):
+    def __init__(
+        self,
+        x: np.ndarray,
+        tokens: np.ndarray,
+        altered: np.ndarray,
+        split: np.ndarray,
+        account: Mapping[str, Any],
+    ):
         self.x, self.tokens, self.split = x, tokens, split
+        self.altered, self.account = altered, account
         self.side = next(s for s in (TEST, VALIDATION, TRAIN) if (self.split == s).any())
 
     @classmethod
     def of_table(cls, table: FeatureTable, tokenizer: Tokenizer) -> Self:
         """Read and encode all rows of a subset."""
         blocks = ((table.read(block), table.fields(block)) for block in table.blocks())
-        return cls(*_encoded(blocks, tokenizer), table.split)
+        return cls(*_encoded(blocks, tokenizer), table.split, table.account)
 
     @classmethod
     def of_dataset(cls, source: OperatorDataset, tokenizer: Tokenizer) -> Self:
         """Read and encode all rows of a dataset; each is reported on."""
-        x, tokens = _encoded(tokenizer.read_blocks(source), tokenizer)
+        x, tokens, altered = _encoded(tokenizer.read_blocks(source), tokenizer)
         if source.digest() == tokenizer.source_digest:
             log.warning("this is the dataset that the model was trained on: not a fair test")
-        return cls(x, tokens, np.full(len(x), TEST, np.int8))
+        return cls(x, tokens, altered, np.full(len(x), TEST, np.int8), {})
 
     def of(self, *sides: int) -> np.ndarray:
         """Return the positions of the rows of some sides."""
@@ -159,14 +171,14 @@ class RowsOfSplit:
 
 def _encoded(
     blocks: Iterable[tuple[np.ndarray, np.ndarray | None]], tokenizer: Tokenizer
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return normalised rows [n, D] and tokens [n, C, L] of blocks of raw rows and fields."""
-    pairs = []
+) -> tuple[np.ndarray, ...]:
+    """Return normalised rows [n, D], tokens [n, C, L], and which rows cleaning changed [n, 2]."""
+    parts = []
     for values, fields in blocks:
         x = tokenizer.normalize(values)
-        pairs.append((x, tokenizer.tokenize(x, fields)))
-    xs, tokens = zip(*pairs, strict=True)
-    return np.concatenate(xs), np.concatenate(tokens)
+        altered = tokenizer.statistics.altered_rows(values)
+        parts.append((x, tokenizer.tokenize(x, fields), altered))
+    return tuple(np.concatenate(one) for one in zip(*parts, strict=True))
 
 
 def _measure(tokenizer: Tokenizer, rows: RowsOfSplit, settings: Evaluation) -> dict[str, Any]:
@@ -213,7 +225,9 @@ def _measure(tokenizer: Tokenizer, rows: RowsOfSplit, settings: Evaluation) -> d
             "entropy": float(sum(measure.entropy_bits(b) for books in counts for b in books)),
             "by_level": dict(zip(levels, np.log2(sizes).sum(axis=0).tolist(), strict=True)),
         },
-        "cleaning": _cleaning(tokenizer),
+        "cleaning": describe_cleaning(
+            tokenizer.statistics, tokenizer.columns, rows.altered, rows.split, rows.account
+        ),
     }
     return {"targets": _targets(measured)} | measured
 
@@ -247,16 +261,6 @@ def _probe(tokenizer: Tokenizer, rows: RowsOfSplit, labels: np.ndarray) -> dict[
     codes = tokenizer.embed(rows.tokens).reshape(len(rows.x), -1)
     kinds = {"features": rows.x, "tokens": codes}
     return measure.probe(kinds, labels, rows.of(TRAIN), rows.reported)
-
-
-def _cleaning(tokenizer: Tokenizer) -> dict[str, Any]:
-    """Return what cleaning did, with the names of the columns that it dropped."""
-    statistics, columns = tokenizer.statistics, tokenizer.columns
-    dropped: dict[str, list[str]] = {name: [] for name in REASONS if name != REASONS[KEPT]}
-    for column, reason in zip(columns, statistics.reason, strict=True):
-        if reason != KEPT:
-            dropped[REASONS[reason]].append(column.full_name)
-    return {"counts_on_train_rows": statistics.summary(), "dropped": dropped}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

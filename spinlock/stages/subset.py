@@ -4,6 +4,7 @@ Reads the HDF5 dataset (one file, or shards in order); writes subset.h5.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,14 +37,23 @@ def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> Non
         with_fields = reads_fields(family.encoder for family in experiment.families.values())
         with atomic_path(output) as temporary, h5py.File(temporary, "w") as file:
             writer = TableWriter(file, header, rows, split, dtype)
+            filled: Counter[str] = Counter()
             for first in range(0, len(rows), ROW_BLOCK):
                 block = rows[first : first + ROW_BLOCK]
-                writer.write(first, read_columns(source, chosen, block))
+                writer.write(first, read_columns(source, chosen, block, filled))
                 if with_fields:
-                    writer.write_fields(first, read_fields(source, block), len(rows))
+                    writer.write_fields(first, read_fields(source, block, filled), len(rows))
+            account = {
+                "rows_of_dataset": source.n_operators,
+                "rows_beyond_max_samples": source.n_operators - n_rows,
+                "rows_on_no_side_of_the_split": n_rows - len(rows),
+                "filled_cells": {name: count for name, count in filled.items() if count},
+            }
+            writer.write_account(account)
             for name in source.label_paths():
                 writer.write_labels(name, source.labels(name, rows))
     log.info("%d rows (train, validation, test: %s)", len(rows), np.bincount(split).tolist())
+    log.info("left out and filled: %s", account)
 
 
 def _coefficients(experiment: Experiment) -> dict[str, int | None]:

@@ -10,6 +10,7 @@ from spinlock.errors import SpinlockError
 
 MAD_TO_DEVIATION = 1.4826  # of a Gaussian
 ROUNDING = 1e-6  # relative deviations below this are rounding noise
+LARGEST = 1e9  # deviations at which every column is capped: float32 can still sum its squares
 KEPT, MISSING, CONSTANT, DUPLICATE = 0, 1, 2, 3
 REASONS = ("kept", "missing", "constant", "duplicate")
 
@@ -80,6 +81,13 @@ class FeatureStatistics:
         x = np.where(np.isfinite(x), x, self.impute[kept])
         np.clip(x, self.lower[kept], self.upper[kept], out=x)
         return ((x - self.center[kept]) / self.scale[kept]).astype(np.float32)
+
+    def altered_rows(self, values: np.ndarray) -> np.ndarray:
+        """Return which raw rows have cells that `apply` imputes, and that it caps: bool [n, 2]."""
+        x = values[:, self.kept].astype(np.float64)
+        capped = (x < self.lower[self.kept]) | (x > self.upper[self.kept])
+        finite = np.isfinite(x)
+        return np.stack([(~finite).any(axis=1), (capped & finite).any(axis=1)], axis=1)
 
     def invert(self, normalised: np.ndarray) -> np.ndarray:
         """Return raw columns [n, raw columns] float64 of normalised rows [n, D].
@@ -172,14 +180,18 @@ def _fit_block(values: np.ndarray, rules: CleaningRules) -> dict[str, np.ndarray
     lower, upper = _caps(filled, median, rules)
     capped = np.clip(filled, lower, upper)
     center, scale = _center_and_scale(capped, rules.method)
+    scale = np.where(reason == KEPT, scale, 1.0)
+    with np.errstate(over="ignore"):
+        lower = np.maximum(lower, center - LARGEST * scale)
+        upper = np.minimum(upper, center + LARGEST * scale)
     return {
         "reason": reason,
         "impute": median,
         "lower": lower,
         "upper": upper,
         "center": center,
-        "mean": capped.mean(axis=0),
-        "scale": np.where(reason == KEPT, scale, 1.0),
+        "mean": np.clip(filled, lower, upper).mean(axis=0),
+        "scale": scale,
         "imputed": (~finite).sum(axis=0),
         "capped": ((filled < lower) | (filled > upper)).sum(axis=0),
     }

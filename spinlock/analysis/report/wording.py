@@ -16,6 +16,10 @@ WHY_DROPPED = {
     "constant": "constant",
     "duplicate": "repeats an earlier feature",
 }
+LEFT_OUT = {
+    "rows_beyond_max_samples": "rows beyond max_samples",
+    "rows_on_no_side_of_the_split": "rows on no side of the split",
+}
 LOWER_IS_BETTER = ("orthogonality",)
 
 
@@ -40,7 +44,7 @@ def describe(evidence: Evidence, split: np.ndarray, shown: Mapping[str, Shown]) 
         targets=[_target(one) for one in evidence.metrics["targets"]],
         measured_on=f"Figures of quality are measured on {measured.n_rows:,} {measured.rows} rows.",
         sections=_sections(shown),
-        cleaning=_cleaning(tokenizer.statistics, split),
+        cleaning=_cleaning(tokenizer.statistics, split, evidence.metrics.get("cleaning", {})),
         provenance=list(_flattened(tokenizer.provenance)),
         dropped=_dropped(evidence, tokenizer.statistics),
         altered=_altered(evidence, tokenizer.statistics),
@@ -62,7 +66,9 @@ def _sections(shown: Mapping[str, Shown]) -> list[Section]:
     ]
 
 
-def _cleaning(statistics: FeatureStatistics, split: np.ndarray) -> list[tuple[str, str]]:
+def _cleaning(
+    statistics: FeatureStatistics, split: np.ndarray, account: Mapping[str, Any]
+) -> list[tuple[str, str]]:
     summary = statistics.summary()
     sides = np.bincount(split, minlength=len(SPLIT_NAMES))
     rows = [(f"{name} rows", f"{n:,}") for name, n in zip(SPLIT_NAMES, sides, strict=True)]
@@ -72,7 +78,28 @@ def _cleaning(statistics: FeatureStatistics, split: np.ndarray) -> list[tuple[st
         ("train values imputed", f"{summary['imputed_cells']:,}"),
         ("train values capped", f"{summary['capped_cells']:,}"),
     ]
-    return rows + kept + dropped + cells
+    return rows + _rows_changed(account) + kept + dropped + cells + _filled(account)
+
+
+def _rows_changed(account: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows that were left out, and those with imputed and capped values, by side."""
+    left_out = [
+        (f"{what}, left out", f"{account[key]:,}")
+        for key, what in LEFT_OUT.items()
+        if account.get(key)
+    ]
+    return left_out + [
+        (f"{name} rows with {what} values", f"{count:,}")
+        for what in ("imputed", "capped")
+        for name, count in account.get(f"rows_with_{what}_cells", {}).items()
+    ]
+
+
+def _filled(account: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (f"values of {name} that were not numbers, filled", f"{count:,}")
+        for name, count in account.get("filled_cells", {}).items()
+    ]
 
 
 def _dropped(evidence: Evidence, statistics: FeatureStatistics) -> list[tuple[str, str]]:
