@@ -75,6 +75,7 @@ class PrincipalScalarQuantizer:
         _, _, self._directions = np.linalg.svd(train - self._mean, full_matrices=False)
         self._scores = (train - self._mean) @ self._directions.T
         n_components = self._scores.shape[1]
+        self._most_bits = min(MOST_SCALAR_BITS, int(math.log2(len(train))))
         self._values: list[list[np.ndarray]] = [[np.zeros(1)] for _ in range(n_components)]
         self._error = [[float((score**2).sum())] for score in self._scores.T]
         self._order: list[int] = []  # component that each next bit goes to
@@ -82,8 +83,8 @@ class PrincipalScalarQuantizer:
         self._gains = np.array([self._gain(i) for i in range(n_components)])
 
     def reconstruct(self, x: np.ndarray, bits: int) -> np.ndarray:
-        """Return rows [m, D] decoded from `bits` bits each."""
-        while len(self._order) < bits:
+        """Return rows [m, D] decoded from `bits` bits each, fewer where no component takes more."""
+        while len(self._order) < bits and np.isfinite(self._gains).any():
             self._spend()
         given = np.bincount(self._order[:bits], minlength=len(self._bits))
         scores = (x - self._mean) @ self._directions.T
@@ -101,7 +102,7 @@ class PrincipalScalarQuantizer:
     def _gain(self, component: int) -> float:
         """Return how much the next bit of a component lowers the train error."""
         bits = int(self._bits[component])
-        if bits >= MOST_SCALAR_BITS:
+        if bits >= self._most_bits:
             return -np.inf
         scores = self._scores[:, component]
         values = _lloyd_max(scores, 2 ** (bits + 1))

@@ -104,8 +104,11 @@ def stage_settings(experiment: Experiment, stage: str) -> dict[str, Any]:
     Settings that only change how a stage runs (device, logging) are in none.
     """
     names = {stage}
-    if stage == "cluster" and experiment.training.num_categories_auto == "validation":
-        names.add("cluster_by_validation")
+    training = experiment.training
+    if stage == "cluster" and training.category_assignment == "auto":
+        number = training.num_categories_auto
+        names |= {"cluster_by_validation"} if number == "validation" else set()
+        names |= {"cluster_by_budget"} if number is None else set()
     chosen = _slice(experiment, names)
     if stage == "subset":  # which families, whatever reads them
         chosen["families"] = {

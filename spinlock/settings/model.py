@@ -38,11 +38,12 @@ class Model(Section):
         [],
         "[]: three levels, sizes by rate–distortion; or a list of {latent_dim, num_tokens} for "
         "every category, coarse to fine; or a mapping category → list",
+        stages=("train", "cluster_by_budget"),
     )
     bits: int = setting(
         288,
         "budget per operator of automatic levels, in bits",
-        stages=("train", "cluster_by_validation"),
+        stages=("train", "cluster_by_validation", "cluster_by_budget"),
         ge=1,
         le=100_000,
     )
@@ -52,7 +53,7 @@ class Model(Section):
     max_tokens: int | None = setting(
         None,
         "largest book of automatic levels; null: the size with the lowest held-out error",
-        stages=("train", "cluster_by_validation"),
+        stages=("train", "cluster_by_validation", "cluster_by_budget"),
         ge=2,
         le=65536,
     )

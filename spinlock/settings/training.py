@@ -33,7 +33,8 @@ class Training(Section):
     )
     num_categories_auto: Annotated[int, Field(ge=1)] | Literal["validation"] | None = setting(
         None,
-        "null: by silhouette under orthogonality_target; a number; "
+        "null: by silhouette under orthogonality_target, of the numbers that can hold "
+        "model.bits; a number; "
         "or validation: by held-out R² at model.bits",
         stages=CLUSTER,
     )

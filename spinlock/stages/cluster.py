@@ -36,6 +36,7 @@ from spinlock.tokenizer.categories import (
 )
 from spinlock.tokenizer.initialization import BookRequest, partition_quality
 from spinlock.tokenizer.normalization import FeatureStatistics
+from spinlock.tokenizer.rate_allocation import fewest_categories
 
 log = logging.getLogger(__name__)
 
@@ -109,8 +110,17 @@ def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> C
         max_clusters=training.max_clusters,
         min_features=training.min_features_per_category,
         orthogonality_target=training.orthogonality_target,
+        fewest_categories=_fewest_categories(experiment, len(x)),
         validation_quality=_quality_of(experiment, x, held_out) if by_validation else None,
     )
+
+
+def _fewest_categories(experiment: Experiment, n_rows: int) -> int:
+    """Return how many categories the budget of automatic books needs; 2 for other books."""
+    model = experiment.model
+    if model.levels:
+        return 2
+    return max(2, fewest_categories(model.bits, min(n_rows, model.max_tokens or n_rows)))
 
 
 def _quality_of(

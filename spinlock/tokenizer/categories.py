@@ -15,6 +15,8 @@ from spinlock.errors import SpinlockError
 
 log = logging.getLogger(__name__)
 
+CUT_FURTHER = 1.2  # factor between cuts beyond the largest number of categories
+
 Partition = list[np.ndarray]
 
 
@@ -128,6 +130,26 @@ def silhouette(correlation: np.ndarray, partition: Sequence[np.ndarray]) -> floa
     return float(silhouette_score(distance, labels, metric="precomputed"))
 
 
+def partitions_by_number(
+    tree: np.ndarray, correlation: np.ndarray, fewest: int, most: int, min_features: int
+) -> dict[int, Partition]:
+    """Return a partition for each number of categories that cuts of the tree give, up to `most`.
+
+    Cuts begin at `fewest` clusters. Where small clusters merge, a cut gives fewer categories
+    than clusters; then the tree is cut further down.
+    """
+    n_columns = len(correlation)
+    found: dict[int, Partition] = {}
+    number = min(fewest, n_columns)
+    while True:
+        partition = cut_tree(tree, correlation, number, min_features)
+        if len(partition) <= most:
+            found.setdefault(len(partition), partition)
+        if len(partition) >= most or number == n_columns:
+            return found
+        number = number + 1 if number < most else min(int(CUT_FURTHER * number) + 1, n_columns)
+
+
 def discover_categories(
     x: np.ndarray,
     *,
@@ -136,6 +158,7 @@ def discover_categories(
     max_clusters: int = 25,
     min_features: int = 3,
     orthogonality_target: float = 0.15,
+    fewest_categories: int = 2,
     validation_quality: Callable[[Partition], float] | None = None,
 ) -> Clustering:
     """Cluster the columns of normalised train rows x [n, D].
@@ -145,21 +168,25 @@ def discover_categories(
     num_categories : int, optional
         Fixes the number; else it is chosen among 2..max_clusters. The others are measured
         all the same, so that the choice can be judged.
+    fewest_categories : int
+        Choose among at least so many, where the columns give so many: fewer could not hold
+        the bits that are wanted.
     validation_quality : callable, optional
         Gives the validation R² of a partition; the best one is then taken. Otherwise the
         best silhouette wins among those whose mean |cosine| between category centroids is at
         most `orthogonality_target` (of all, the most orthogonal one when none is).
     """
     correlation = correlation_matrix(x, method)
-    n_columns = len(correlation)
-    if n_columns == 1:
+    if len(correlation) == 1:
         return Clustering([np.array([0])], np.empty((0, 4)), correlation, [])
     tree = merge_tree(correlation)
-    numbers = range(2, min(max_clusters, n_columns) + 1)
-    partitions: dict[int, Partition] = {}
-    for number in [num_categories, *numbers] if num_categories else numbers:
-        partition = cut_tree(tree, correlation, number, min_features)
-        partitions.setdefault(len(partition), partition)
+    partitions = partitions_by_number(tree, correlation, 2, max_clusters, min_features)
+    if num_categories:
+        fixed = partitions_by_number(
+            tree, correlation, num_categories, num_categories, min_features
+        )
+        chosen = max(fixed)
+        partitions[chosen] = fixed[chosen]
     candidates = [
         PartitionQuality(
             number,
@@ -169,10 +196,10 @@ def discover_categories(
         )
         for number, partition in sorted(partitions.items())
     ]
-    if num_categories:
-        chosen = next(iter(partitions))  # the given number came first
-    else:
-        chosen = _choose(candidates, orthogonality_target).num_categories
+    if not num_categories:
+        enough = min(fewest_categories, max(partitions))
+        able = [one for one in candidates if one.num_categories >= enough]
+        chosen = _choose(able, orthogonality_target).num_categories
     return Clustering(partitions[chosen], tree, correlation, candidates)
 
 

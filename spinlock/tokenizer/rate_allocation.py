@@ -1,5 +1,6 @@
 """Bits per category from measured rate–distortion, and codebook sizes per level."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,8 @@ from torch import Tensor
 from spinlock.tokenizer.codebook import Beam, kmeans
 
 LEVELS = 3
-BOOK_BITS = (5, 6, 7, 8, 9, 10)  # largest books that are tried
+MOST_BOOK_BITS = 10  # of the largest automatic book
+CAPS_TRIED = 4  # sizes of the largest book, from one code per train row downwards
 ROWS_FOR_ONE_FOLD = 1500  # from here on a single held-out part is precise enough
 FOLDS = 3
 ROWS_MEASURED = 6000  # rows that the curves are measured on, at most
@@ -87,6 +89,16 @@ def distortion_at(curves: Sequence[RateDistortion], bits: np.ndarray) -> float:
     )
 
 
+def largest_book_bits(n_rows: int) -> int:
+    """Return the bits of the largest book that is tried: no more codes than train rows."""
+    return int(np.clip(np.log2(max(n_rows, 2)), 1, MOST_BOOK_BITS))
+
+
+def fewest_categories(budget: int, n_rows: int) -> int:
+    """Return how many categories hold `budget` bits, with two train rows for each code."""
+    return math.ceil(budget / (LEVELS * max(1, largest_book_bits(n_rows) - 1)))
+
+
 def choose_book_sizes(
     embeddings: Sequence[Tensor],
     budget: int,
@@ -114,9 +126,10 @@ def choose_book_sizes(
     """
     least = LEVELS if budget >= LEVELS * len(embeddings) else 0
     n_rows = len(embeddings[0])
-    caps = [b for b in BOOK_BITS if 2 ** (b + 1) <= n_rows] or [1]
+    largest = largest_book_bits(n_rows)
+    caps = list(range(max(1, largest - CAPS_TRIED + 1), largest + 1))
     if max_tokens is not None:
-        caps = [min(max(caps), int(np.log2(max_tokens)))]
+        caps = [min(largest, int(np.log2(max_tokens)))]
     folds = _folds(n_rows, generator)
     options = []
     measured = [_CategoryCurves(z, folds, generator) for z in embeddings]

@@ -51,3 +51,11 @@ def test_fewer_rows_than_columns_work():
     x = np.random.default_rng(3).normal(size=(30, 40)).astype(np.float32)
     compared = compare_baselines(x[:20], x[20:], [8.0])
     assert all(np.isfinite(one.quality) for one in compared)
+
+
+def test_a_budget_beyond_what_few_rows_can_use_spends_what_they_can():
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(20, 2))
+    scalar = PrincipalScalarQuantizer(x)
+    assert (scalar.reconstruct(x, 500) == scalar.reconstruct(x, 8)).all()  # 2 × 4 bits of 20 rows
+    assert quality(x, scalar.reconstruct(x, 500), x.mean(axis=0)) > 0.98

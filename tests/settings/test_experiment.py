@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from spinlock.settings import STAGES, Experiment, OperatorDatasetSettings, stage_settings
 from spinlock.settings.families import ENCODER_PARAMS
 
-KNOWN = {*STAGES, "generate", "cluster_by_validation"}
+KNOWN = {*STAGES, "generate", "cluster_by_validation", "cluster_by_budget"}
 EXAMPLE = {
     "dataset_path": "data.h5",
     "families": {"summary": {"encoder": "MLPEncoder"}, "temporal": {"encoder": "MLPEncoder"}},
@@ -173,6 +173,8 @@ def test_another_value_is_known_for_every_key_of_an_experiment():
 def test_a_change_is_noticed_by_exactly_the_stages_that_declare_it(key, value):
     section, _, name = key.partition(".")
     stages = set(ALL_KEYS["Experiment"][key]["stages"]) - {"cluster_by_validation"}
+    if "cluster_by_budget" in stages:  # the example leaves the number of categories open
+        stages = stages - {"cluster_by_budget"} | {"cluster"}
     after = changed(key, value)
     assert after != example()
     assert stages_that_notice(example(), after) == stages, f"{section} {name}"
@@ -187,12 +189,23 @@ def test_what_only_changes_how_a_stage_runs_is_in_no_slice(key):
         assert (name or section) not in (values.get(section, {}) if name else values)
 
 
-@pytest.mark.parametrize("key", ["model.bits", "model.group_embedding_dim", "model.max_tokens"])
-def test_clustering_depends_on_the_model_only_when_validation_chooses_k(key):
-    base = EXAMPLE | {"training": {"num_categories_auto": "validation"}}
+@pytest.mark.parametrize(
+    ("number", "noticed"),
+    [
+        (None, {"model.bits", "model.max_tokens", "model.levels"}),
+        ("validation", {"model.bits", "model.max_tokens", "model.group_embedding_dim"}),
+        (4, set()),
+    ],
+)
+def test_clustering_depends_on_the_model_only_where_it_chooses_how_many(number, noticed):
+    base = EXAMPLE | {"training": {"num_categories_auto": number}}
     before = Experiment.model_validate(base)
-    assert stages_that_notice(before, changed(key, OTHER[key], base)) == {"cluster", "train"}
-    assert "model" not in stage_settings(example(), "cluster")
+    keys = ("model.bits", "model.max_tokens", "model.levels", "model.group_embedding_dim")
+    assert {
+        key
+        for key in keys
+        if "cluster" in stages_that_notice(before, changed(key, OTHER[key], base))
+    } == noticed
 
 
 @pytest.mark.parametrize(

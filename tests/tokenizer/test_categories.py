@@ -145,6 +145,21 @@ def test_when_no_number_is_orthogonal_enough_the_lowest_is_taken_with_a_warning(
     assert "orthogonality_target" in caplog.text
 
 
+def test_there_are_enough_categories_for_the_bits_where_the_columns_give_so_many():
+    x = correlated_blocks()
+    assert len(discover_categories(x, orthogonality_target=0.15).partition) == 2
+    assert len(discover_categories(x, fewest_categories=3).partition) >= 3
+    most = max(one.num_categories for one in discover_categories(x).candidates)
+    assert len(discover_categories(x, fewest_categories=100).partition) == most
+
+
+def test_where_small_clusters_merge_the_tree_is_cut_further_down():
+    x = np.random.default_rng(11).normal(size=(60, 14))
+    correlation = correlation_matrix(x)
+    assert len(cut_tree(merge_tree(correlation), correlation, 4, 3)) < 4
+    assert len(discover_categories(x, num_categories=4, min_features=3).partition) == 4
+
+
 def test_validation_quality_decides_where_it_is_given():
     x = correlated_blocks()
     found = discover_categories(x, validation_quality=lambda partition: -abs(len(partition) - 3))

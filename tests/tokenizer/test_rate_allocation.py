@@ -9,10 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinlock.tokenizer.rate_allocation import (
+    LEVELS,
     RateDistortion,
     allocate_bits,
     choose_book_sizes,
     distortion_at,
+    fewest_categories,
+    largest_book_bits,
     split_bits,
 )
 
@@ -143,3 +146,17 @@ def test_a_target_takes_fewer_bits_the_weaker_it_is():
     assert spent[1] < spent[2] < 30
     # what cannot be reached takes all that helps
     assert spent[3] == sum(bits_of(choose(z, 30)))
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "bits"), [(1, 1), (2, 1), (20, 4), (320, 8), (3200, 10), (10**6, 10)]
+)
+def test_no_automatic_book_has_more_codes_than_there_are_rows(n_rows, bits):
+    assert largest_book_bits(n_rows) == bits
+
+
+@pytest.mark.parametrize(("budget", "n_rows"), [(96, 142), (288, 320), (288, 3200), (7, 10)])
+def test_the_fewest_categories_hold_the_budget_and_one_less_would_not(budget, n_rows):
+    number = fewest_categories(budget, n_rows)
+    book = max(1, largest_book_bits(n_rows) - 1)
+    assert LEVELS * number * book >= budget > LEVELS * (number - 1) * book
