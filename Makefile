@@ -10,7 +10,7 @@ CORES ?= all
 EXPERIMENT ?= arch_summary
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run all test lint format docs lock clean
+.PHONY: help setup run all test bench lint format docs lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ all: $(READY) ## The same, with metrics, tokens, figures and report
 
 test: $(READY) ## Run the tests (no GPU, no network)
 	pytest --numprocesses auto --dist loadscope tests
+
+bench: $(READY) ## Measure speed and memory beside references into benchmarks/results.md
+	python -m benchmarks
 
 lint: $(READY) ## Check style, import contracts, spelling, settings and workflow
 	ruff check .

@@ -108,7 +108,11 @@ class PlainLoop(Contender):
 
 
 class NaiveLoop(PlainLoop):
-    """The usual loop, whose metrics are three passes: quality, utilization, topographic."""
+    """The usual loop, whose metrics are three passes.
+
+    Quality and topographic on validation rows; utilization on train rows, which ours counts
+    while it trains.
+    """
 
     model: NaiveModel
 
@@ -124,7 +128,7 @@ class NaiveLoop(PlainLoop):
     def _utilization(self) -> float:
         self.model.eval()
         used: list[Tensor] = []
-        for (x,) in self.held_out:
+        for (x,) in self.batches:
             taken = [one.sum(dim=0) > 0 for books in self.model.encodings(x) for one in books]
             used = [a | b for a, b in zip(used, taken, strict=True)] if used else taken
         return sum(one.float().mean().item() for one in used) / len(used)

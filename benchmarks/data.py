@@ -11,7 +11,7 @@ from spinlock.features.split import random_split
 from spinlock.features.table import TEST, TRAIN, VALIDATION
 from spinlock.tokenizer.categories import discover_categories
 from spinlock.tokenizer.model import Rows
-from spinlock.tokenizer.normalization import CleaningRules, fit_statistics
+from spinlock.tokenizer.normalization import CleaningRules, FeatureStatistics, fit_statistics
 
 FAMILIES = {"architecture": 21, "summary": 275}
 LATENT = 40  # factors behind made-up features
@@ -27,6 +27,10 @@ class Table:
     train, validation, test : Rows
     column_family : list [D] of str
     description : str
+    values : float32 array [n, columns]
+        The rows before cleaning, of all sides.
+    statistics : FeatureStatistics
+        The cleaning and normalisation.
     """
 
     train: Rows
@@ -34,6 +38,13 @@ class Table:
     test: Rows
     column_family: list[str]
     description: str
+    values: np.ndarray
+    statistics: FeatureStatistics
+
+    @property
+    def width(self) -> int:
+        """Number of raw columns."""
+        return self.values.shape[1]
 
     def categories(self, number: int) -> list[list[int]]:
         """Return the columns of each of `number` categories."""
@@ -82,4 +93,6 @@ def table_of(values: np.ndarray, families: list[str], description: str) -> Table
         sides[TEST],
         [families[i] for i in fitted.kept],
         f"{description}, {len(fitted.kept)} features",
+        values,
+        fitted,
     )

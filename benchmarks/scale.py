@@ -6,20 +6,21 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import h5py
 import numpy as np
 import yaml
 
 from benchmarks.data import made_up_features
+from benchmarks.measurement import Result, Settings
 from spinlock.features.operator_file import OperatorFileWriter
 from spinlock.files import atomic_path
 
 ARCHITECTURE, SUMMARY, STEPS, CHANNELS = 21, 275, 64, 63
-COEFFICIENTS = 16
+DESCRIPTION = f"{ARCHITECTURE} + {SUMMARY} + {STEPS} × {CHANNELS} features"
 ROW_BLOCK = 1000
 MEMORY_GOAL = 2.0  # GiB
-ENCODING_GOAL = 100_000  # rows per second
 STREAMED = ("subset", "normalize", "encode")  # stages whose time per row must not grow
 GIB = 2**30
 
@@ -130,3 +131,60 @@ class Pipeline:
         if done.returncode:
             raise RuntimeError(f"the stage {stage} failed:\n{done.stderr}")
         return Run(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure(settings: Settings) -> dict[str, Result]:
+    """Run the stages on made-up datasets of growing size."""
+    sizes = (60, 120) if settings.quick else (1_000, 10_000, 100_000)
+    families = {"architecture": "MLPEncoder"} if settings.quick else ALL_FAMILIES
+    runs: dict[int, dict[str, Run]] = {}
+    with TemporaryDirectory() as folder:
+        for n_rows in sizes:
+            dataset = Path(folder) / f"{n_rows}.h5"
+            write_dataset(dataset, n_rows)
+            pipeline = Pipeline(Path(folder) / str(n_rows), dataset, families, settings.threads)
+            smallest = Path(folder) / str(sizes[0]) / "best_model.pt"
+            runs[n_rows] = _run_stages(pipeline, n_rows, sizes, smallest)
+            dataset.unlink()
+    return _growth(runs, sizes) | _memory(runs[sizes[-1]], sizes[-1])
+
+
+def _run_stages(
+    pipeline: Pipeline, n_rows: int, sizes: tuple[int, ...], smallest: Path
+) -> dict[str, Run]:
+    """Run every stage at the ends, what must not grow in between; encode with one model."""
+    whole = n_rows in (sizes[0], sizes[-1])
+    stages = ("subset", "normalize", *(("cluster", "train") if whole else ()))
+    runs = {stage: pipeline.run(stage) for stage in stages}
+    runs["encode"] = pipeline.run("encode", str(smallest))
+    if whole:
+        runs["evaluate"] = pipeline.run("evaluate")
+    return runs
+
+
+def _growth(runs: Mapping[int, Mapping[str, Run]], sizes: tuple[int, ...]) -> dict[str, Result]:
+    """Compare the time per row of the largest dataset with that of each smaller one."""
+    largest = sizes[-1]
+    return {
+        f"scale_{stage}_{largest}_vs_{n_rows}": Result(
+            runs[largest][stage].seconds / largest * 1e6,
+            runs[n_rows][stage].seconds / n_rows * 1e6,
+            "µs/row",
+            f"stage {stage}, {largest} rows of {DESCRIPTION}; reference: {n_rows} rows",
+        )
+        for stage in STREAMED
+        for n_rows in sizes[:-1]
+    }
+
+
+def _memory(runs: Mapping[str, Run], n_rows: int) -> dict[str, Result]:
+    return {
+        f"memory_{stage}": Result(
+            run.peak_bytes / GIB,
+            MEMORY_GOAL,
+            "GiB",
+            f"peak resident memory of stage {stage} at {n_rows} rows of {DESCRIPTION}, in "
+            f"{run.seconds:.0f} s; reference: the goal",
+        )
+        for stage, run in runs.items()
+    }

@@ -15,7 +15,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         pip = [f"{folder}/bin/python", "-m", "pip"]
-        subprocess.run([*pip, "install", "--quiet", TORCH, f"{ENVS.parent}[dev,slurm]"], check=True)
+        package = f"{ENVS.parent}[bench,dev,slurm]"
+        subprocess.run([*pip, "install", "--quiet", TORCH, package], check=True)
         freeze = [*pip, "freeze", "--exclude", "spinlock"]
         frozen = subprocess.run(freeze, check=True, capture_output=True, text=True).stdout
     pinned = [line.split("+")[0] if line.startswith("torch==") else line for line in frozen.split()]

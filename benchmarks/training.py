@@ -1,0 +1,191 @@
+"""Epochs of training beside the model as usually written, and beside a library's."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import library_model
+from benchmarks.contenders import Contender, NaiveLoop, Ours, PlainLoop
+from benchmarks.data import Table, operator_table
+from benchmarks.measurement import (
+    Result,
+    Settings,
+    compared,
+    installed,
+    interleaved,
+    sgemm_rate,
+    typical,
+)
+from benchmarks.naive_model import NaiveModel
+from spinlock.settings.families import ENCODER_PARAMS
+from spinlock.tokenizer.initialization import BookRequest
+from spinlock.tokenizer.model import ModelShape, TokenizerModel
+from spinlock.training.loop import TrainingPlan
+from spinlock.training.objective import LossWeights
+from spinlock.training.start import ModelRequest, start_model
+
+CATEGORIES, BOOKS = 10, (128, 64, 32)
+BATCH_SIZES = (512, 32)
+ROUNDS = {512: 7, 32: 3}
+ENCODER = ENCODER_PARAMS["MLPEncoder"](
+    hidden_dims=[64], output_dim=32, dropout=0.1, activation="gelu", batch_norm=True
+).model_dump()
+
+
+def measure(settings: Settings) -> dict[str, Result]:
+    """Train all contenders on the same rows, epoch by epoch in turn."""
+    table = operator_table(400 if settings.quick else 4000)
+    model = starting_model(table, 3 if settings.quick else CATEGORIES)
+    results: dict[str, Result] = {}
+    for batch_size in BATCH_SIZES:
+        results |= _measure_batch_size(table, model, batch_size, settings)
+    return results
+
+
+def training_plan(batch_size: int, *, compiled: bool = False) -> TrainingPlan:
+    """Return a plan with the settings' default losses."""
+    return TrainingPlan(
+        num_epochs=1,
+        batch_size=batch_size,
+        learning_rate=3e-4,
+        optimizer="adam",
+        scheduler=None,
+        warmup_epochs=0,
+        weights=LossWeights(),
+        input_noise=0.2,
+        early_stopping_patience=1,
+        early_stopping_min_delta=0.0,
+        dead_code_reset_interval=0,
+        dead_code_threshold=10.0,
+        dead_code_max_reset_fraction=0.25,
+        val_every_n_epochs=1,
+        seed=0,
+        compile=compiled,
+        log_interval=0,
+    )
+
+
+def starting_model(table: Table, categories: int) -> TokenizerModel:
+    """Return a model before any gradient step."""
+    partition = table.categories(categories)
+    request = ModelRequest(
+        partition=partition,
+        column_family=table.column_family,
+        encoders={
+            family: {"encoder": "MLPEncoder", "encoder_params": ENCODER}
+            for family in sorted(set(table.column_family))
+        },
+        books=BookRequest(explicit=[[(None, k) for k in BOOKS]] * len(partition)),
+    )
+    return start_model(request, table.train, table.validation, training_plan(512))
+
+
+def _contenders(
+    table: Table, model: TokenizerModel, batch_size: int, settings: Settings
+) -> dict[str, Contender]:
+    plan, shape = training_plan(batch_size), model.shape
+    sides = (table.train, table.validation)
+
+    def ours(plan: TrainingPlan) -> Ours:
+        return Ours(_copy(model), *sides, plan)
+
+    def naive() -> NaiveLoop:
+        return NaiveLoop(NaiveModel(shape, plan.weights), *sides, plan)
+
+    contenders: dict[str, Contender] = {"ours": ours(plan), "naive": naive()}
+    if library_model.AVAILABLE:
+        contenders["library"] = PlainLoop(_library(shape, plan), *sides, plan)
+    if not settings.quick:
+        contenders["compiled"] = ours(dataclasses.replace(plan, compile=True))
+    return contenders
+
+
+def _copy(model: TokenizerModel) -> TokenizerModel:
+    copied = TokenizerModel(model.shape)
+    copied.load_weights(model.state_dict())
+    return copied
+
+
+def _library(shape: ModelShape, plan: TrainingPlan) -> nn.Module:
+    return library_model.LibraryModel(shape, plan.weights)
+
+
+def _measure_batch_size(
+    table: Table, model: TokenizerModel, batch_size: int, settings: Settings
+) -> dict[str, Result]:
+    contenders = _contenders(table, model, batch_size, settings)
+    for contender in contenders.values():
+        contender.epoch()  # imports, caches, compilation, codes from data
+    epochs = interleaved(
+        {name: one.epoch for name, one in contenders.items()},
+        1 if settings.quick else ROUNDS[batch_size],
+    )
+    rows = len(table.train)
+    conditions = (
+        f"{table.description}, {rows} train rows, batch {batch_size}, {len(model.shape.partition)} "
+        f"categories × {model.n_levels} levels of {BOOKS} codes; an epoch with its validation"
+    )
+    results = _epoch_results(epochs, conditions, batch_size)
+    results |= _loss_results(contenders, conditions, batch_size)
+    if batch_size == max(BATCH_SIZES):
+        results["training_flops"] = _arithmetic(contenders["ours"].train, conditions)
+    return results
+
+
+def _epoch_results(
+    epochs: Mapping[str, list[float]], conditions: str, batch_size: int
+) -> dict[str, Result]:
+    described = {
+        "naive": "one module per category and level",
+        "library": "ResidualVQ of vector-quantize-pytorch "
+        f"{installed('vector-quantize-pytorch')}, one per category",
+    }
+    results = {
+        f"training_vs_{name}_batch_{batch_size}": compared(
+            epochs, name, per=1, unit="s/epoch", conditions=f"{conditions}; reference: {text}"
+        )
+        for name, text in described.items()
+        if name in epochs
+    }
+    if "compiled" in epochs:
+        results[f"training_compiled_batch_{batch_size}"] = compared(
+            epochs,
+            "ours",
+            ours="compiled",
+            per=1,
+            unit="s/epoch",
+            conditions=f"{conditions}; ours with torch.compile, reference: ours without",
+        )
+    return results
+
+
+def _loss_results(
+    contenders: Mapping[str, Contender], conditions: str, batch_size: int
+) -> dict[str, Result]:
+    return {
+        f"validation_loss_vs_{name}_batch_{batch_size}": Result(
+            contenders["ours"].val_loss,
+            contenders[name].val_loss,
+            "mean squared error",
+            f"{conditions}; after the same number of epochs",
+        )
+        for name in ("naive", "library")
+        if name in contenders
+    }
+
+
+def _arithmetic(train: Callable[[], None], conditions: str) -> Result:
+    """Return the rate of the matrix products of a step over that of one large product."""
+    with FlopCounterMode(display=False) as counter:
+        train()
+    seconds = interleaved({"ours": train}, 5)["ours"]
+    return Result(
+        counter.get_total_flops() / typical(seconds) / 1e9,
+        sgemm_rate() / 1e9,
+        "GFLOP/s",
+        f"{conditions}, without validation; matrix products only; reference: a large float32 "
+        "product",
+        higher_is_better=True,
+    )
