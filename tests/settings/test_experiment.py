@@ -180,6 +180,17 @@ def test_a_change_is_noticed_by_exactly_the_stages_that_declare_it(key, value):
     assert stages_that_notice(example(), after) == stages, f"{section} {name}"
 
 
+def test_all_other_keys_belong_to_a_stage():
+    keys = {
+        prefix + key
+        for name, found in ALL_KEYS.items()
+        for key, extra in found.items()
+        if not extra.get("stages")
+        for prefix in ["" if name == "Experiment" else f"{name}."]
+    }
+    assert keys == HOW_NOT_WHAT
+
+
 @pytest.mark.parametrize("key", sorted(HOW_NOT_WHAT))
 def test_what_only_changes_how_a_stage_runs_is_in_no_slice(key):
     assert ALL_KEYS["Experiment"][key]["stages"] == []

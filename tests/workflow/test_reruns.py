@@ -1,5 +1,6 @@
 """What must rerun when something changes, and nothing more: the table of the workflow's design."""
 
+import json
 import os
 
 import pytest
@@ -47,6 +48,14 @@ CASES = {
         lambda text: f"{text}evaluation: {{max_pair_rows: 50}}\n",
         ("evaluate", "visualize"),
     ),
+    "visualization": (
+        CONFIG,
+        replaced("projection: tsne", "projection: tsne, max_points: 50"),
+        ("visualize",),
+    ),
+    "split": (CONFIG, lambda text: f"{text}split: {{val_fraction: 0.2}}\n", SUBSET_ON),
+    "random_seed": (CONFIG, lambda text: f"{text}random_seed: 7\n", SUBSET_ON),
+    "save_every": (CONFIG, replaced("num_epochs: 2", "num_epochs: 2\n  save_every: 1"), TRAIN_ON),
     "a figure's colour": (
         "spinlock/analysis/figures/style.py",
         replaced("#0072B2", "#0072B3"),
@@ -87,6 +96,18 @@ def test_one_experiments_config_reruns_that_experiment_only(workspace, edited):
     edited("configs/vqvae/other.yaml", replaced("auto: 4", "auto: 3"))
     files = [f"results/tiny/{name}" for name in FILES]
     assert workspace.planned(*files, "results/other/categories.json") == {"cluster": 1}
+
+
+def test_another_mapping_of_categories_reruns_the_clustering(workspace, edited):
+    mapping = workspace.path / "mapping.json"
+    found = json.loads((workspace.path / "results/other/categories.json").read_text())
+    manual = f"category_assignment: manual\n  category_mapping_file: {mapping.name}\n  num_epochs"
+    edited("configs/vqvae/other.yaml", replaced("num_epochs", manual))
+    mapping.write_text(json.dumps(found))
+    workspace.snakemake("results/other/categories.json")
+    assert workspace.planned("results/other/categories.json") == {}
+    mapping.write_text(json.dumps({f"my_{name}": members for name, members in found.items()}))
+    assert workspace.planned("results/other/categories.json") == {"cluster": 1}
 
 
 def test_a_broken_config_does_not_block_another_experiment(workspace, edited):

@@ -61,6 +61,14 @@ def files_of_experiment(wildcards):
         raise WorkflowError(str(error)) from None
 
 
+def mapping_of_experiment(wildcards):
+    """Return the file of manual categories, where an experiment has one."""
+    training = settings_of(config_of(wildcards)).training
+    manual = training.category_assignment == "manual"
+    # a file that is not there is a mistake that the stage explains
+    return [path for path in [training.category_mapping_file] if manual and Path(path).is_file()]
+
+
 @cache
 def settings_of_dataset(name):
     """Return the settings of a generated dataset."""

@@ -53,6 +53,7 @@ rule cluster:
     input:
         subset="results/{experiment}/subset.h5",
         statistics="results/{experiment}/feature_statistics.npz",
+        mapping=mapping_of_experiment,
     output:
         categories="results/{experiment}/categories.json",
         silhouette="results/{experiment}/silhouette.csv",

@@ -1,0 +1,158 @@
+"""Where a change of each settings key makes the workflow start again: every key, one stage."""
+
+from itertools import chain
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+
+from spinlock.settings import STAGES, Experiment, stage_settings
+from spinlock.settings.families import ENCODER_PARAMS
+
+# the first stage that reruns; what follows it reruns too, and nothing before it
+FIRST_STAGE = {
+    "subset": """
+        dataset_path max_samples random_seed families.encoder
+        split.val_fraction split.test_fraction split.group_by split.column
+        TemporalCNNEncoder.coefficients
+    """,
+    "normalize": """
+        normalization_method feature_cleaning.max_missing_fraction
+        feature_cleaning.variance_tolerance feature_cleaning.deduplicate_threshold
+        feature_cleaning.outlier_method feature_cleaning.outlier_bound
+    """,
+    "cluster": """
+        training.category_assignment training.category_mapping_file training.num_categories_auto
+        training.category_correlation training.orthogonality_target
+        training.min_features_per_category training.max_clusters
+    """,
+    "train": """
+        model.group_embedding_dim model.group_hidden_dim model.levels model.levels.latent_dim
+        model.levels.num_tokens model.bits model.target_quality model.max_tokens model.beam_width
+        model.commitment_cost model.use_ema model.decay model.dropout
+        model.orthogonality_weight model.informativeness_weight
+        training.batch_size training.learning_rate training.num_epochs training.optimizer
+        training.scheduler training.warmup_epochs training.input_noise
+        training.reconstruction_weight training.vq_weight training.orthogonality_weight
+        training.informativeness_weight training.topo_weight training.topo_samples
+        training.save_every training.early_stopping_patience training.early_stopping_min_delta
+        training.dead_code_reset_interval training.dead_code_threshold
+        training.dead_code_max_reset_fraction training.val_every_n_epochs
+        MLPEncoder.hidden_dims MLPEncoder.output_dim MLPEncoder.dropout MLPEncoder.activation
+        MLPEncoder.batch_norm
+        TemporalCNNEncoder.channels TemporalCNNEncoder.kernel_size TemporalCNNEncoder.output_dim
+        TemporalCNNEncoder.dropout TemporalCNNEncoder.activation
+        InitialCNNEncoder.channels InitialCNNEncoder.kernel_size InitialCNNEncoder.output_dim
+        InitialCNNEncoder.dropout InitialCNNEncoder.activation
+        InitialHybridEncoder.channels InitialHybridEncoder.kernel_size
+        InitialHybridEncoder.output_dim InitialHybridEncoder.dropout
+        InitialHybridEncoder.activation InitialHybridEncoder.hidden_dims
+        InitialHybridEncoder.batch_norm
+    """,
+    "evaluate": "evaluation.baselines evaluation.probe_column evaluation.max_pair_rows",
+    "visualize": "visualization.projection visualization.color_by visualization.max_points",
+    # how a stage runs, not what it gives
+    "nothing": """
+        device training.checkpoint_dir training.use_torch_compile logging.wandb
+        logging.log_interval logging.eval_interval logging.verbose
+    """,
+}
+EXPECTED = {key: stage for stage, keys in FIRST_STAGE.items() for key in keys.split()}
+EXAMPLE = {"dataset_path": "data.h5", "families": {"summary": {"encoder": "MLPEncoder"}}}
+# where a value is not a number, a truth or one of a few words
+OTHER_VALUES = {
+    "dataset_path": "other.h5",
+    "max_samples": 100,
+    "families.encoder": "InitialCNNEncoder",
+    "split.group_by": "meta/system",
+    "split.column": "meta/split",
+    "model.levels": [{}, {}],
+    "model.levels.latent_dim": 2,
+    "model.levels.num_tokens": 4,
+    "model.target_quality": 0.9,
+    "model.max_tokens": 64,
+    "training.category_mapping_file": "other.json",
+    "training.num_categories_auto": 5,
+    "training.scheduler": "cosine",
+    "training.save_every": 5,
+    "training.checkpoint_dir": "elsewhere",
+    "evaluation.probe_column": "meta/system",
+    "visualization.color_by": "summary/x",
+    "device": "cpu",
+}
+
+
+def models_in(annotation: object) -> list[type[BaseModel]]:
+    """Return the sections that a key may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return list(chain.from_iterable(models_in(one) for one in get_args(annotation)))
+
+
+def keys_of(model: type[BaseModel], path: str = "") -> dict[str, object]:
+    """Return the keys of a section and of those in it, with their defaults."""
+    found: dict[str, object] = {}
+    for key, info in model.model_fields.items():
+        for inner in models_in(info.annotation):
+            found |= keys_of(inner, f"{path}{key}.")
+        # a section is no key of its own, and the parameters of encoders are listed by encoder
+        if not isinstance(info.default, BaseModel) and key not in {"families", "encoder_params"}:
+            found[path + key] = info.default
+    return found
+
+
+def all_keys() -> dict[str, object]:
+    found = keys_of(Experiment)
+    for encoder, params in ENCODER_PARAMS.items():
+        found |= keys_of(params, f"{encoder}.")
+    return found
+
+
+def other_value(key: str, default: object) -> object:
+    if key in OTHER_VALUES:
+        return OTHER_VALUES[key]
+    section, _, name = key.rpartition(".")
+    model: type[BaseModel] = ENCODER_PARAMS.get(section, Experiment)
+    for part in section.split(".") if model is Experiment and section else []:
+        model = models_in(model.model_fields[part].annotation)[0]
+    choices = [one for one in get_args(model.model_fields[name].annotation) if one != default]
+    if isinstance(default, bool):
+        return not default
+    if choices and isinstance(choices[0], str):
+        return choices[0]
+    if isinstance(default, list):
+        return [*default, 7]
+    return default + 2 if isinstance(default, int) else default / 2
+
+
+def experiments(key: str, value: object) -> tuple[Experiment, Experiment]:
+    """Return an experiment that has the key, and the same with another value of it."""
+    section, _, name = key.rpartition(".")
+    before: dict = {**EXAMPLE, "training": {"category_mapping_file": "map.json"}}
+    if section in ENCODER_PARAMS:
+        encoder = {"encoder": section}
+        before["families"] = {"summary": encoder}
+        after = before | {"families": {"summary": encoder | {"encoder_params": {name: value}}}}
+    elif section == "families":
+        after = before | {"families": {"summary": {name: value}}}
+    elif section == "model.levels":
+        before["model"] = {"levels": [{}]}
+        after = before | {"model": {"levels": [{name: value}]}}
+    elif section:
+        after = before | {section: before.get(section, {}) | {name: value}}
+    else:
+        after = before | {name: value}
+    return Experiment.model_validate(before), Experiment.model_validate(after)
+
+
+def test_every_key_of_the_settings_belongs_to_a_stage():
+    assert all_keys().keys() == EXPECTED.keys()
+    assert EXPECTED.keys() >= OTHER_VALUES.keys()
+
+
+@pytest.mark.parametrize("key", sorted(EXPECTED.keys() - {"logging.wandb"}))  # needs a package
+def test_a_change_of_a_key_starts_again_at_its_stage(key):
+    before, after = experiments(key, other_value(key, all_keys()[key]))
+    assert before != after
+    noticed = [s for s in STAGES if stage_settings(before, s) != stage_settings(after, s)]
+    assert (noticed or ["nothing"])[0] == EXPECTED[key]
