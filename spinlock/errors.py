@@ -1,5 +1,8 @@
 """The one exception for mistakes that a user can put right."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SpinlockError(Exception):
     """A problem stated for the user: what is wrong, where, and what to do.
@@ -27,3 +30,33 @@ class SpinlockError(Exception):
         if self.remedy is not None:
             lines.append(f"  what to do: {self.remedy}")
         return "\n".join(lines)
+
+
+@contextmanager
+def located(where: object) -> Iterator[None]:
+    """Say where a problem is that is found in the block by code which knows no files."""
+    try:
+        yield
+    except SpinlockError as error:
+        error.where = where if error.where is None else error.where
+        raise
+
+
+@contextmanager
+def memory_for(stage: str, remedy: str) -> Iterator[None]:
+    """Turn running out of memory in the block, or in a decorated function, into a message."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        raise SpinlockError(
+            f"not enough memory for the stage {stage} ({first_line})", remedy=remedy
+        ) from error
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Whether an error of Python, numpy or torch (of the CPU or of a GPU) is about memory."""
+    named = type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or named or "can't allocate memory" in str(error)

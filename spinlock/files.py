@@ -1,13 +1,17 @@
 """Atomic writing and digests of files."""
 
 import hashlib
+import json
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from spinlock.errors import SpinlockError
+
+MAX_JSON_BYTES = 100_000_000
 
 
 @contextmanager
@@ -45,6 +49,34 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` to `path` atomically, as UTF-8."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises
+    ------
+    ValueError
+        When it is larger than MAX_JSON_BYTES, not JSON, nested too deep, or has a key twice.
+    OSError
+        When it cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        content = file.read(MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        raise ValueError(f"it is larger than {MAX_JSON_BYTES:,} bytes")
+    try:
+        return json.loads(content.decode(), object_pairs_hook=_distinct)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        twice = next(key for key in entries if sum(key == one for one, _ in pairs) > 1)
+        raise ValueError(f"the key {twice!r} stands twice")
+    return entries
 
 
 def file_digest(path: str | Path) -> str:

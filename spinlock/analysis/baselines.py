@@ -35,6 +35,9 @@ def compare_baselines(train: np.ndarray, test: np.ndarray, budgets: list[float])
     budgets : list of float
         Bits per row, ascending.
     """
+    budgets = [bits for bits in budgets if bits > 0]
+    if not budgets:
+        return []
     train = np.ascontiguousarray(train, np.float32)
     test = np.ascontiguousarray(test, np.float32)
     scalar = PrincipalScalarQuantizer(train)

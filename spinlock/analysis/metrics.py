@@ -176,7 +176,7 @@ def probe(
     """
     kinds, counts = np.unique(labels[train], return_counts=True)
     accuracy = {"majority": float((labels[test] == kinds[counts.argmax()]).mean())}
-    if len(kinds) < 2:
+    if not 2 <= len(kinds) <= len(train) / 2:  # nothing to learn, or not to be learned
         return accuracy
     for name, values in features.items():
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000, C=0.1))

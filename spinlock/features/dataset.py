@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from spinlock.features.naming import column_names
 
 DIGEST_ROWS = 4096
 MAX_COLUMNS = 1_000_000  # of a family; a file may declare any number without holding data
+LAYOUT = "see docs/dataset-layout.md for what a dataset looks like"
 NOT_LABELS = ("features", "inputs", "outputs", "parameters")
 
 
@@ -118,6 +120,14 @@ class OperatorDataset(AbstractContextManager):
         parts = self._items("inputs/fields")
         if not all(isinstance(part, h5py.Dataset) for part in parts):
             return None
+        for part, path, count in zip(parts, self._paths, self._counts, strict=True):
+            if part.ndim < 3 or len(part) != count or part.dtype.kind not in "fiub":
+                raise SpinlockError(
+                    f"/inputs/fields holds {part.dtype} {part.shape}; "
+                    f"it should be numbers [{count}, C, H, W]",
+                    where=path,
+                    remedy=LAYOUT,
+                )
         return self._gather(parts, rows)
 
     def labels(self, path: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
@@ -170,7 +180,7 @@ class OperatorDataset(AbstractContextManager):
 
     def _items(self, name: str) -> list[h5py.Group | h5py.Dataset | None]:
         return [
-            _own_item(file, name, path) for file, path in zip(self._files, self._paths, strict=True)
+            own_item(file, name, path) for file, path in zip(self._files, self._paths, strict=True)
         ]
 
     def _gather(self, parts: Sequence[h5py.Dataset], rows: slice | np.ndarray) -> np.ndarray:
@@ -180,6 +190,7 @@ class OperatorDataset(AbstractContextManager):
             raise SpinlockError(
                 f"rows {rows[0]}..{rows[-1]} are outside the {self.n_operators} operators",
                 where=self.where,
+                remedy="give rows that the dataset has",
             )
         blocks = []
         for part, end, count in zip(parts, self._ends, self._counts, strict=True):
@@ -220,12 +231,16 @@ def open_dataset(paths: Path | str | Sequence[Path]) -> OperatorDataset:
 
 
 def _open(path: Path) -> h5py.File:
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - pathlib raises for names that are too long
         raise SpinlockError(
             "the dataset does not exist", where=path, remedy="check dataset_path, or generate it"
         )
     if path.is_dir():
-        raise SpinlockError("this is a folder, not an HDF5 file", where=path)
+        raise SpinlockError(
+            "this is a folder, not an HDF5 file",
+            where=path,
+            remedy="give the file, or its shards in order",
+        )
     try:
         return h5py.File(path, "r")
     except OSError as error:
@@ -238,24 +253,24 @@ def _open(path: Path) -> h5py.File:
 
 
 def _families(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
-    features = _own_item(file, "features", path)
+    features = own_item(file, "features", path)
     if not isinstance(features, h5py.Group):
         raise SpinlockError(
             "the file has no group /features",
             where=path,
-            remedy="see docs/dataset-layout.md for what a dataset looks like",
+            remedy=LAYOUT,
         )
     found = {}
     for name in features:
         for place in (f"features/{name}/aggregated/features", f"features/{name}/features"):
-            dataset = _own_item(file, place, path)
+            dataset = own_item(file, place, path)
             if isinstance(dataset, h5py.Dataset):
                 found[name] = _checked(dataset, path)
                 break
     return found
 
 
-def _own_item(file: h5py.File, name: str, path: Path) -> h5py.Group | h5py.Dataset | None:
+def own_item(file: h5py.File, name: str, path: str | Path) -> h5py.Group | h5py.Dataset | None:
     """Return an item by its path, refusing links that leave the file."""
     place: h5py.Group | h5py.Dataset = file
     for part in name.split("/"):
@@ -273,7 +288,9 @@ def _own_item(file: h5py.File, name: str, path: Path) -> h5py.Group | h5py.Datas
         try:
             place = place[part]
         except (KeyError, OSError) as error:
-            raise SpinlockError(f"/{name} cannot be read: {error}", where=path) from error
+            raise SpinlockError(
+                f"/{name} cannot be read: {error}", where=path, remedy="repair the link"
+            ) from error
     if _takes_data_from_outside(place, file):
         raise SpinlockError(
             f"/{name} takes its data from other files",
@@ -310,19 +327,25 @@ def _read(dataset: h5py.Dataset, rows: slice) -> np.ndarray:
 
 
 def _checked(dataset: h5py.Dataset, path: Path) -> h5py.Dataset:
-    if dataset.dtype.kind not in "fiu":
-        raise SpinlockError(f"{dataset.name} holds {dataset.dtype}, not numbers", where=path)
+    if dataset.dtype.kind not in "fiub":
+        raise SpinlockError(
+            f"{dataset.name} holds {dataset.dtype}, not numbers", where=path, remedy=LAYOUT
+        )
     if dataset.ndim not in (2, 3):
         raise SpinlockError(
             f"{dataset.name} has shape {dataset.shape}; features are [N, D] or [N, T, D]",
             where=path,
+            remedy=LAYOUT,
         )
     if dataset.shape[-1] == 0 or dataset.shape[0] == 0:
-        raise SpinlockError(f"{dataset.name} is empty: shape {dataset.shape}", where=path)
+        raise SpinlockError(
+            f"{dataset.name} is empty: shape {dataset.shape}", where=path, remedy=LAYOUT
+        )
     if dataset.shape[-1] > MAX_COLUMNS:
         raise SpinlockError(
             f"{dataset.name} has {dataset.shape[-1]:,} columns, more than {MAX_COLUMNS:,}",
             where=path,
+            remedy=LAYOUT,
         )
     return dataset
 
@@ -330,7 +353,9 @@ def _checked(dataset: h5py.Dataset, path: Path) -> h5py.Dataset:
 def _count(data: dict[str, h5py.Dataset], path: Path) -> int:
     counts = {name: dataset.shape[0] for name, dataset in data.items()}
     if not counts:
-        raise SpinlockError("the file has no feature family under /features", where=path)
+        raise SpinlockError(
+            "the file has no feature family under /features", where=path, remedy=LAYOUT
+        )
     if len(set(counts.values())) > 1:
         raise SpinlockError(
             f"the families have different numbers of operators: {counts}",

@@ -30,11 +30,12 @@ def column_names(
         if len(names) == n_columns and len(set(names)) == n_columns:
             return names
         log.warning(
-            "family %s: %s has %d names for %d columns; it is not used",
+            "family %s: %s has %d names for %d columns%s; it is not used",
             family,
             attribute,
             len(names),
             n_columns,
+            "" if len(names) != n_columns else f", {len(set(names))} of them different",
         )
     return [f"{family}_{column}" for column in range(n_columns)]
 

@@ -169,7 +169,10 @@ class FeatureTable(AbstractContextManager):
                 raise KeyError(FORMAT)
             header = TableHeader.from_json(self._file["header"][()].decode())
             self.account: dict[str, Any] = json.loads(self._file.attrs.get("account", "{}"))
-        except (OSError, KeyError, ValueError) as error:
+            self._require_arrays(len(header.columns))
+        except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+            if hasattr(self, "_file"):
+                self._file.close()
             raise SpinlockError(
                 f"this is not a subset file ({error})",
                 where=self.path,
@@ -189,6 +192,17 @@ class FeatureTable(AbstractContextManager):
         traceback: TracebackType | None,
     ) -> None:
         self._file.close()
+
+    def _require_arrays(self, n_columns: int) -> None:
+        """Raise ValueError unless rows, split and values fit one another, inside this file."""
+        shapes = {"values": (self._file["row_ids"].size, n_columns)}
+        shapes |= dict.fromkeys(("row_ids", "split"), shapes["values"][:1])
+        for name, shape in shapes.items():
+            data = self._file[name]
+            if data.shape != shape or data.is_virtual or data.external or data.file != self._file:
+                raise ValueError(f"/{name} does not hold {shape} numbers of its own")
+            if data.dtype.kind not in ("f" if name == "values" else "iu"):
+                raise ValueError(f"/{name} holds {data.dtype}")
 
     @property
     def header(self) -> TableHeader:

@@ -77,7 +77,11 @@ def _validated(kind: type[Settings], values: dict[str, Any], path: str | Path) -
             for one, key in zip(errors, keys, strict=True)
             if tuple(key) not in above
         ]
-        raise SpinlockError("\n".join(dict.fromkeys(problems)), where=path) from None
+        raise SpinlockError(
+            "\n".join(dict.fromkeys(problems)),
+            where=path,
+            remedy="correct these keys; configs/vqvae/default.yaml explains those of experiments",
+        ) from None
 
 
 def _key(error: Mapping[str, Any], values: Any) -> list[Any]:

@@ -62,21 +62,37 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SpinlockError(f"the file is larger than {MAX_BYTES:,} bytes", where=path)
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:  # never more than this, also of a device
+            content = file.read(MAX_BYTES + 1)
+        text = content[:MAX_BYTES].decode()
     except FileNotFoundError:
         raise SpinlockError(
             "there is no such configuration file", where=path, remedy="check the path"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SpinlockError(f"the file cannot be read: {error}", where=path) from error
+        raise SpinlockError(
+            f"the file cannot be read: {error}", where=path, remedy="give a text file of YAML"
+        ) from error
+    if len(content) > MAX_BYTES:
+        raise SpinlockError(
+            f"the file is larger than {MAX_BYTES:,} bytes",
+            where=path,
+            remedy="give a file of settings; configs/vqvae/default.yaml shows all of them",
+        )
     try:
         values = yaml.load(text, Loader=_StrictLoader)  # nosec B506: a SafeLoader
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise SpinlockError(_yaml_problem(error), where=_place(path, error)) from error
+        raise SpinlockError(
+            _yaml_problem(error),
+            where=_place(path, error),
+            remedy="write plain YAML: spaces for indentation, each key once, no tags or aliases",
+        ) from error
     if not isinstance(values, dict):
-        raise SpinlockError("the file is not a mapping of settings", where=path)
+        raise SpinlockError(
+            "the file is not a mapping of settings",
+            where=path,
+            remedy="write `key: value` lines; configs/vqvae/default.yaml shows all keys",
+        )
     return values
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from scipy.cluster.hierarchy import leaves_list
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import located, memory_for
 from spinlock.features.table import TRAIN, VALIDATION, FeatureTable
 from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
@@ -34,6 +34,7 @@ from spinlock.tokenizer.categories import (
 from spinlock.tokenizer.categories import (
     silhouette as silhouette_of,
 )
+from spinlock.tokenizer.category_file import read_mapping
 from spinlock.tokenizer.initialization import BookRequest, partition_quality
 from spinlock.tokenizer.normalization import FeatureStatistics
 from spinlock.tokenizer.rate_allocation import fewest_categories
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 CORRELATION_ROWS = 20_000  # rows that correlations and silhouettes are measured on, at most
 
 
+@memory_for("cluster", "lower max_samples or training.max_clusters, or give the job more memory")
 def run(
     config: Path | Experiment,
     subset: Path,
@@ -78,15 +80,9 @@ def read_categories(path: Path, kept_names: list[str]) -> dict[str, np.ndarray]:
     SpinlockError
         When the file does not fit the columns.
     """
-    try:
-        mapping = json.loads(path.read_text(encoding="utf-8"))
+    mapping = read_mapping(path, remedy="make it with the stage `cluster`")
+    with located(path):
         return mapped_partition(mapping, kept_names, np.arange(len(kept_names)))
-    except (OSError, ValueError, AttributeError) as error:
-        raise SpinlockError(
-            f"this is not a file of categories: {error}",
-            where=path,
-            remedy="make it with the stage `cluster`",
-        ) from error
 
 
 def _normalised(
@@ -143,17 +139,9 @@ def _manual(
     experiment: Experiment, x: np.ndarray, names: list[str], kept: np.ndarray
 ) -> tuple[Clustering, dict[str, np.ndarray]]:
     path = Path(str(experiment.training.category_mapping_file))
-    try:
-        mapping = json.loads(path.read_text(encoding="utf-8"))
+    mapping = read_mapping(path, remedy="give JSON {category: [column indices or feature names]}")
+    with located(path):
         partition = mapped_partition(mapping, names, kept)
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise SpinlockError(
-            f"the category mapping cannot be read: {error}",
-            where=path,
-            remedy="give JSON {category: [column indices or feature names]}",
-        ) from error
-    except SpinlockError as error:
-        raise SpinlockError(error.problem, where=path, remedy=error.remedy) from error
     groups = list(partition.values())
     correlation = correlation_matrix(x, experiment.training.category_correlation)
     tree = merge_tree(correlation) if len(correlation) > 1 else np.empty((0, 4))

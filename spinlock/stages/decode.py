@@ -7,25 +7,26 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, located, memory_for
 from spinlock.files import atomic_path, file_digest
 from spinlock.stages.program import execute, stage_parser
+from spinlock.tokenizer.token_file import not_tokens, open_tokens
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
 
+@memory_for("decode", "decode fewer operators, or give the job more memory")
 def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> None:
     """Decode a file of tokens; `levels` of 1 decodes the coarse ones alone."""
     tokenizer = Tokenizer.load(model)
     row_ids, values = _read_tokens(tokens, file_digest(model))
-    frame = pd.DataFrame(
-        tokenizer.decode(values, levels), columns=[column.full_name for column in tokenizer.columns]
-    )
+    names = [column.full_name for column in tokenizer.columns]
+    with located(tokens):
+        frame = pd.DataFrame(tokenizer.decode(values, levels), columns=names)
     frame.insert(0, "row_id", row_ids)
     with atomic_path(output) as temporary:
         if output.suffix == ".csv":
@@ -36,16 +37,12 @@ def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> N
 
 
 def _read_tokens(path: Path, model_digest: str) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with h5py.File(path, "r") as file:
-            made_by = file.attrs["model_digest"]
+    with open_tokens(path) as file:
+        made_by = file.attrs["model_digest"]
+        try:
             row_ids, tokens = file["row_ids"][:], file["tokens"][:]
-    except (OSError, KeyError) as error:
-        raise SpinlockError(
-            f"this is not a file of tokens ({error})",
-            where=path,
-            remedy="make it with `spinlock encode`",
-        ) from error
+        except OSError as error:
+            raise not_tokens(path, error) from error
     if made_by != model_digest:
         raise SpinlockError(
             "these tokens are of another model, and mean nothing to this one",

@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, file_digest
@@ -25,6 +26,7 @@ from spinlock.training.requests import choose_device
 log = logging.getLogger(__name__)
 
 
+@memory_for("encode", "set device: cpu, or give the job more memory")
 def run(
     model: Path,
     dataset: Sequence[Path],
@@ -55,6 +57,12 @@ def _sides(subset: Path | None, n_operators: int) -> np.ndarray:
     side = np.full(n_operators, -1, np.int8)
     if subset is not None:
         with FeatureTable(subset) as table:
+            if table.row_ids.max(initial=-1) >= n_operators:
+                raise SpinlockError(
+                    "this subset is of a dataset with more operators",
+                    where=subset,
+                    remedy="give the dataset that it was made from, or leave the subset out",
+                )
             side[table.row_ids] = table.split
     return side
 

@@ -16,7 +16,7 @@ import pandas as pd
 from spinlock.analysis import metrics as measure
 from spinlock.analysis.baselines import Baseline, compare_baselines
 from spinlock.analysis.cleaning import describe_cleaning
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.table import (
     SPLIT_NAMES,
@@ -25,10 +25,10 @@ from spinlock.features.table import (
     VALIDATION,
     FeatureTable,
 )
-from spinlock.files import write_text
+from spinlock.files import read_json, write_text
 from spinlock.settings import Experiment
 from spinlock.settings.sections import Evaluation
-from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
 from spinlock.tokenizer.token_file import level_names
 from spinlock.tokenizer.tokenizer import Tokenizer
 from spinlock.training.requests import choose_device
@@ -45,6 +45,7 @@ TARGETS = (
 ENOUGH_PAIR_ROWS = 1000
 
 
+@memory_for("evaluate", "lower evaluation.max_pair_rows or max_samples, or turn baselines off")
 def run(
     config: Path | Experiment, model: Path, subset: Path, metrics: Path, baselines: Path
 ) -> None:
@@ -78,7 +79,7 @@ def measure_model(model: Path, dataset: Sequence[Path] = ()) -> dict[str, Any]:
         When the model's subset is not beside it, or the dataset has other columns.
     """
     tokenizer = Tokenizer.load(model)
-    experiment = Experiment.model_validate(tokenizer.config)
+    experiment = experiment_of_model(tokenizer.config, model)
     if dataset:
         with open_dataset(dataset) as source:
             rows = RowsOfSplit.of_dataset(source, tokenizer)
@@ -97,8 +98,11 @@ def read_metrics(path: Path) -> dict[str, Any]:
         When the file is missing or something else.
     """
     try:
-        measured = json.loads(path.read_text(encoding="utf-8"))
-        return measured | {"targets": measured["targets"]}
+        measured = read_json(path)
+        for key, kind in {"targets": list, "rows": dict, "bits": dict, "baselines": dict}.items():
+            if not isinstance(measured[key], kind):
+                raise TypeError(f"{key} is no {kind.__name__}")
+        return measured
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise SpinlockError(
             f"this is not a file of metrics ({error})",

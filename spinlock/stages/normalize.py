@@ -4,12 +4,14 @@ Reads subset.h5; writes feature_statistics.npz.
 """
 
 import logging
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, located, memory_for
 from spinlock.features.table import TRAIN, FeatureTable
 from spinlock.files import atomic_path
 from spinlock.settings import Experiment
@@ -19,6 +21,7 @@ from spinlock.tokenizer.normalization import CleaningRules, FeatureStatistics, f
 log = logging.getLogger(__name__)
 
 
+@memory_for("normalize", "lower max_samples, or give the job more memory")
 def run(config: Path | Experiment, subset: Path, output: Path) -> None:
     """Fit the statistics of a subset and write them."""
     experiment = experiment_of(config)
@@ -33,12 +36,13 @@ def run(config: Path | Experiment, subset: Path, output: Path) -> None:
     )
     with FeatureTable(subset) as table:
         rows = table.rows(TRAIN)
-        statistics = fit_statistics(
-            lambda columns: table.read(rows, columns),
-            len(table.columns),
-            rules,
-            scale_groups=series_channels(table),
-        )
+        with located(subset):
+            statistics = fit_statistics(
+                lambda columns: table.read(rows, columns),
+                len(table.columns),
+                rules,
+                scale_groups=series_channels(table),
+            )
     log.info("columns and cells: %s", statistics.summary())
     write_statistics(statistics, output)
 
@@ -68,8 +72,10 @@ def read_statistics(path: Path) -> FeatureStatistics:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return FeatureStatistics.from_arrays(dict(arrays))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+            statistics = FeatureStatistics.from_arrays(dict(arrays))
+        statistics.require_consistent()
+        return statistics
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise SpinlockError(
             f"this is not a file of feature statistics: {error}",
             where=path,

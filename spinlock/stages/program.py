@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
 from spinlock.errors import SpinlockError
@@ -55,6 +56,24 @@ def execute(
 def experiment_of(config: Path | Experiment) -> Experiment:
     """Return the settings of a configuration file; settings themselves pass through."""
     return config if isinstance(config, Experiment) else load_experiment(config)
+
+
+def experiment_of_model(config: Any, model: Path) -> Experiment:
+    """Return the settings that a model keeps.
+
+    Raises
+    ------
+    SpinlockError
+        When they are none of this version.
+    """
+    try:
+        return Experiment.model_validate(config)
+    except ValidationError as error:
+        raise SpinlockError(
+            f"the settings in this model are none of this version: {error.errors()[0]['msg']}",
+            where=model,
+            remedy="train it again",
+        ) from error
 
 
 def limit_threads(threads: int | None) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from spinlock.errors import located, memory_for
 from spinlock.features.columns import choose_columns, read_columns, read_fields
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.split import random_split, split_by_column, split_by_group
@@ -23,6 +24,7 @@ from spinlock.stages.program import execute, experiment_of, stage_parser
 log = logging.getLogger(__name__)
 
 
+@memory_for("subset", "lower max_samples, or give the job more memory")
 def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> None:
     """Write the subset of a dataset that an experiment uses."""
     experiment = experiment_of(config)
@@ -31,7 +33,8 @@ def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> Non
         n_rows = min(experiment.max_samples or source.n_operators, source.n_operators)
         if experiment.max_samples and n_rows < experiment.max_samples:
             log.warning("max_samples is %d, the dataset has %d", experiment.max_samples, n_rows)
-        rows, split = _split(experiment, source, n_rows)
+        with located(source.where):
+            rows, split = _split(experiment, source, n_rows)
         header = TableHeader(chosen.columns, source.digest(), chosen.series)
         dtype = np.result_type(*(source.families[name].dtype for name in chosen.families))
         with_fields = reads_fields(family.encoder for family in experiment.families.values())

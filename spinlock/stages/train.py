@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from spinlock.errors import memory_for
 from spinlock.features.table import TRAIN, VALIDATION, FeatureTable
 from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment, stage_settings, to_yaml
@@ -38,6 +39,11 @@ from spinlock.training.summary import summary_metrics
 log = logging.getLogger(__name__)
 
 
+@memory_for(
+    "train",
+    "lower training.batch_size, training.topo_samples, model.bits or max_samples, "
+    "or give the job more memory",
+)
 def run(
     config: Path | Experiment,
     subset: Path,

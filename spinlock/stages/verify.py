@@ -6,13 +6,11 @@ Reads a result folder; writes nothing.
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
-
 from spinlock.files import file_digest
-from spinlock.settings import Experiment
-from spinlock.stages.program import execute, stage_parser
+from spinlock.stages.program import execute, experiment_of_model, stage_parser
 from spinlock.stages.train import training_inputs, training_settings
 from spinlock.tokenizer.checkpoint import Checkpoint
+from spinlock.tokenizer.token_file import open_tokens
 from spinlock.training.provenance import files_digest, settings_digest
 
 SAME, DIFFERS, MISSING = "same", "DIFFERS", "not there"
@@ -23,23 +21,25 @@ def run(results: Path) -> dict[str, str]:
     model = results / "best_model.pt"
     checkpoint = Checkpoint.load(model)
     recorded = checkpoint.provenance
-    experiment = Experiment.model_validate(checkpoint.config)
+    experiment = experiment_of_model(checkpoint.config, model)
     inputs = training_inputs(results)
     states = {
-        "settings": _state(settings_digest(training_settings(experiment)), recorded["settings"]),
+        "settings": _state(
+            settings_digest(training_settings(experiment)), recorded.get("settings")
+        ),
         "data": MISSING,
         "tokens": MISSING,
     }
     if all(path.is_file() for path in inputs):
-        states["data"] = _state(files_digest(inputs), recorded["data"])
+        states["data"] = _state(files_digest(inputs), recorded.get("data"))
     tokens = results / "tokens.h5"
     if tokens.is_file():
-        with h5py.File(tokens, "r") as file:
+        with open_tokens(tokens) as file:
             states["tokens"] = _state(file_digest(model), file.attrs["model_digest"])
     return states
 
 
-def _state(found: str, recorded: str) -> str:
+def _state(found: str, recorded: object) -> str:
     return SAME if found == recorded else DIFFERS
 
 

@@ -5,7 +5,6 @@ tokens.h5; writes figures/*.svg and *.png, and report.html, one page that needs 
 """
 
 import difflib
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,11 +32,12 @@ from spinlock.analysis.projections import METHODS
 from spinlock.analysis.report.contents import page_data
 from spinlock.analysis.report.page import Shown, embedded, render_page
 from spinlock.analysis.report.wording import describe
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.table import SPLIT_NAMES, TEST, TRAIN, VALIDATION, FeatureTable
-from spinlock.files import atomic_path, write_text
+from spinlock.files import atomic_path, read_json, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.tokenizer.token_file import open_tokens
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ MEASURED_ROWS = 20_000  # rows that are decoded for the figures of quality, at m
 KINDS = ("svg", "png")
 
 
+@memory_for("visualize", "lower visualization.max_points, or give the job more memory")
 def run(
     config: Path | Experiment,
     model: Path,
@@ -61,7 +62,7 @@ def run(
     """Gather what an experiment left behind, and draw it."""
     experiment = experiment_of(config)
     tokenizer = Tokenizer.load(model)
-    with FeatureTable(subset) as table, _opened(tokens) as file:
+    with FeatureTable(subset) as table, open_tokens(tokens) as file:
         split = table.split
         evidence = _gather(
             experiment, tokenizer, table, file, _experiment_name(report),
@@ -186,16 +187,9 @@ def _experiment_name(report: Path) -> str:
     )
 
 
-def _opened(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise _unreadable(path, "encode", error) from error
-
-
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError) as error:
         raise _unreadable(path, "evaluate", error) from error
 

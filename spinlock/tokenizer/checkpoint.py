@@ -1,5 +1,6 @@
 """Checkpoints: one file with all that a model needs, loadable without running any code."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from spinlock.errors import SpinlockError
 from spinlock.features.table import TableHeader
@@ -15,6 +17,8 @@ from spinlock.tokenizer.model import ModelShape, TokenizerModel
 from spinlock.tokenizer.normalization import FeatureStatistics
 
 FORMAT = "spinlock-model-1"
+PROJECTOR = re.compile(r"quantizer\.projector_\d+")
+NOT_OURS = "give a best_model.pt or checkpoint_epoch_*.pt that spinlock wrote"
 
 
 @dataclass
@@ -108,13 +112,18 @@ class Checkpoint:
                 remedy="train it again, or use the version of spinlock that wrote it",
             )
         try:
-            model = TokenizerModel(ModelShape(**entries["model_shape"]))
+            shape = ModelShape(**entries["model_shape"])
+            _require_same_shapes(shape, entries["model_state_dict"])
+            model = TokenizerModel(shape)
             model.load_weights(entries["model_state_dict"])
-            statistics = {k: v.cpu().numpy() for k, v in entries["feature_statistics"].items()}
+            arrays = {k: v.cpu().numpy() for k, v in entries["feature_statistics"].items()}
+            statistics = FeatureStatistics.from_arrays(arrays)
+            header = TableHeader.from_json(entries["table_header"])
+            statistics.require_consistent(len(header.columns))
             checkpoint = cls(
                 model=model.to(device).eval(),
-                header=TableHeader.from_json(entries["table_header"]),
-                statistics=FeatureStatistics.from_arrays(statistics),
+                header=header,
+                statistics=statistics,
                 categories={k: np.array(v) for k, v in entries["group_indices"].items()},
                 config=entries["config"],
                 history=entries["history"],
@@ -124,7 +133,7 @@ class Checkpoint:
                 training_state=entries["training_state"],
                 provenance=entries["provenance"],
             )
-        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise SpinlockError(
                 f"the model file is incomplete or inconsistent: {error}",
                 where=path,
@@ -155,6 +164,17 @@ class Checkpoint:
                 )
 
 
+def _require_same_shapes(shape: ModelShape, weights: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless a model of this shape has these weights, before memory is taken."""
+    with torch.device("meta"):
+        wanted = {name: tensor.shape for name, tensor in TokenizerModel(shape).state_dict().items()}
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    for name in wanted | found:
+        # projectors are there for levels that are restricted to subspaces
+        if wanted.get(name) != found.get(name) and not PROJECTOR.fullmatch(name):
+            raise ValueError(f"{name} does not fit the shape of the model")
+
+
 def write_state(path: str | Path, entries: Mapping[str, Any]) -> None:
     """Write plain values and tensors with torch.save, atomically."""
     with atomic_path(path) as temporary:
@@ -178,8 +198,8 @@ def read_state(path: str | Path, device: str | torch.device = "cpu") -> dict[str
         raise SpinlockError(
             f"this file cannot be read as a model: {first_line}",
             where=path,
-            remedy="give a best_model.pt or checkpoint_epoch_*.pt that spinlock wrote",
+            remedy=NOT_OURS,
         ) from error
     if not isinstance(entries, dict):
-        raise SpinlockError("this file holds no model", where=path)
+        raise SpinlockError("this file holds no model", where=path, remedy=NOT_OURS)
     return entries

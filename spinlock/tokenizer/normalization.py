@@ -111,6 +111,25 @@ class FeatureStatistics:
         """Read statistics back from named arrays."""
         return cls(**{item.name: np.asarray(arrays[item.name]) for item in fields(cls)})
 
+    def require_consistent(self, n_columns: int | None = None) -> None:
+        """Check that all arrays describe the same columns, `n_columns` of them.
+
+        Raises
+        ------
+        ValueError
+            When they do not.
+        """
+        n_columns = self.reason.size if n_columns is None else n_columns
+        for name, array in self.arrays().items():
+            if array.dtype.kind not in "fiu" or array.ndim != 1:
+                raise ValueError(f"{name} is no list of numbers")
+            if name != "kept" and len(array) != n_columns:
+                raise ValueError(f"{name} describes {len(array)} columns of {n_columns}")
+        if not np.array_equal(self.kept, np.flatnonzero(self.reason == KEPT)):
+            raise ValueError("kept and reason differ")
+        if not (len(self.kept) and np.isfinite(self.scale[self.kept]).all()):
+            raise ValueError("no column is kept, or a scale is not a number")
+
     def summary(self) -> dict[str, int]:
         """Count columns by what became of them, and train cells imputed and capped."""
         counts = {name: int((self.reason == code).sum()) for code, name in enumerate(REASONS)}

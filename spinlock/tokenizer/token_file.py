@@ -10,6 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from spinlock.errors import SpinlockError
+from spinlock.features.dataset import own_item
 from spinlock.files import atomic_path
 from spinlock.tokenizer.tokenizer import Tokenizer
 
@@ -68,6 +70,48 @@ class TokenWriter:
     def write(self, first: int, tokens: np.ndarray) -> None:
         """Write tokens [m, C, L] to rows first..first+m."""
         self._tokens[first : first + len(tokens)] = tokens
+
+
+def open_tokens(path: Path) -> h5py.File:
+    """Open `tokens.h5` for reading, with one whole number per row, category and level.
+
+    Raises
+    ------
+    SpinlockError
+        When it is missing, damaged, not a file of tokens, or takes data from other files.
+    """
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise not_tokens(path, error) from error
+    problem = _token_problem(file)
+    if problem:
+        file.close()
+        raise not_tokens(path, problem)
+    return file
+
+
+def not_tokens(path: Path, problem: object) -> SpinlockError:
+    """Return the error of a file that holds no tokens."""
+    return SpinlockError(
+        f"this is not a file of tokens ({problem})",
+        where=path,
+        remedy="make it with `spinlock encode`",
+    )
+
+
+def _token_problem(file: h5py.File) -> str | None:
+    if file.attrs.get("format") != FORMAT:
+        return f"its format is {file.attrs.get('format')!r}, not {FORMAT!r}"
+    if not isinstance(file.attrs.get("model_digest"), str):
+        return "it does not say which model made it"
+    counts = set()
+    for name, rank in (("tokens", 3), ("row_ids", 1), ("split", 1)):
+        item = own_item(file, name, file.filename)
+        if not isinstance(item, h5py.Dataset) or item.ndim != rank or item.dtype.kind not in "iu":
+            return f"/{name} holds no whole numbers of {rank} axes"
+        counts.add(len(item))
+    return None if len(counts) == 1 else "its arrays have different lengths"
 
 
 def level_names(n_levels: int) -> list[str]:

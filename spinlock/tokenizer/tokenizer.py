@@ -285,10 +285,14 @@ class Tokenizer:
         if tokens.ndim != 3 or tokens.shape[1:] != self.codebook_sizes.shape:
             raise SpinlockError(
                 f"the tokens have shape {tokens.shape}; this model reads "
-                f"[n, {self.codebook_sizes.shape[0]}, {self.n_levels}]"
+                f"[n, {self.codebook_sizes.shape[0]}, {self.n_levels}]",
+                remedy="use this model's tokens",
             )
         if levels is not None and not 1 <= levels <= self.n_levels:
-            raise SpinlockError(f"levels is {levels}; it may be 1 to {self.n_levels}")
+            raise SpinlockError(
+                f"levels is {levels}; it may be 1 to {self.n_levels}",
+                remedy="leave it out to decode all levels",
+            )
         if len(tokens) and (tokens.min() < 0 or (tokens >= self.codebook_sizes).any()):
             raise SpinlockError("a token is not in its codebook", remedy="use this model's tokens")
 

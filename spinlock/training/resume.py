@@ -74,7 +74,11 @@ def state_of_checkpoint(path: Path, stamp: Mapping[str, str]) -> dict[str, Any]:
             remedy="resume with what it was made with (--epochs may differ), or train anew",
         )
     if not entries.get("training_state"):
-        raise SpinlockError("this checkpoint holds no training state", where=path)
+        raise SpinlockError(
+            "this checkpoint holds no training state",
+            where=path,
+            remedy="resume from a best_model.pt or checkpoint_epoch_*.pt of a training",
+        )
     return entries["training_state"] | {"optimizer": entries["optimizer_state_dict"]}
 
 

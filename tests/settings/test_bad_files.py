@@ -332,7 +332,7 @@ def test_nothing_is_told_twice(write):
     with pytest.raises(SpinlockError) as caught:
         load_experiment(path)
     lines = str(caught.value).splitlines()
-    assert len(lines) == 3, "one line for each of two levels, and the file"
+    assert len(lines) == 4, "one line for each of two levels, the file, and what to do"
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
