@@ -216,22 +216,18 @@ def compare(
     """
     from spinlock.stages.evaluate import read_metrics
 
-    names = ["quality", "utilization", "orthogonality", "topographic", "trustworthiness"]
     table = {}
     for folder in results:
-        found = read_metrics(folder / "metrics.json" if folder.is_dir() else folder)
-        table[str(folder)] = {name: found[name] for name in names} | {
-            "bits": found["bits"]["nominal"],
-            "test rows": found["rows"]["test"],
-            "best baseline": max(
-                (
-                    one["quality"] or 0.0
-                    for method, one in found["baselines"].items()
-                    if method != "gaussian_reference"
-                ),
-                default=None,
-            ),
-        }
+        path = folder / "metrics.json" if folder.is_dir() else folder
+        found = read_metrics(path)
+        try:
+            table[str(folder)] = _compared(found)
+        except (KeyError, TypeError) as error:
+            raise SpinlockError(
+                f"this is not a file of metrics of this version ({error} is missing)",
+                where=path,
+                remedy="make it again with the stage `evaluate`",
+            ) from error
     if as_json:
         _print_json(table)
         return
@@ -276,6 +272,21 @@ def _log(verbose: bool) -> None:
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler]
     )
+
+
+def _compared(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return what `compare` shows of an experiment."""
+    names = ["quality", "utilization", "orthogonality", "topographic", "trustworthiness"]
+    qualities = [
+        one["quality"] or 0.0
+        for method, one in metrics["baselines"].items()
+        if method != "gaussian_reference"
+    ]
+    return {name: metrics[name] for name in names} | {
+        "bits": metrics["bits"]["nominal"],
+        "test rows": metrics["rows"]["test"],
+        "best baseline": max(qualities, default=None),
+    }
 
 
 def _print_json(values: Any) -> None:

@@ -152,8 +152,15 @@ def _settings_of(experiment: Experiment) -> OperatorDatasetSettings:
 
 
 def _require_same_simulation(path: Path, settings: OperatorDatasetSettings) -> None:
-    with h5py.File(path, "r") as file:
-        made = json.loads(file["metadata"].attrs["config"])
+    try:
+        with h5py.File(path, "r") as file:
+            made = dict(json.loads(file["metadata"].attrs["config"]))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise SpinlockError(
+            f"this is not a shard of simulated operators ({error})",
+            where=path,
+            remedy="remove the file; it is then simulated",
+        ) from error
     wanted = settings.model_dump(mode="json")
     differing = [key for key in wanted if key not in SIZE_ONLY and made.get(key) != wanted[key]]
     if differing:

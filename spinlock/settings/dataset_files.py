@@ -1,6 +1,7 @@
 """Which files an experiment's dataset consists of: one given file, or generated shards."""
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def generated_shards(experiment: Experiment) -> list[Shard]:
     """Return the shards to generate for an experiment; none when its dataset is a given file."""
     path = Path(experiment.dataset_path)
     config = dataset_config(path.stem)
-    generated = path.parent == DATASETS and config.is_file()
+    generated = path.parent == DATASETS and os.path.isfile(config)  # noqa: PTH113
     if not generated or (path.is_file() and not (DATASETS / path.stem).is_dir()):
         return []
     return shards(path.stem, load_dataset_settings(config), experiment.max_samples)
@@ -66,7 +67,7 @@ def dataset_files(experiment: Experiment) -> list[Path]:
     if made:
         return [shard.path for shard in made]
     path = Path(experiment.dataset_path)
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - pathlib raises for names that are too long
         known = ", ".join(sorted(config.stem for config in CONFIGS.glob("*.yaml"))) or "none"
         raise SpinlockError(
             "the dataset does not exist, and there is no configuration to generate it",

@@ -43,6 +43,13 @@ TARGETS = (
     {"name": "topographic", "target": 0.60, "below": False},
 )
 ENOUGH_PAIR_ROWS = 1000
+SHAPE_OF_METRICS = {
+    "targets": list,
+    "rows": dict,
+    "bits": dict,
+    "baselines": dict,
+    "cleaning": dict,
+}
 
 
 @memory_for("evaluate", "lower evaluation.max_pair_rows or max_samples, or turn baselines off")
@@ -99,7 +106,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     """
     try:
         measured = read_json(path)
-        for key, kind in {"targets": list, "rows": dict, "bits": dict, "baselines": dict}.items():
+        for key, kind in SHAPE_OF_METRICS.items():
             if not isinstance(measured[key], kind):
                 raise TypeError(f"{key} is no {kind.__name__}")
         return measured

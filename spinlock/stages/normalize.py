@@ -71,7 +71,7 @@ def read_statistics(path: Path) -> FeatureStatistics:
         When the file is missing, damaged or of another kind.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             statistics = FeatureStatistics.from_arrays(dict(arrays))
         statistics.require_consistent()
         return statistics

@@ -6,9 +6,11 @@ tokens.h5; writes figures/*.svg and *.png, and report.html, one page that needs 
 
 import difflib
 import logging
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import h5py
 import numpy as np
@@ -200,9 +202,9 @@ def _clustering(silhouette: Path, linkage: Path) -> Clustering:
     except (OSError, ValueError) as error:
         raise _unreadable(silhouette, "cluster", error) from error
     try:
-        with np.load(linkage) as arrays:
+        with linkage.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             tree, correlation = arrays["Z"], arrays["correlation"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile, zlib.error) as error:
         raise _unreadable(linkage, "cluster", error) from error
     columns = {str(name): candidates[name].to_numpy() for name in candidates}
     return Clustering(columns, tree, correlation)
