@@ -8,18 +8,20 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PACKAGE := $(shell find spinlock -name '*.py')
 CORES ?= all
 EXPERIMENT ?= arch_summary
+FUZZ_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run all test bench lint format docs lock clean
+.PHONY: help setup run all test bench fuzz coverage mutation lint audit format docs lock hashes clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-setup: $(READY) ## Create .venv from the pinned packages in envs/requirements.lock
+setup: $(READY) ## Create .venv from the pinned packages, checked by their hashes
 
-$(READY): envs/requirements.lock pyproject.toml
+$(READY): envs/requirements.lock envs/requirements.hashes pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "spinlock needs Python 3.11 to 3.13; say make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement envs/requirements.hashes
 	$(BIN)/python -m pip install --quiet --requirement envs/requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
@@ -37,6 +39,9 @@ test: $(READY) ## Run the tests (no GPU, no network)
 bench: $(READY) ## Measure speed and memory beside references into benchmarks/results.md
 	python -m benchmarks
 
+fuzz: $(READY) ## Fuzz the readers of files with new examples (FUZZ_SECONDS=600)
+	HYPOTHESIS_PROFILE=fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) pytest tests/fuzz
+
 lint: $(READY) ## Check style, import contracts, spelling, settings and workflow
 	ruff check .
 	ruff format --check .
@@ -46,6 +51,10 @@ lint: $(READY) ## Check style, import contracts, spelling, settings and workflow
 	snakefmt --check Snakefile workflow/rules
 	snakemake --lint
 	poetry check
+	python envs/audit.py
+
+audit: $(READY) ## Look for known vulnerabilities of the pinned packages (needs pip-audit, network)
+	python envs/audit.py
 
 format: $(READY) ## Format Python and Snakemake files
 	ruff check --fix .
@@ -54,6 +63,9 @@ format: $(READY) ## Format Python and Snakemake files
 
 docs: $(READY) ## Write what is generated: the template configuration, blocks of the README
 	python docs/make.py
+
+hashes: ## Look up the hashes of what envs/requirements.lock names
+	$(PYTHON) envs/lock.py hashes
 
 lock: ## Resolve the newest packages that pyproject.toml allows into envs/requirements.lock
 	$(PYTHON) envs/lock.py

@@ -1,13 +1,25 @@
-"""Datasets that tests share."""
+"""Datasets that tests share, and how many examples hypothesis draws."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from spinlock.features.operator_file import OperatorFileWriter
+
+# the same examples in every run; `make fuzz` draws new ones instead, and keeps what fails
+settings.register_profile("same", derandomize=True, deadline=None, database=None)
+settings.register_profile(
+    "fuzz",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture

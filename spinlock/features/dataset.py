@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -56,13 +56,14 @@ class OperatorDataset(AbstractContextManager):
         self._paths = list(paths)
         self._files: list[h5py.File] = []
         try:
-            for path in paths:
-                self._files.append(_open(path))
-            self._data = [_families(f, p) for f, p in zip(self._files, paths, strict=True)]
-            self._counts = [
-                _count(data, path) for data, path in zip(self._data, paths, strict=True)
-            ]
-            self.families = self._common_layout()
+            with damage_told(self.where):
+                for path in paths:
+                    self._files.append(_open(path))
+                self._data = [_families(f, p) for f, p in zip(self._files, paths, strict=True)]
+                self._counts = [
+                    _count(data, path) for data, path in zip(self._data, paths, strict=True)
+                ]
+                self.families = self._common_layout()
         except BaseException:
             self.close()
             raise
@@ -91,8 +92,9 @@ class OperatorDataset(AbstractContextManager):
     @property
     def attributes(self) -> dict[str, object]:
         """Attributes of /metadata of the first file."""
-        group = self._files[0].get("metadata")
-        return dict(group.attrs) if group is not None else {}
+        with damage_told(self.where):
+            group = self._files[0].get("metadata")
+            return dict(group.attrs) if group is not None else {}
 
     def require(self, families: Sequence[str]) -> Self:
         """Return the dataset when it has these families.
@@ -145,10 +147,11 @@ class OperatorDataset(AbstractContextManager):
                 where=self.where,
                 remedy=f"labels that are there: {', '.join(self.label_paths()) or 'none'}",
             )
-        texts = [
-            part.asstr()[:] if h5py.check_string_dtype(part.dtype) else part[:]
-            for part in self._items(name)
-        ]
+        with damage_told(self.where):
+            texts = [
+                part.asstr(errors="replace")[:] if h5py.check_string_dtype(part.dtype) else part[:]
+                for part in self._items(name)
+            ]
         labels = np.concatenate(texts)
         labels = labels.astype(str) if labels.dtype.kind == "O" else labels
         return labels if rows is None else labels[rows]
@@ -156,16 +159,17 @@ class OperatorDataset(AbstractContextManager):
     def label_paths(self) -> list[str]:
         """Return the datasets with one text or whole number per operator."""
         names: list[str] = []
-        self._files[0].visit(names.append)
-        return [
-            name
-            for name in names
-            if name.split("/", maxsplit=1)[0] not in NOT_LABELS
-            and all(
-                _is_label(file.get(name), count)
-                for file, count in zip(self._files, self._counts, strict=True)
-            )
-        ]
+        with damage_told(self.where):
+            self._files[0].visit(names.append)
+            return [
+                name
+                for name in names
+                if name.split("/", maxsplit=1)[0] not in NOT_LABELS
+                and all(
+                    _is_label(file.get(name), count)
+                    for file, count in zip(self._files, self._counts, strict=True)
+                )
+            ]
 
     def digest(self) -> str:
         """Return the SHA-256 of names and values; the same for one file and for its shards."""
@@ -316,12 +320,19 @@ def _is_label(item: object, count: int) -> bool:
 
 
 def _read(dataset: h5py.Dataset, rows: slice) -> np.ndarray:
-    try:
+    with damage_told(dataset.file.filename, dataset.name):
         return dataset[rows]
-    except OSError as error:
+
+
+@contextmanager
+def damage_told(where: object, name: str = "the file") -> Iterator[None]:
+    """Turn whatever h5py raises in the block, of a damaged file, into a message."""
+    try:
+        yield
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
         raise SpinlockError(
-            f"{dataset.name} cannot be read: {error}",
-            where=dataset.file.filename,
+            f"{name} cannot be read: {error}",
+            where=where,
             remedy="the file is damaged; copy or generate it again",
         ) from error
 

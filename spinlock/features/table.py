@@ -170,7 +170,7 @@ class FeatureTable(AbstractContextManager):
             header = TableHeader.from_json(self._file["header"][()].decode())
             self.account: dict[str, Any] = json.loads(self._file.attrs.get("account", "{}"))
             self._require_arrays(len(header.columns))
-        except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        except (OSError, RuntimeError, AttributeError, LookupError, TypeError, ValueError) as error:
             if hasattr(self, "_file"):
                 self._file.close()
             raise SpinlockError(

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from spinlock.errors import SpinlockError, located, memory_for
+from spinlock.features.dataset import damage_told
 from spinlock.files import atomic_path, file_digest
 from spinlock.stages.program import execute, stage_parser
-from spinlock.tokenizer.token_file import not_tokens, open_tokens
+from spinlock.tokenizer.token_file import open_tokens
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -39,10 +40,8 @@ def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> N
 def _read_tokens(path: Path, model_digest: str) -> tuple[np.ndarray, np.ndarray]:
     with open_tokens(path) as file:
         made_by = file.attrs["model_digest"]
-        try:
+        with damage_told(path):
             row_ids, tokens = file["row_ids"][:], file["tokens"][:]
-        except OSError as error:
-            raise not_tokens(path, error) from error
     if made_by != model_digest:
         raise SpinlockError(
             "these tokens are of another model, and mean nothing to this one",

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spinlock.errors import SpinlockError
-from spinlock.features.dataset import own_item
+from spinlock.features.dataset import damage_told, own_item
 from spinlock.files import atomic_path
 from spinlock.tokenizer.tokenizer import Tokenizer
 
@@ -84,10 +84,14 @@ def open_tokens(path: Path) -> h5py.File:
         file = h5py.File(path, "r")
     except OSError as error:
         raise not_tokens(path, error) from error
-    problem = _token_problem(file)
-    if problem:
+    try:
+        with damage_told(path):
+            problem = _token_problem(file)
+        if problem:
+            raise not_tokens(path, problem)
+    except SpinlockError:
         file.close()
-        raise not_tokens(path, problem)
+        raise
     return file
 
 
