@@ -32,7 +32,8 @@ def main() -> None:
 
 def _write_pins(environment: str) -> None:
     pip = [f"{environment}/bin/python", "-m", "pip"]
-    subprocess.run([*pip, "install", "--quiet", TORCH, f"{ENVS.parent}[bench,dev,slurm]"], check=True)
+    package = f"{ENVS.parent}[bench,dev,export,slurm]"
+    subprocess.run([*pip, "install", "--quiet", TORCH, package], check=True)
     freeze = [*pip, "freeze", "--exclude", "spinlock"]
     frozen = subprocess.run(freeze, check=True, capture_output=True, text=True).stdout
     pinned = [line.split("+")[0] if line.startswith("torch==") else line for line in frozen.split()]

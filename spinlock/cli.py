@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,8 +27,7 @@ out = Console()
 
 Verbose = Annotated[bool, typer.Option("--verbose", help="Log in detail; tracebacks on errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Model = Annotated[Path, typer.Option(help="best_model.pt or checkpoint_epoch_*.pt.")]
+Model = Annotated[Path, typer.Option(help="best_model.pt, a checkpoint or model.safetensors.")]
 Dataset = Annotated[list[Path], typer.Argument(help="HDF5 file, or its shards in order.")]
 
 
@@ -36,6 +36,14 @@ class TableFormat(StrEnum):
 
     PARQUET = ".parquet"
     CSV = ".csv"
+
+
+class ExportFormat(StrEnum):
+    """What `export` writes."""
+
+    SAFETENSORS = "safetensors"
+    TORCH = "torch"
+    ONNX = "onnx"
 
 
 @app.command("train-vqvae")
@@ -140,6 +148,7 @@ def encode(
     model: Model,
     output: Annotated[Path, typer.Option(help="tokens.h5 to write.")],
     parquet: Annotated[Path | None, typer.Option(help="tokens.parquet to write as well.")] = None,
+    as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Turn the operators of a dataset into tokens.
@@ -149,7 +158,8 @@ def encode(
     from spinlock.stages import encode as stage
 
     _log(verbose)
-    stage.run(model, dataset, output, parquet)
+    summary = stage.run(model, dataset, output, parquet)
+    _print_summary({"written": str(output)} | summary, as_json)
 
 
 @app.command()
@@ -158,6 +168,7 @@ def decode(
     model: Model,
     output: Annotated[Path, typer.Option(help="Table of features: .parquet or .csv.")],
     levels: Annotated[int | None, typer.Option(help="Decode the first levels only.")] = None,
+    as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Turn tokens back into features, in original units.
@@ -173,7 +184,8 @@ def decode(
             where=output,
             remedy="name the output .parquet or .csv",
         )
-    stage.run(model, tokens, output, levels)
+    summary = stage.run(model, tokens, output, levels)
+    _print_summary({"written": str(output)} | summary, as_json)
 
 
 @app.command()
@@ -214,20 +226,9 @@ def compare(
 
     Example: `spinlock compare results/arch_summary results/summary_1k`
     """
-    from spinlock.stages.evaluate import read_metrics
+    from spinlock.stages import compare as stage
 
-    table = {}
-    for folder in results:
-        path = folder / "metrics.json" if folder.is_dir() else folder
-        found = read_metrics(path)
-        try:
-            table[str(folder)] = _compared(found)
-        except (KeyError, TypeError) as error:
-            raise SpinlockError(
-                f"this is not a file of metrics of this version ({error} is missing)",
-                where=path,
-                remedy="make it again with the stage `evaluate`",
-            ) from error
+    table = stage.run(results)
     if as_json:
         _print_json(table)
         return
@@ -236,8 +237,39 @@ def compare(
 
 
 @app.command()
+def export(
+    model: Model,
+    output: Annotated[Path, typer.Option(help="Folder to write into.")],
+    formats: Annotated[
+        list[ExportFormat] | None, typer.Option("--format", help="One or more [default: all].")
+    ] = None,
+    grid: Annotated[
+        int | None, typer.Option(help="Size of the initial fields, for a model that reads them.")
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a model for other programs: safetensors + JSON, torch.export, ONNX.
+
+    Example: `spinlock export --model best_model.pt --output exported --format onnx`
+    """
+    from spinlock.stages import export as stage
+
+    _log(verbose)
+    with out.status("exporting") if out.is_terminal else nullcontext():
+        files = stage.run(model, output, formats or list(ExportFormat), grid)
+    sizes = {str(path): path.stat().st_size for path in files}
+    if as_json:
+        _print_json({"files": sizes})
+        return
+    for path, size in sizes.items():
+        out.print(f"{path} ({size / 1e6:.1f} MB)", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def verify(
     results: Annotated[Path, typer.Argument(help="A result folder.")],
+    as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Recompute the digests of what a model was made from, and compare.
@@ -248,8 +280,7 @@ def verify(
 
     _log(verbose)
     states = stage.run(results)
-    for name, state in states.items():
-        out.print(f"{name}: {state}", highlight=False)
+    _print_summary(states, as_json)
     if stage.DIFFERS in states.values():
         raise typer.Exit(1)
 
@@ -274,30 +305,29 @@ def _log(verbose: bool) -> None:
     )
 
 
-def _compared(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return what `compare` shows of an experiment."""
-    names = ["quality", "utilization", "orthogonality", "topographic", "trustworthiness"]
-    qualities = [
-        one["quality"] or 0.0
-        for method, one in metrics["baselines"].items()
-        if method != "gaussian_reference"
-    ]
-    return {name: metrics[name] for name in names} | {
-        "bits": metrics["bits"]["nominal"],
-        "test rows": metrics["rows"]["test"],
-        "best baseline": max(qualities, default=None),
-    }
-
-
 def _print_json(values: Any) -> None:
     sys.stdout.write(json.dumps(values, indent=2) + "\n")
+
+
+def _print_summary(values: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(values)
+        return
+    for name, value in values.items():
+        out.print(f"{name}: {value}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_table(columns: list[str], rows: list[list[Any]]) -> None:
     table = Table(columns[0], *[Column(name, overflow="fold") for name in columns[1:]])
     for row in rows:
-        table.add_row(*[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row])
+        table.add_row(*[_cell(value) for value in row])
     out.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+import importlib.util
 
 
 class SpinlockError(Exception):
@@ -60,3 +61,19 @@ def _is_lack_of_memory(error: Exception) -> bool:
     """Whether an error of Python, numpy or torch (of the CPU or of a GPU) is about memory."""
     named = type(error).__name__ == "OutOfMemoryError"
     return isinstance(error, MemoryError) or named or "can't allocate memory" in str(error)
+
+
+def require_packages(extra: str, *packages: str) -> None:
+    """Say how to install what an extra of this package brings, where it is not there.
+
+    Raises
+    ------
+    SpinlockError
+        When a package is missing.
+    """
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SpinlockError(
+            f"packages are not installed: {', '.join(missing)}",
+            remedy=f"pip install 'spinlock[{extra}]'",
+        )

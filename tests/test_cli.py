@@ -1,12 +1,15 @@
 """The command line: what it prints, and how it fails."""
 
 import json
+import shlex
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
 
 from spinlock import cli
 from spinlock.features.table import FeatureTable
@@ -61,11 +64,15 @@ def test_train_encode_decode_evaluate_compare_verify(spinlock, experiment, tmp_p
     model, tokens = out / "best_model.pt", tmp_path / "tokens.h5"
     dataset = tmp_path / "dataset.h5"
     assert spinlock("train-vqvae", "--config", experiment, "--output", out)[0] == 0
-    assert spinlock("encode", dataset, "--model", model, "--output", tokens)[0] == 0
+    status, shown, _ = spinlock("encode", dataset, "--model", model, "--output", tokens, "--json")
+    assert status == 0
+    assert json.loads(shown)["operators"] == 100
     with h5py.File(tokens) as file:
         assert file["tokens"].shape == (100, 3, 3)
     table = tmp_path / "features.csv"
-    assert spinlock("decode", tokens, "--model", model, "--output", table)[0] == 0
+    status, shown, _ = spinlock("decode", tokens, "--model", model, "--output", table)
+    assert status == 0
+    assert "features: 17" in shown
     decoded = pd.read_csv(table)
     with FeatureTable(out / "subset.h5") as subset:
         original = subset.read()
@@ -80,9 +87,83 @@ def test_train_encode_decode_evaluate_compare_verify(spinlock, experiment, tmp_p
     assert status == 0
     assert "data: same" in shown
     (out / "categories.json").write_text("{}")
-    status, shown, _ = spinlock("verify", out)
+    status, shown, _ = spinlock("verify", out, "--json")
     assert status == 1
-    assert "data: DIFFERS" in shown
+    assert json.loads(shown)["data"] == "DIFFERS"
+
+
+def test_an_exported_model_encodes_alike(spinlock, experiment, tmp_path):
+    dataset, exported = tmp_path / "dataset.h5", tmp_path / "exported"
+    spinlock("train-vqvae", "--config", experiment, "--output", tmp_path / "model")
+    model = tmp_path / "model/best_model.pt"
+    status, shown, _ = spinlock(
+        "export", "--model", model, "--output", exported, "--format", "safetensors", "--format",
+        "torch", "--json",
+    )  # fmt: skip
+    assert status == 0
+    files = {"model.safetensors", "model.json", "encode.pt2", "decode.pt2"}
+    assert {Path(path).name for path in json.loads(shown)["files"]} == files
+    assert {path.name for path in exported.iterdir()} == files
+    tokens = []
+    for one in (model, exported / "model.safetensors"):
+        written = tmp_path / f"{one.stem}.h5"
+        assert spinlock("encode", dataset, "--model", one, "--output", written)[0] == 0
+        with h5py.File(written) as file:
+            tokens.append(file["tokens"][:])
+    np.testing.assert_array_equal(*tokens)
+
+
+def test_the_formats_are_those_of_the_stage():
+    from spinlock.stages.export import FORMATS
+
+    assert {kind.value for kind in cli.ExportFormat} == set(FORMATS)
+
+
+def test_experiments_stand_side_by_side(spinlock, tmp_path):
+    measured = {
+        "targets": [{"met": True}, {"met": False}], "bits": {"nominal": 24.0}, "rows": {"test": 10},
+        "baselines": {"pq": {"quality": 0.5}, "rq": {"quality": None},
+                      "gaussian_reference": {"quality": 0.99}},
+        "quality": 0.75, "utilization": 1.0, "orthogonality": None, "topographic": 0.5,
+        "trustworthiness": 0.9,
+    }  # fmt: skip
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps(measured))
+    folders = [tmp_path / "one", tmp_path / "other/metrics.json"]
+    status, shown, _ = spinlock("compare", *folders, "--json")
+    table = json.loads(shown)
+    assert (status, list(table)) == (0, [str(one) for one in folders])
+    assert table[str(folders[0])]["best baseline"] == 0.5
+    assert table[str(folders[0])]["targets met"] == 1
+    status, shown, _ = spinlock("compare", *folders)
+    assert status == 0
+    assert shown.count("0.75") == 2
+
+
+COMMANDS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_gives_an_example_that_it_would_take(spinlock, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "200")
+    status, shown, _ = spinlock(command, "--help")
+    assert status == 0
+    line = next(one for one in shown.splitlines() if "Example:" in one)
+    words = shlex.split(line.split("Example:")[1])
+    assert words[:2] == ["spinlock", command]
+    named = get_command(cli.app).commands[command]
+    with named.make_context(command, words[2:]) as context:
+        assert all(value is not None for value in (context.params[p.name] for p in named.params
+                                                   if p.required))  # fmt: skip
+
+
+def test_the_shell_completes_commands(monkeypatch):
+    monkeypatch.setenv("_SPINLOCK_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "spinlock en")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    done = CliRunner().invoke(cli.app, [], prog_name="spinlock")
+    assert done.stdout.split() == ["encode"]
 
 
 def test_training_can_be_extended_from_its_own_checkpoint(spinlock, experiment, tmp_path):

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 
 
 @memory_for("decode", "decode fewer operators, or give the job more memory")
-def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> None:
-    """Decode a file of tokens; `levels` of 1 decodes the coarse ones alone."""
+def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> dict[str, int]:
+    """Decode a file of tokens, of 1 level the coarse alone; return how much was written."""
     tokenizer = Tokenizer.load(model)
     row_ids, values = _read_tokens(tokens, file_digest(model))
     names = [column.full_name for column in tokenizer.columns]
@@ -35,6 +35,7 @@ def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> N
         else:
             frame.to_parquet(temporary, index=False)
     log.info("%d operators, %d features", len(frame), len(tokenizer.columns))
+    return {"operators": len(frame), "features": len(tokenizer.columns)}
 
 
 def _read_tokens(path: Path, model_digest: str) -> tuple[np.ndarray, np.ndarray]:

@@ -34,8 +34,8 @@ def run(
     parquet: Path | None = None,
     subset: Path | None = None,
     config: Path | Experiment | None = None,
-) -> None:
-    """Encode a dataset: all of its operators, also those that the experiment did not use.
+) -> dict[str, float]:
+    """Encode a dataset, all of its operators, and return how much was written.
 
     The model knows its own settings; `config` only says which device to use.
     """
@@ -50,6 +50,11 @@ def run(
     if parquet is not None:
         write_parquet(parquet, tokens)
     log.info("%d operators, %.0f bits each", len(rows), tokenizer.bits)
+    return {
+        "operators": len(rows),
+        "tokens per operator": tokenizer.codebook_sizes.size,
+        "bits per operator": tokenizer.bits,
+    }
 
 
 def _sides(subset: Path | None, n_operators: int) -> np.ndarray:

@@ -103,7 +103,13 @@ class Checkpoint:
         SpinlockError
             When the file is no checkpoint of this version, or parts of it are missing.
         """
-        entries = read_state(path, device)
+        return cls.of_entries(read_state(path, device), path, device)
+
+    @classmethod
+    def of_entries(
+        cls, entries: Mapping[str, Any], path: str | Path, device: str | torch.device = "cpu"
+    ) -> "Checkpoint":
+        """Return the checkpoint that the entries of a file describe; see `load`."""
         if entries.get("format") != FORMAT:
             raise SpinlockError(
                 f"this is not a model of this version of spinlock (format "

@@ -96,7 +96,7 @@ class Beam:
         self.width = width
         self.residual = z.unsqueeze(1)
         self.error = z.square().sum(-1, keepdim=True)
-        self.tokens = torch.empty(len(z), 1, 0, dtype=torch.long, device=z.device)
+        self.tokens = torch.empty(z.shape[0], 1, 0, dtype=torch.long, device=z.device)
 
     def extend(self, codes: Tensor) -> None:
         """Add a level whose codes are [K, E], keeping the `width` best encodings of each row."""
@@ -119,13 +119,15 @@ def residual_tokens(z: Tensor, books: Sequence[Tensor], beam: int) -> Tensor:
 
     `beam` partial encodings are followed; 1 is the greedy choice.
     """
-    tokens = []
-    for block in z.split(ROW_BLOCK):
-        search = Beam(block, beam)
-        for codes in books:
-            search.extend(codes)
-        tokens.append(search.tokens[:, 0])
-    return torch.cat(tokens)
+    return torch.cat([beam_tokens(block, books, beam) for block in z.split(ROW_BLOCK)])
+
+
+def beam_tokens(z: Tensor, books: Sequence[Tensor], beam: int) -> Tensor:
+    """Return what `residual_tokens` does, of all rows at once."""
+    search = Beam(z, beam)
+    for codes in books:
+        search.extend(codes)
+    return search.tokens[:, 0]
 
 
 def residual_books(

@@ -127,7 +127,7 @@ class CategoryEncoder(nn.Module):
         """Return embeddings [C, B, E] of normalised columns x [B, D]."""
         z = self.linear(self.layout.gather(x))
         if len(self.networks):
-            hidden = z.new_zeros(self.layout.n_categories, len(x), self.hidden_dim)
+            hidden = z.new_zeros(self.layout.n_categories, x.shape[0], self.hidden_dim)
             for family, network in self.networks.items():
                 projected = self.projections[family](network(x, fields))
                 members = torch.tensor(self.members[family], device=x.device)

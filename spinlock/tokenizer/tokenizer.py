@@ -15,6 +15,7 @@ from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.table import Column
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.model import Rows
+from spinlock.tokenizer.plain_files import read_safetensors
 
 ROW_BLOCK = 4096
 
@@ -39,13 +40,15 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> "Tokenizer":
-        """Read a tokenizer from `best_model.pt` or any checkpoint.
+        """Read a tokenizer from `best_model.pt`, any checkpoint, or `model.safetensors`.
 
         Raises
         ------
         SpinlockError
             When the file is no model.
         """
+        if Path(path).suffix == ".safetensors":
+            return cls(read_safetensors(Path(path), device))
         return cls(Checkpoint.load(path, device))
 
     @property

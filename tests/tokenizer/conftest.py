@@ -1,6 +1,7 @@
 """A small dataset of two hidden causes, and a tokenizer that starts from it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,11 @@ MLP = {
     "batch_norm": True,
 }
 
+ENCODERS = {
+    "architecture": {"encoder": "IdentityEncoder", "encoder_params": {}},
+    "summary": {"encoder": "MLPEncoder", "encoder_params": MLP},
+}
+
 
 @pytest.fixture(autouse=True)
 def _same_random_numbers() -> None:
@@ -55,7 +61,9 @@ def raw_values() -> np.ndarray:
 def make_checkpoint(raw_values: np.ndarray) -> Callable[..., Checkpoint]:
     """Give a function that makes a checkpoint with books of the given sizes [C][L]."""
 
-    def make(book_sizes: list[list[int]]) -> Checkpoint:
+    def make(
+        book_sizes: list[list[int]], fields: np.ndarray | None = None, **changes: Any
+    ) -> Checkpoint:
         train = raw_values[:N_TRAIN]
         statistics = fit_statistics(
             lambda chosen: train[:, chosen], len(COLUMNS), CleaningRules(outlier_method="none")
@@ -64,20 +72,18 @@ def make_checkpoint(raw_values: np.ndarray) -> Callable[..., Checkpoint]:
             partition=PARTITION,
             book_sizes=book_sizes,
             column_family=[COLUMNS[i].family for i in statistics.kept],
-            encoders={
-                "architecture": {"encoder": "IdentityEncoder", "encoder_params": {}},
-                "summary": {"encoder": "MLPEncoder", "encoder_params": MLP},
-            },
             embedding_dim=4,
             hidden_dim=8,
             beam_width=2,
+            **{"encoders": ENCODERS} | changes,
         )
         x = torch.from_numpy(statistics.apply(raw_values))
+        rows = Rows(x, None if fields is None else torch.from_numpy(fields))
         model = initialize_model(
             shape,
             principal_axes(x[:N_TRAIN], PARTITION, shape.embedding_dim),
-            Rows(x[:N_TRAIN]),
-            Rows(x[N_TRAIN:]),
+            rows.take(torch.arange(N_TRAIN)),
+            rows.take(torch.arange(N_TRAIN, N_ROWS)),
             torch.Generator().manual_seed(0),
         )
         return Checkpoint(

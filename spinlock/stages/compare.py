@@ -1,0 +1,51 @@
+"""compare: show the metrics of experiments side by side.
+
+Reads metrics.json of each; writes nothing.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spinlock.errors import SpinlockError
+from spinlock.stages.evaluate import read_metrics
+
+NAMES = ("quality", "utilization", "orthogonality", "topographic", "trustworthiness")
+REFERENCE = "gaussian_reference"  # no method: nothing reaches it
+
+
+def run(results: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """Return the metrics of result folders, or of metrics.json files, by name.
+
+    Raises
+    ------
+    SpinlockError
+        When a file is missing, or holds no metrics of this version.
+    """
+    table = {}
+    for folder in results:
+        path = folder / "metrics.json" if folder.is_dir() else folder
+        found = read_metrics(path)
+        try:
+            table[str(folder)] = _summary(found)
+        except (KeyError, TypeError) as error:
+            raise SpinlockError(
+                f"this is not a file of metrics of this version ({error} is missing)",
+                where=path,
+                remedy="make it again with the stage `evaluate`",
+            ) from error
+    return table
+
+
+def _summary(found: dict[str, Any]) -> dict[str, Any]:
+    baselines = [
+        one["quality"]
+        for method, one in found["baselines"].items()
+        if method != REFERENCE and one["quality"] is not None
+    ]
+    return {name: found[name] for name in NAMES} | {
+        "bits": found["bits"]["nominal"],
+        "best baseline": max(baselines, default=None),
+        "test rows": found["rows"]["test"],
+        "targets met": sum(target["met"] for target in found["targets"]),
+    }

@@ -1,0 +1,79 @@
+"""export: write a model for other programs.
+
+Reads best_model.pt; writes into one folder model.safetensors with model.json, and encode and
+decode as .pt2 (torch.export) and .onnx.
+"""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from spinlock.errors import require_packages
+from spinlock.stages.program import execute, stage_parser
+from spinlock.tokenizer.checkpoint import Checkpoint
+from spinlock.tokenizer.plain_files import write_safetensors
+
+log = logging.getLogger(__name__)
+
+
+PACKAGES = {"safetensors": ("safetensors",), "torch": (), "onnx": ("onnx", "onnxscript")}
+FORMATS = tuple(PACKAGES)
+
+
+def run(
+    model: Path, output: Path, formats: Sequence[str] = FORMATS, grid: int | None = None
+) -> list[Path]:
+    """Write a model in some formats; return the files.
+
+    `grid` is the height and width of the initial fields, for a model that reads them.
+    """
+    # what cannot be written is said before anything is
+    for kind in formats:
+        require_packages("export", *PACKAGES[kind])
+    checkpoint = Checkpoint.load(model)
+    written = []
+    if {"torch", "onnx"} & set(formats):
+        written += _write_graphs(checkpoint, output, formats, grid)
+    if "safetensors" in formats:
+        write_safetensors(checkpoint, output / "model.safetensors")
+        written += [output / "model.safetensors", output / "model.json"]
+    return written
+
+
+def _write_graphs(
+    checkpoint: Checkpoint, output: Path, formats: Sequence[str], grid: int | None
+) -> list[Path]:
+    from spinlock.tokenizer import graphs  # noqa: PLC0415 (torch.export is slow to import)
+
+    inputs = ["features"] + ["fields"] * (checkpoint.model.shape.field_channels is not None)
+    programs = {
+        "encode": (partial(graphs.encode_graph, checkpoint, grid), inputs, "tokens"),
+        "decode": (partial(graphs.decode_graph, checkpoint), ["tokens"], "features"),
+    }
+    written = []
+    for name, (trace, names_in, name_out) in programs.items():
+        log.info("tracing %s", name)
+        graph = trace()
+        if "torch" in formats:
+            written.append(output / f"{name}.pt2")
+            graphs.write_graph(graph, written[-1])
+        if "onnx" in formats:
+            written.append(output / f"{name}.onnx")
+            log.info("writing %s", written[-1])
+            graphs.write_onnx(graph, written[-1], names_in, name_out)
+    return written
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage as a program."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
+    parser.add_argument("--grid", type=int)
+    execute(run, parser, argv)
+
+
+if __name__ == "__main__":
+    main()

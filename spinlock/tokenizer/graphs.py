@@ -1,0 +1,175 @@
+"""Encode and decode as graphs that run without spinlock: torch.export and ONNX."""
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from spinlock.errors import SpinlockError
+from spinlock.files import atomic_path
+from spinlock.tokenizer.checkpoint import Checkpoint
+from spinlock.tokenizer.codebook import beam_tokens
+from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.normalization import DUPLICATE, FeatureStatistics
+
+EXAMPLE_ROWS = 4  # of the batch that a graph is traced with; it takes any number
+
+
+class EncodeProgram(nn.Module):
+    """Raw columns float64 [n, columns], and fields where the model reads them, to tokens.
+
+    The arithmetic of `FeatureStatistics.apply` and `TokenizerModel.tokenize`, as one graph.
+    """
+
+    kept: Tensor
+    impute: Tensor
+    lower: Tensor
+    upper: Tensor
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, model: TokenizerModel, statistics: FeatureStatistics):
+        super().__init__()
+        self.encoder, self.quantizer = model.encoder, model.quantizer
+        self.beam = model.shape.beam_width
+        self.register_buffer("kept", torch.from_numpy(statistics.kept.astype(np.int64)))
+        for name in ("impute", "lower", "upper", "center", "scale"):
+            column = np.asarray(getattr(statistics, name), np.float64)[statistics.kept]
+            self.register_buffer(name, torch.from_numpy(column))
+
+    def forward(self, values: Tensor, fields: Tensor | None = None) -> Tensor:
+        """Return tokens int64 [n, C, L]."""
+        x = values.index_select(1, self.kept)
+        x = torch.where(torch.isfinite(x), x, self.impute)
+        x = torch.minimum(torch.maximum(x, self.lower), self.upper)
+        x = ((x - self.center) / self.scale).to(torch.float32)
+        z = self.encoder(x, fields)
+        levels = range(self.quantizer.n_levels)
+        tokens = [
+            beam_tokens(z[c], [self.quantizer.book(c, level) for level in levels], self.beam)
+            for c in range(self.quantizer.n_categories)
+        ]
+        return torch.stack(tokens, dim=1)
+
+
+class DecodeProgram(nn.Module):
+    """Tokens int64 [n, C, L] to raw columns float64 [n, columns], in original units.
+
+    Every raw column is a linear function of one kept column: of itself, of its twin, or,
+    for constants and mostly missing columns, of none.
+    """
+
+    center: Tensor
+    scale: Tensor
+    source: Tensor
+    slope: Tensor
+    intercept: Tensor
+
+    def __init__(self, model: TokenizerModel, statistics: FeatureStatistics):
+        super().__init__()
+        self.quantizer, self.decoder = model.quantizer, model.decoder
+        kept = statistics.kept
+        position = np.zeros(len(statistics.reason), np.int64)
+        position[kept] = np.arange(len(kept))
+        slope, intercept = np.zeros(len(position)), statistics.impute.astype(np.float64)
+        slope[kept], intercept[kept] = 1.0, 0.0
+        repeats = np.flatnonzero(statistics.reason == DUPLICATE)
+        position[repeats] = position[statistics.twin[repeats]]
+        slope[repeats] = statistics.slope[repeats]
+        intercept[repeats] = statistics.intercept[repeats]
+        buffers = {
+            "center": statistics.center[kept],
+            "scale": statistics.scale[kept],
+            "source": position,
+            "slope": slope,
+            "intercept": intercept,
+        }
+        for name, values in buffers.items():
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return raw columns."""
+        codes = self.quantizer.decode(tokens.transpose(0, 1))
+        x = self.decoder(codes, self.quantizer.n_levels - 1).to(torch.float64)
+        x = x * self.scale + self.center
+        return x.index_select(1, self.source) * self.slope + self.intercept
+
+
+def encode_graph(checkpoint: Checkpoint, grid: int | None = None) -> ExportedProgram:
+    """Return encoding as a graph of torch.export, for any number of rows.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    grid : int, optional
+        Height and width of the initial fields, for a model that reads them.
+
+    Raises
+    ------
+    SpinlockError
+        When the model reads fields and their size is not given.
+    """
+    channels = checkpoint.model.shape.field_channels
+    columns = torch.zeros(EXAMPLE_ROWS, len(checkpoint.header.columns), dtype=torch.float64)
+    program = EncodeProgram(checkpoint.model, checkpoint.statistics)
+    if channels is None:
+        return _traced(program, columns)
+    if grid is None:
+        raise SpinlockError(
+            "this model reads initial fields, and a graph is made for one size of them",
+            remedy="give the size: --grid, a number of points",
+        )
+    return _traced(program, columns, torch.zeros(EXAMPLE_ROWS, channels, grid, grid))
+
+
+def decode_graph(checkpoint: Checkpoint) -> ExportedProgram:
+    """Return decoding, of all levels, as a graph of torch.export, for any number of rows."""
+    sizes = checkpoint.model.quantizer.sizes
+    tokens = torch.zeros(EXAMPLE_ROWS, *sizes.shape, dtype=torch.int64)
+    return _traced(DecodeProgram(checkpoint.model, checkpoint.statistics), tokens)
+
+
+def _traced(program: nn.Module, *inputs: Tensor) -> ExportedProgram:
+    # a copy, since the weights in a graph must not ask for gradients
+    frozen = copy.deepcopy(program).eval().requires_grad_(False)
+    rows = Dim("rows")
+    with _sober():
+        return torch.export.export(frozen, inputs, dynamic_shapes=tuple({0: rows} for _ in inputs))
+
+
+def write_graph(graph: ExportedProgram, path: Path) -> None:
+    """Write a graph for torch.export.load (.pt2)."""
+    with atomic_path(path) as temporary, _sober(), temporary.open("wb") as file:
+        torch.export.save(graph, file)
+
+
+def write_onnx(graph: ExportedProgram, path: Path, inputs: list[str], output: str) -> None:
+    """Write a graph for ONNX runtimes."""
+    with atomic_path(path) as temporary, _sober():
+        program = torch.onnx.export(
+            graph, dynamo=True, input_names=inputs, output_names=[output], verbose=False
+        )
+        program.save(temporary, external_data=False)
+
+
+@contextmanager
+def _sober() -> Iterator[None]:
+    """Leave out what the exporters say about packages and steps that nobody asked about."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,71 @@
+"""A model as plain tensors (safetensors) beside JSON: nothing that could run code."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from spinlock.errors import SpinlockError, require_packages
+from spinlock.files import atomic_path, write_text
+from spinlock.tokenizer.checkpoint import FORMAT, Checkpoint
+
+
+def write_safetensors(checkpoint: Checkpoint, path: Path) -> None:
+    """Write weights and statistics as plain tensors, and the rest beside them as .json."""
+    require_packages("export", "safetensors")
+    from safetensors.torch import save  # noqa: PLC0415
+
+    groups = {
+        "model_state_dict": checkpoint.model.state_dict(),
+        "feature_statistics": {
+            name: torch.from_numpy(np.ascontiguousarray(array))
+            for name, array in checkpoint.statistics.arrays().items()
+        },
+    }
+    tensors = {f"{g}/{k}": v.contiguous() for g, part in groups.items() for k, v in part.items()}
+    entries = {
+        "format": FORMAT,
+        "group_indices": {name: m.tolist() for name, m in checkpoint.categories.items()},
+        "feature_names": checkpoint.kept_names,
+        "config": checkpoint.config,
+        "history": checkpoint.history,
+        "val_loss": checkpoint.val_loss,
+        "metrics": checkpoint.metrics,
+        "model_shape": asdict(checkpoint.model.shape),
+        "table_header": checkpoint.header.to_json(),
+        "provenance": checkpoint.provenance,
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors))
+    write_text(path.with_suffix(".json"), json.dumps(entries, indent=2) + "\n")
+
+
+def read_safetensors(path: Path, device: str | torch.device = "cpu") -> Checkpoint:
+    """Read what `write_safetensors` wrote.
+
+    Raises
+    ------
+    SpinlockError
+        When one of the two files is missing, damaged or of another version.
+    """
+    require_packages("export", "safetensors")
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    described = path.with_suffix(".json")
+    try:
+        entries = json.loads(described.read_text(encoding="utf-8"))
+        tensors = load_file(path, device=str(device))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise SpinlockError(
+            f"this file and {described.name} beside it cannot be read as a model: {error}",
+            where=path,
+            remedy="export the model again",
+        ) from error
+    entries |= {"optimizer_state_dict": {}, "training_state": {}}
+    for name, tensor in tensors.items():
+        group, key = name.split("/", 1)
+        entries.setdefault(group, {})[key] = tensor
+    return Checkpoint.of_entries(entries, path, device)

@@ -1,0 +1,80 @@
+"""Encode and decode as graphs give what the tokenizer gives."""
+
+import numpy as np
+import pytest
+import torch
+
+from spinlock.errors import SpinlockError
+from spinlock.tokenizer.graphs import decode_graph, encode_graph, write_graph, write_onnx
+from spinlock.tokenizer.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def graphs(checkpoint):
+    return {"encode": encode_graph(checkpoint), "decode": decode_graph(checkpoint)}
+
+
+def with_torch(graphs, folder):
+    """Give encode and decode as torch.export.load reads them."""
+    programs = []
+    for name, graph in graphs.items():
+        write_graph(graph, folder / f"{name}.pt2")
+        programs.append(torch.export.load(folder / f"{name}.pt2").module())
+    return [lambda values, run=run: run(torch.from_numpy(values)).numpy() for run in programs]
+
+
+def with_onnx(graphs, folder):
+    """Give encode and decode as ONNX Runtime runs them."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+    names = {"encode": (["features"], "tokens"), "decode": (["tokens"], "features")}
+    sessions = []
+    for name, graph in graphs.items():
+        write_onnx(graph, folder / f"{name}.onnx", *names[name])
+        sessions.append(onnxruntime.InferenceSession(folder / f"{name}.onnx"))
+    return [
+        lambda values, session=session: session.run(None, {session.get_inputs()[0].name: values})[0]
+        for session in sessions
+    ]
+
+
+@pytest.fixture(scope="module", params=[with_torch, with_onnx], ids=["torch", "onnx"])
+def programs(request, graphs, tmp_path_factory):
+    return request.param(graphs, tmp_path_factory.mktemp("graphs"))
+
+
+@pytest.mark.parametrize("n_rows", [1, 7, 240])
+def test_tokens_and_features_are_those_of_the_tokenizer(programs, tokenizer, raw_values, n_rows):
+    encode, decode = programs
+    values = raw_values[:n_rows].copy()
+    values[0, 3], values[-1, 5] = np.nan, np.inf
+    tokens = encode(values)
+    np.testing.assert_array_equal(tokens, tokenizer.encode(values))
+    assert len(np.unique(tokens.reshape(n_rows, -1), axis=0)) > n_rows / 2
+    np.testing.assert_allclose(decode(tokens), tokenizer.decode(tokens), rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_that_reads_fields_takes_them_as_second_input(make_checkpoint, raw_values):
+    rng = np.random.default_rng(0)
+    fields = rng.normal(size=(len(raw_values), 2, 12, 12)).astype(np.float32)
+    params = {
+        "channels": [3],
+        "kernel_size": 3,
+        "output_dim": 4,
+        "dropout": 0,
+        "activation": "relu",
+    }
+    checkpoint = make_checkpoint(
+        [[8, 4, 2], [8, 4, 2]],
+        fields,
+        encoders={"summary": {"encoder": "InitialCNNEncoder", "encoder_params": params}},
+        field_channels=2,
+    )
+    head = checkpoint.model.encoder.head.weight  # zero at the start: nothing would be read
+    with torch.no_grad():
+        head.copy_(torch.from_numpy(rng.normal(size=head.shape)))
+    encode, tokenizer = encode_graph(checkpoint, grid=12).module(), Tokenizer(checkpoint)
+    tokens = encode(torch.from_numpy(raw_values), torch.from_numpy(fields)).numpy()
+    np.testing.assert_array_equal(tokens, tokenizer.encode(raw_values, fields))
+    assert (tokens != tokenizer.encode(raw_values, -fields)).any()
+    with pytest.raises(SpinlockError, match="one size"):
+        encode_graph(checkpoint)

@@ -1,0 +1,63 @@
+"""A model as plain tensors and JSON, and back."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from spinlock.errors import SpinlockError
+from spinlock.tokenizer.plain_files import write_safetensors
+from spinlock.tokenizer.tokenizer import Tokenizer
+
+safetensors = pytest.importorskip("safetensors.torch", reason="the extra `export` is not installed")
+
+
+@pytest.fixture
+def written(checkpoint, tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_safetensors(checkpoint, path)
+    return path
+
+
+def test_the_model_comes_back_bit_by_bit(written, checkpoint, tokenizer, raw_values):
+    again = Tokenizer.load(written)
+    for name, weights in checkpoint.model.state_dict().items():
+        assert torch.equal(again._model.state_dict()[name], weights), name
+    tokens = again.encode(raw_values)
+    np.testing.assert_array_equal(tokens, tokenizer.encode(raw_values))
+    np.testing.assert_array_equal(again.decode(tokens), tokenizer.decode(tokens))
+    assert again.columns == tokenizer.columns
+    assert again.config == tokenizer.config
+
+
+def test_the_files_are_read_without_spinlock(written, checkpoint):
+    tensors = safetensors.load_file(written)
+    described = json.loads(written.with_suffix(".json").read_text())
+    assert described["group_indices"] == {k: v.tolist() for k, v in checkpoint.categories.items()}
+    codes = tensors["model_state_dict/quantizer.codes_0"]
+    assert torch.equal(codes, checkpoint.model.quantizer.codes(0))
+    assert tensors["feature_statistics/center"].dtype == torch.float64
+
+
+@pytest.mark.parametrize("harm", ["no json", "bad json", "bad tensors", "fewer tensors"])
+def test_a_damaged_export_is_an_error(written, harm):
+    described = written.with_suffix(".json")
+    if harm == "no json":
+        described.unlink()
+    elif harm == "bad json":
+        described.write_text("{")
+    elif harm == "bad tensors":
+        written.write_bytes(b"\x10" * 100)
+    else:
+        safetensors.save_file({"model_state_dict/none": torch.zeros(1)}, written)
+    with pytest.raises(SpinlockError) as caught:
+        Tokenizer.load(written)
+    assert caught.value.where == written
+
+
+def test_missing_packages_are_named_with_the_extra(monkeypatch, written, checkpoint):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SpinlockError, match="safetensors") as caught:
+        write_safetensors(checkpoint, written)
+    assert "spinlock[export]" in caught.value.remedy
