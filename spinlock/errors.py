@@ -1,8 +1,8 @@
 """The one exception for mistakes that a user can put right."""
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
-import importlib.util
 
 
 class SpinlockError(Exception):
