@@ -4,7 +4,9 @@ import argparse
 import logging
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from spinlock.settings import Experiment, load_experiment
 
 USER_ERROR = 2
 TERMINATED = 128 + signal.SIGTERM
+GRACE_SECONDS = 3.0  # from the signal until a stage leaves that has not come to rest
 
 
 def stage_parser(documentation: str | None) -> argparse.ArgumentParser:
@@ -51,6 +54,39 @@ def execute(
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)
+
+
+@contextmanager
+def delayed_termination() -> Iterator[Callable[[], int | None]]:
+    """Give a function that tells which signal, SIGTERM or Ctrl-C, has asked the block to end.
+
+    The block asks when its work is at rest, and leaves in order. Where it does not within
+    `GRACE_SECONDS`, or the signal comes again, it is left as it is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None  # signals go to the main thread
+        return
+    arrived: list[int] = []
+
+    def leave(*_: object) -> None:
+        sys.exit(128 + arrived[0])
+
+    def note(number: int, _: object) -> None:
+        arrived.append(number)
+        if len(arrived) > 1:
+            leave()
+        signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
+
+    handlers = {signal.SIGTERM: note, signal.SIGINT: note, signal.SIGALRM: leave}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield lambda: arrived[0] if arrived else None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if arrived:  # the block ended by itself: what it was asked is asked again
+        signal.raise_signal(arrived[0])
 
 
 def experiment_of(config: Path | Experiment) -> Experiment:

@@ -8,7 +8,8 @@ it, normalization_stats.npz, training_history.json, config.yaml, checkpoint_epoc
 import copy
 import json
 import logging
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from spinlock.errors import memory_for
 from spinlock.features.table import TRAIN, VALIDATION, FeatureTable
-from spinlock.files import atomic_path, write_text
+from spinlock.files import atomic_path, file_digest, write_text
 from spinlock.settings import Experiment, stage_settings, to_yaml
 from spinlock.source import source_digest
 from spinlock.stages.cluster import read_categories
 from spinlock.stages.normalize import read_statistics
-from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.stages.program import delayed_termination, execute, experiment_of, stage_parser
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.model import Rows, TokenizerModel
 from spinlock.tokenizer.normalization import FeatureStatistics
@@ -61,8 +62,11 @@ def run(
         "code": source_digest("spinlock.stages.train"),
         "data": files_digest([subset, statistics, categories]),
     }
-    saved = SavedState(output.parent / "state" / "last.pt", stamp)
-    state = state_of_checkpoint(resume_from, stamp) if resume_from else saved.read()
+    whole = _whole_stamp(experiment, resume_from, stamp)
+    saved = SavedState(output.parent / "state" / "last.pt", whole)
+    state = saved.read()
+    if state is None and resume_from:
+        state = state_of_checkpoint(resume_from, stamp)
     with FeatureTable(subset) as table:
         fitted = read_statistics(statistics)
         partition = read_categories(categories, [table.columns[i].full_name for i in fitted.kept])
@@ -87,6 +91,15 @@ def run(
     log.info("validation loss %.5f, %s", checkpoint.val_loss, checkpoint.metrics)
 
 
+def _whole_stamp(
+    experiment: Experiment, resume_from: Path | None, stamp: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the stamp of an unfinished training: what all of its result depends on."""
+    settings = settings_digest(stage_settings(experiment, "train"))
+    start = file_digest(resume_from) if resume_from and resume_from.is_file() else ""
+    return {**stamp, "settings": settings, "start": start}
+
+
 def _trainer(
     request: ModelRequest,
     train: Rows,
@@ -103,7 +116,10 @@ def _trainer(
     model.load_weights(state["model"])
     trainer = Trainer(model.to(train.x.device), train, validation, plan)
     trainer.load_state_dict(state)
-    log.info("going on after epoch %d", trainer.epoch)
+    if trainer.place is None:
+        log.info("going on after epoch %d", trainer.epoch)
+    else:
+        log.info("going on in epoch %d after batch %d", trainer.epoch, trainer.place.done)
     return trainer
 
 
@@ -122,13 +138,24 @@ def _train(
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with (
+        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+        delayed_termination() as asked_to_end,
+    ):
+
+        def at_rest() -> None:
+            number = asked_to_end()
+            saved.save(trainer, now=number is not None)
+            if number is not None:
+                log.info("stopped in epoch %d, which is saved", trainer.epoch)
+                sys.exit(128 + number)
+
         task = progress.add_task("train", total=trainer.plan.num_epochs, loss=float("nan"))
-        for entry in trainer.run():
+        for entry in trainer.run(at_rest):
             epoch = entry["epoch"]
             progress.update(task, completed=epoch, loss=entry.get("val_loss", float("nan")))
             log.debug("%s", entry)
-            saved.save(trainer, now=epoch == 0)
+            saved.save(trainer, now=epoch == 0 or trainer.finished)
             if save_every and epoch and epoch % save_every == 0:
                 _record(trainer, checkpoint)
                 checkpoint.save(folder / f"checkpoint_epoch_{epoch:04d}.pt")

@@ -62,29 +62,34 @@ class BestModel:
 
 
 class CodebookUse:
-    """Counts how often each code was taken, without leaving the device."""
+    """Counts how often each code was taken, without leaving the device.
+
+    Attributes
+    ----------
+    counts : list [L] of Tensor [C, K]
+    """
 
     def __init__(self, model: TokenizerModel):
         self._quantizer = model.quantizer
-        self._counts = [
+        self.counts = [
             torch.zeros_like(self._quantizer.count(level)) for level in range(model.n_levels)
         ]
 
     def add(self, quantized: Quantized) -> None:
         """Count the tokens of a batch."""
-        for level, counts in enumerate(self._counts):
+        for level, counts in enumerate(self.counts):
             index = flat_index(quantized.tokens[level], counts.shape[1])
             counts.view(-1).index_add_(0, index, torch.ones_like(index, dtype=counts.dtype))
 
     def utilization(self) -> Tensor:
         """Return the fraction of each book's codes that were used [C, L]."""
-        used = torch.stack([(counts > 0).sum(1) for counts in self._counts], dim=1)
+        used = torch.stack([(counts > 0).sum(1) for counts in self.counts], dim=1)
         return used / torch.as_tensor(self._quantizer.sizes, device=used.device)
 
     def perplexity(self) -> Tensor:
         """Return 2^entropy of each book's use [C, L]."""
         columns = []
-        for counts in self._counts:
+        for counts in self.counts:
             share = counts / counts.sum(1, keepdim=True).clamp_min(1)
             columns.append(torch.special.entr(share).sum(1).exp())
         return torch.stack(columns, dim=1)

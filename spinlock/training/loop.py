@@ -13,6 +13,7 @@ from spinlock.errors import SpinlockError
 from spinlock.tokenizer.model import Rows, TokenizerModel
 from spinlock.training.callbacks import BestModel, CodebookUse, EarlyStopping
 from spinlock.training.objective import TERMS, LossWeights, Objective
+from spinlock.training.place import EpochPlace
 from spinlock.training.schedule import LearningRate
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class TrainingPlan:
 
 
 class Trainer:
-    """Trains a model in place; its state can be saved and restored between epochs.
+    """Trains a model in place; its state can be saved and restored between batches.
 
     Parameters
     ----------
@@ -61,7 +62,9 @@ class Trainer:
     Attributes
     ----------
     epoch : int
-        Epochs done.
+        Epochs begun.
+    place : EpochPlace or None
+        Where the epoch that is running is; None between epochs.
     history : list of dict
         One entry per epoch; entry 0 is the start from data.
     best : BestModel
@@ -83,72 +86,88 @@ class Trainer:
         self.stopping = EarlyStopping(plan.early_stopping_patience, plan.early_stopping_min_delta)
         self.best = BestModel()
         self.epoch = 0
+        self.place: EpochPlace | None = None
         self.batches = 0
         self.stopped = False
         self.history: list[dict[str, Any]] = []
         # one stream for everything random in training, on the CPU so that it can be saved
         self.generator = torch.Generator().manual_seed(plan.seed)
 
-    def run(self) -> Iterator[dict[str, Any]]:
-        """Train epoch by epoch, giving each history entry; the state is whole in between."""
+    def run(self, at_rest: Callable[[], None] = lambda: None) -> Iterator[dict[str, Any]]:
+        """Train epoch by epoch, giving each history entry.
+
+        `at_rest` is called before every batch. Then, and between epochs, the state is whole: it
+        can be saved, and a training that goes on from it ends with the same bits.
+        """
         if not self.history:
             yield self._start()
         while not self.finished:
-            yield self._train_epoch()
+            yield self._train_epoch(at_rest)
 
     @property
     def finished(self) -> bool:
         """Whether all epochs are done or early stopping has ended them."""
-        return self.stopped or self.epoch >= self.plan.num_epochs
+        done = self.stopped or self.epoch >= self.plan.num_epochs
+        return done and self.place is None
 
     def _start(self) -> dict[str, Any]:
         entry = {"step": "start", "epoch": 0} | self._validate(0)
         self.history.append(entry)
         return entry
 
-    def _train_epoch(self) -> dict[str, Any]:
-        self.epoch += 1
+    def _train_epoch(self, at_rest: Callable[[], None]) -> dict[str, Any]:
+        if self.place is None:
+            self.epoch += 1
+            torch.manual_seed(self._draw_seed())  # dropout
+            self.place = self._new_place()
         rate = self.schedule.at(self.epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
-        torch.manual_seed(self._draw_seed())  # dropout
-        use = CodebookUse(self.model)
-        terms, quantized = self._run_batches(use)
+        terms, quantized = self._run_batches(self.place, at_rest)
         entry: dict[str, Any] = {"step": "epoch", "epoch": self.epoch, "learning_rate": rate}
         entry |= self._loss_entries(terms)
         entry["codes_reset"] = self._reset_dead_codes(quantized)
         if self._validation_is_due():
-            entry["utilization"] = use.utilization().tolist()
-            entry["perplexity"] = use.perplexity().tolist()
+            entry["utilization"] = self.place.use.utilization().tolist()
+            entry["perplexity"] = self.place.use.perplexity().tolist()
             entry |= self._validate(self.epoch)
             self.schedule.observe(entry["val_loss"])
             self.stopped = self.stopping.observe(self.epoch, entry["val_loss"])
         self.history.append(entry)
+        self.place = None
         return entry
 
-    def _run_batches(self, use: CodebookUse) -> tuple[Tensor, Any]:
-        """Run an epoch's batches; nothing in here waits for the device."""
-        rows, plan = self.train_rows, self.plan
+    def _new_place(self) -> EpochPlace:
+        rows = self.train_rows
         order = torch.randperm(len(rows), generator=self.generator).to(rows.x.device)
         noise = torch.Generator(rows.x.device).manual_seed(self._draw_seed())
-        collected, quantized = [], None
-        for index in order.split(plan.batch_size):
-            if len(index) < 2 < len(rows):
-                continue  # batch statistics need two rows
+        return EpochPlace(order, noise, CodebookUse(self.model))
+
+    def _run_batches(self, place: EpochPlace, at_rest: Callable[[], None]) -> tuple[Tensor, Any]:
+        """Run what is left of an epoch's batches; nothing in here waits for the device."""
+        rows, quantized = self.train_rows, None
+        batches = [
+            index
+            for index in place.order.split(self.plan.batch_size)
+            if len(index) > 1 or len(rows) <= 2  # batch statistics need two rows
+        ]
+        for index in batches[place.done :]:
+            at_rest()
             clean = rows.take(index)
-            noisy = Rows(self._with_noise(clean.x, noise), clean.fields)
+            noisy = Rows(self._with_noise(clean.x, place.noise), clean.fields)
             terms, quantized = self._step(clean, noisy)
             self.optimizer.zero_grad(set_to_none=True)
             self.objective.weighted(terms).backward()
             self.optimizer.step()
             if self.model.quantizer.use_ema:
                 self.model.quantizer.update_averages(quantized)
-            use.add(quantized)
-            collected.append(terms.detach())
+            place.use.add(quantized)
+            place.terms.append(terms.detach())
+            place.done += 1
             self.batches += 1
             self._report(terms)
-        return torch.stack(collected), quantized
+        return torch.stack(place.terms), quantized
 
     def _with_noise(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if not self.plan.input_noise:
@@ -218,6 +237,7 @@ class Trainer:
             "best": self.best.state_dict(),
             "generator": self.generator.get_state(),
             "epoch": self.epoch,
+            "place": None if self.place is None else self.place.state_dict(),
             "batches": self.batches,
             "stopped": self.stopped,
             "history": self.history,
@@ -230,6 +250,9 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.stopping.load_state_dict(state["stopping"])
         self.best.load_state_dict(state["best"])
+        if state["place"] is not None:
+            self.place = self._new_place()
+            self.place.load_state_dict(state["place"])
         self.generator.set_state(state["generator"].cpu())
         self.epoch, self.batches = state["epoch"], state["batches"]
         self.stopped, self.history = state["stopped"], state["history"]

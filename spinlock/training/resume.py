@@ -12,7 +12,7 @@ from spinlock.training.loop import Trainer
 
 log = logging.getLogger(__name__)
 
-SAVE_SECONDS = 5.0  # of training that a kill may cost, beyond the epoch that is running
+SAVE_SECONDS = 5.0  # of training that a kill may cost
 
 
 class SavedState:
@@ -22,7 +22,7 @@ class SavedState:
     ----------
     path : Path
     stamp : mapping
-        Digests of settings, data and code; a state with another stamp is not used.
+        Digests of settings, data, code and start; a state with another stamp is not used.
     """
 
     def __init__(self, path: Path, stamp: Mapping[str, str]):
@@ -46,7 +46,7 @@ class SavedState:
         return found["training_state"]
 
     def save(self, trainer: Trainer, *, now: bool = False) -> None:
-        """Save the state between two epochs, unless the last save is recent."""
+        """Save the state of a trainer at rest, unless the last save is recent."""
         if now or time.monotonic() - self._saved > SAVE_SECONDS:
             write_state(self.path, {"stamp": self.stamp, "training_state": trainer.state_dict()})
             self._saved = time.monotonic()
