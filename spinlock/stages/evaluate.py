@@ -29,7 +29,6 @@ from spinlock.files import read_json, write_text
 from spinlock.settings import Experiment
 from spinlock.settings.sections import Evaluation
 from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
-from spinlock.tokenizer.token_file import level_names
 from spinlock.tokenizer.tokenizer import Tokenizer
 from spinlock.training.requests import choose_device
 
@@ -194,7 +193,7 @@ def _encoded(
 
 def _measure(tokenizer: Tokenizer, rows: RowsOfSplit, settings: Evaluation) -> dict[str, Any]:
     """Return all metrics of a model but its baselines, the seed's targets first."""
-    sizes, levels = tokenizer.codebook_sizes, level_names(tokenizer.n_levels)
+    sizes, levels = tokenizer.codebook_sizes, tokenizer.levels
     test, pairs = rows.reported, rows.pairs(settings.max_pair_rows)
     x, tokens = rows.x[test], rows.tokens[test]
     decoded = [tokenizer.reconstruct(tokens, level + 1) for level in range(len(levels))]

@@ -50,7 +50,7 @@ class TokenWriter:
         offsets = flat_offsets(sizes)
         file.attrs["format"] = FORMAT
         file.attrs["categories"] = list(tokenizer.categories)
-        file.attrs["levels"] = level_names(sizes.shape[1])
+        file.attrs["levels"] = tokenizer.levels
         file.attrs["special_tokens"] = list(SPECIAL_TOKENS)
         file.attrs["vocabulary_size"] = int(sizes.sum()) + len(SPECIAL_TOKENS)
         file.attrs["model_digest"] = model_digest
@@ -58,7 +58,7 @@ class TokenWriter:
         file.create_dataset("split", data=split, track_times=False)
         file.create_dataset("vocabulary/offsets", data=offsets, track_times=False)
         for category, books in zip(tokenizer.categories, tokenizer.codebooks, strict=True):
-            for level, book in zip(level_names(sizes.shape[1]), books, strict=True):
+            for level, book in zip(tokenizer.levels, books, strict=True):
                 file.create_dataset(f"codebooks/{category}/{level}", data=book, track_times=False)
         self._tokens = file.create_dataset(
             "tokens",
@@ -116,13 +116,6 @@ def _token_problem(file: h5py.File) -> str | None:
             return f"/{name} holds no whole numbers of {rank} axes"
         counts.add(len(item))
     return None if len(counts) == 1 else "its arrays have different lengths"
-
-
-def level_names(n_levels: int) -> list[str]:
-    """Return the names of the levels: coarse, medium, fine where there are three."""
-    if n_levels == 3:
-        return ["coarse", "medium", "fine"]
-    return [f"level_{level}" for level in range(n_levels)]
 
 
 def smallest_type(largest_book: int) -> np.dtype:

@@ -1,7 +1,7 @@
 """The public tokenizer: from features in original units to tokens, and back."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 
 from spinlock.errors import SpinlockError
-from spinlock.features.columns import choose_columns, read_columns, read_fields
+from spinlock.features.columns import TableColumns, choose_columns, read_columns, read_fields
 from spinlock.features.dataset import OperatorDataset, open_dataset
-from spinlock.features.table import Column
+from spinlock.features.table import Column, TableHeader
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.model import Rows
 from spinlock.tokenizer.plain_files import read_safetensors
@@ -125,11 +125,14 @@ class Tokenizer:
         """The cleaning and normalisation, `FeatureStatistics`."""
         return self._checkpoint.statistics
 
+    @property
+    def levels(self) -> list[str]:
+        """Names of the levels, coarse first."""
+        return level_names(self.n_levels)
+
     def get_feature_names_out(self) -> list[str]:
-        """Names of the token columns, category and level, in the order of `transform`."""
-        return [
-            f"{category}_l{level}" for category in self.categories for level in range(self.n_levels)
-        ]
+        """Names of the token columns of `transform`, which are those of tokens.parquet."""
+        return [f"{category}_{level}" for category in self.categories for level in self.levels]
 
     def read_blocks(
         self, source: OperatorDataset
@@ -148,7 +151,7 @@ class Tokenizer:
         if (chosen.columns, chosen.series) != (header.columns, header.series):
             raise SpinlockError(
                 f"the dataset gives {len(chosen.columns)} columns that are not the "
-                f"{len(header.columns)} columns of the model",
+                f"{len(header.columns)} columns of the model: {_differences(chosen, header)}",
                 where=source.where,
                 remedy="encode a dataset with the model's own families and feature names",
             )
@@ -160,7 +163,7 @@ class Tokenizer:
 
     def encode(
         self,
-        features: np.ndarray | pd.DataFrame | str | Path,
+        features: np.ndarray | pd.DataFrame | str | Path | Sequence[str | Path],
         fields: np.ndarray | None = None,
         beam: int | None = None,
     ) -> np.ndarray:
@@ -168,7 +171,7 @@ class Tokenizer:
 
         Parameters
         ----------
-        features : array [n, columns], DataFrame, or path of a dataset
+        features : array [n, columns], DataFrame, or path of a dataset, or of its shards in order
             A frame is matched by column name, in any order; short names do where they are
             unique. Missing values may be NaN. Of a dataset, all operators are read.
         fields : array [n, C, H, W], optional
@@ -181,8 +184,9 @@ class Tokenizer:
         SpinlockError
             When columns are missing, unknown, or of another number.
         """
-        if isinstance(features, str | Path):
-            with open_dataset(features) as source:
+        paths = [features] if isinstance(features, str | Path) else features
+        if _are_paths(paths):
+            with open_dataset([Path(one) for one in paths]) as source:
                 blocks = [self.encode(*block, beam) for block in self.read_blocks(source)]
             return np.concatenate(blocks)
         return self.tokenize(self.normalize(self._table(features)), fields, beam)
@@ -298,6 +302,29 @@ class Tokenizer:
             )
         if len(tokens) and (tokens.min() < 0 or (tokens >= self.codebook_sizes).any()):
             raise SpinlockError("a token is not in its codebook", remedy="use this model's tokens")
+
+
+def _are_paths(values: object) -> bool:
+    listed = isinstance(values, list | tuple) and len(values) > 0
+    return listed and all(isinstance(one, str | Path) for one in values)
+
+
+def level_names(n_levels: int) -> list[str]:
+    """Return the names of the levels: coarse, medium, fine where there are three."""
+    if n_levels == 3:
+        return ["coarse", "medium", "fine"]
+    return [f"level_{level}" for level in range(n_levels)]
+
+
+def _differences(found: TableColumns, wanted: TableHeader) -> str:
+    """Say in what way the columns of a dataset are not those of a model."""
+    given = [column.full_name for column in found.columns]
+    asked = [column.full_name for column in wanted.columns]
+    missing = [name for name in asked if name not in set(given)]
+    unknown = [name for name in given if name not in set(asked)]
+    if not missing and not unknown:
+        return "the same names in another order, or series of another length"
+    return f"missing: {_listed(missing)}; unknown: {_listed(unknown)}"
 
 
 def _listed(names: list[str], most: int = 8) -> str:

@@ -16,7 +16,6 @@ from spinlock.tokenizer.token_file import (
     TokenWriter,
     flat_offsets,
     flatten_tokens,
-    level_names,
     smallest_type,
     unflatten_tokens,
     write_parquet,
@@ -67,11 +66,6 @@ def test_each_word_stands_for_one_code_of_one_book_and_no_special_token(vocabula
 )
 def test_tokens_are_kept_in_the_smallest_type_that_holds_them(largest_book, dtype):
     assert smallest_type(largest_book) == np.dtype(dtype)
-
-
-def test_three_levels_have_names_and_others_numbers():
-    assert level_names(3) == ["coarse", "medium", "fine"]
-    assert level_names(2) == ["level_0", "level_1"]
 
 
 @pytest.fixture

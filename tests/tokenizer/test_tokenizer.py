@@ -1,5 +1,6 @@
 """The public tokenizer: features in original units to tokens and back."""
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
 from spinlock.features.table import Column, TableHeader
-from spinlock.tokenizer.tokenizer import Tokenizer
+from spinlock.tokenizer.tokenizer import Tokenizer, level_names
 
 modest = settings(deadline=None, max_examples=25)
 
@@ -124,7 +125,7 @@ def test_the_flat_table_is_the_tokens_by_category_and_level(tokenizer, raw_value
     flat, tokens = tokenizer.transform(raw_values), tokenizer.encode(raw_values)
     names = tokenizer.get_feature_names_out()
     assert flat.shape[1] == len(names)
-    np.testing.assert_array_equal(flat[:, names.index("category_01_l2")], tokens[:, 1, 2])
+    np.testing.assert_array_equal(flat[:, names.index("category_01_fine")], tokens[:, 1, 2])
     np.testing.assert_array_equal(tokenizer.inverse_transform(flat), tokenizer.decode(tokens))
 
 
@@ -207,3 +208,51 @@ def test_a_tokenizer_from_its_file_gives_the_same_tokens(checkpoint, raw_values,
     tokens = Tokenizer(checkpoint).encode(raw_values)
     np.testing.assert_array_equal(loaded.encode(raw_values), tokens)
     np.testing.assert_array_equal(loaded.decode(tokens), Tokenizer(checkpoint).decode(tokens))
+
+
+def test_three_levels_have_names_and_others_numbers():
+    assert level_names(3) == ["coarse", "medium", "fine"]
+    assert level_names(2) == ["level_0", "level_1"]
+
+
+@pytest.fixture
+def features(raw_values):
+    return {"architecture": raw_values[:, :4], "summary": raw_values[:, 4:]}
+
+
+def named(path, names):
+    with h5py.File(path, "r+") as file:
+        for family, columns in names.items():
+            file[f"features/{family}"].attrs["feature_names"] = columns
+            file[f"features/{family}"].attrs.pop("feature_registry", None)
+    return path
+
+
+NAMES = {
+    "architecture": [f"a{i}" for i in range(4)],
+    "summary": [f"s{i}" for i in range(6)] + ["constant", "repeat", "missing"],
+}
+
+
+def test_a_dataset_or_its_shards_are_read_by_path(tokenizer, raw_values, features, write_dataset):
+    whole = named(write_dataset(features), NAMES)
+    half = {family: np.array_split(values, 2) for family, values in features.items()}
+    shards = [
+        named(write_dataset({k: v[i] for k, v in half.items()}, name=f"shard_{i}.h5"), NAMES)
+        for i in range(2)
+    ]
+    expected = tokenizer.encode(raw_values.astype(np.float32))
+    for given_as in (whole, str(whole), shards, [str(one) for one in shards]):
+        np.testing.assert_array_equal(tokenizer.encode(given_as), expected)
+
+
+def test_a_dataset_of_other_columns_names_the_missing_and_the_unknown(
+    tokenizer, features, write_dataset
+):
+    other = NAMES | {"architecture": ["a0", "a1", "a2", "A3"]}
+    with pytest.raises(SpinlockError) as caught:
+        tokenizer.encode(named(write_dataset(features), other))
+    assert "missing: architecture/a3; unknown: architecture/A3" in caught.value.problem
+    swapped = NAMES | {"architecture": ["a1", "a0", "a2", "a3"]}
+    with pytest.raises(SpinlockError, match="another order"):
+        tokenizer.encode(named(write_dataset(features, name="swapped.h5"), swapped))
