@@ -11,10 +11,11 @@ EXPERIMENT ?= arch_summary
 FUZZ_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run all test bench fuzz coverage mutation lint audit format docs lock hashes clean
+.PHONY: help setup run all test bench fuzz coverage mutation lint audit format quality
+.PHONY: troubleshooting docs lock hashes clean
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: $(READY) ## Create .venv from the pinned packages, checked by their hashes
 
@@ -60,6 +61,12 @@ format: $(READY) ## Format Python and Snakemake files
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow/rules
+
+quality: $(READY) ## Measure the tokens beside other quantisers, on many tables (hours)
+	python -m benchmarks.quality
+
+troubleshooting: $(READY) ## Try each advice on tuning, and show before and after
+	python -m benchmarks.troubleshooting
 
 docs: $(READY) ## Write what is generated: the template configuration, blocks of the README
 	python docs/make.py

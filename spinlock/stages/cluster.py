@@ -37,7 +37,7 @@ from spinlock.tokenizer.categories import (
 from spinlock.tokenizer.category_file import read_mapping
 from spinlock.tokenizer.initialization import BookRequest, partition_quality
 from spinlock.tokenizer.normalization import FeatureStatistics
-from spinlock.tokenizer.rate_allocation import fewest_categories
+from spinlock.tokenizer.rate_allocation import ROWS_PER_CODE, useful_categories
 
 log = logging.getLogger(__name__)
 
@@ -106,17 +106,18 @@ def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> C
         max_clusters=training.max_clusters,
         min_features=training.min_features_per_category,
         orthogonality_target=training.orthogonality_target,
-        fewest_categories=_fewest_categories(experiment, len(x)),
+        useful=_useful_categories(experiment, len(x)),
         validation_quality=_quality_of(experiment, x, held_out) if by_validation else None,
     )
 
 
-def _fewest_categories(experiment: Experiment, n_rows: int) -> int:
-    """Return how many categories the budget of automatic books needs; 2 for other books."""
+def _useful_categories(experiment: Experiment, n_rows: int) -> tuple[int, int] | None:
+    """Return how few and how many categories suit the budget; None where books are given."""
     model = experiment.model
     if model.levels:
-        return 2
-    return max(2, fewest_categories(model.bits, min(n_rows, model.max_tokens or n_rows)))
+        return None
+    book_rows = ROWS_PER_CODE * model.max_tokens if model.max_tokens else n_rows
+    return useful_categories(model.bits, min(n_rows, book_rows))
 
 
 def _quality_of(

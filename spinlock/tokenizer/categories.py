@@ -158,7 +158,7 @@ def discover_categories(
     max_clusters: int = 25,
     min_features: int = 3,
     orthogonality_target: float = 0.15,
-    fewest_categories: int = 2,
+    useful: tuple[int, int] | None = None,
     validation_quality: Callable[[Partition], float] | None = None,
 ) -> Clustering:
     """Cluster the columns of normalised train rows x [n, D].
@@ -168,9 +168,9 @@ def discover_categories(
     num_categories : int, optional
         Fixes the number; else it is chosen among 2..max_clusters. The others are measured
         all the same, so that the choice can be judged.
-    fewest_categories : int
-        Choose among at least so many, where the columns give so many: fewer could not hold
-        the bits that are wanted.
+    useful : (int, int), optional
+        Choose among at least and at most so many, or as near as the columns give: fewer could
+        not hold the bits that are wanted, more would leave too few for each.
     validation_quality : callable, optional
         Gives the validation R² of a partition; the best one is then taken. Otherwise the
         best silhouette wins among those whose mean |cosine| between category centroids is at
@@ -197,9 +197,10 @@ def discover_categories(
         for number, partition in sorted(partitions.items())
     ]
     if not num_categories:
-        enough = min(fewest_categories, max(partitions))
-        able = [one for one in candidates if one.num_categories >= enough]
-        chosen = _choose(able, orthogonality_target).num_categories
+        low, high = useful or (2, max_clusters)
+        low = min(low, max(partitions))
+        able = [one for one in candidates if low <= one.num_categories <= max(low, high)]
+        chosen = _choose(able or candidates[-1:], orthogonality_target).num_categories
     return Clustering(partitions[chosen], tree, correlation, candidates)
 
 

@@ -12,7 +12,9 @@ from spinlock.tokenizer.codebook import Beam, kmeans
 
 LEVELS = 3
 MOST_BOOK_BITS = 10  # of the largest automatic book
-CAPS_TRIED = 4  # sizes of the largest book, from one code per train row downwards
+ROWS_PER_CODE = 2  # train rows for each code of the largest book, at least
+CAPS_TRIED = 3  # sizes of the largest book that are compared
+BITS_PER_CATEGORY = 8  # three levels of a category are worth having from here on
 ROWS_FOR_ONE_FOLD = 1500  # from here on a single held-out part is precise enough
 FOLDS = 3
 ROWS_MEASURED = 6000  # rows that the curves are measured on, at most
@@ -90,13 +92,14 @@ def distortion_at(curves: Sequence[RateDistortion], bits: np.ndarray) -> float:
 
 
 def largest_book_bits(n_rows: int) -> int:
-    """Return the bits of the largest book that is tried: no more codes than train rows."""
-    return int(np.clip(np.log2(max(n_rows, 2)), 1, MOST_BOOK_BITS))
+    """Return the bits of the largest automatic book: there are two train rows for each code."""
+    return int(np.clip(np.log2(max(n_rows / ROWS_PER_CODE, 2)), 1, MOST_BOOK_BITS))
 
 
-def fewest_categories(budget: int, n_rows: int) -> int:
-    """Return how many categories hold `budget` bits, with two train rows for each code."""
-    return math.ceil(budget / (LEVELS * max(1, largest_book_bits(n_rows) - 1)))
+def useful_categories(budget: int, n_rows: int) -> tuple[int, int]:
+    """Return the fewest categories that hold `budget` bits, and the most that all get enough."""
+    fewest = max(2, math.ceil(budget / (LEVELS * largest_book_bits(n_rows))))
+    return fewest, max(fewest, budget // BITS_PER_CATEGORY)
 
 
 def choose_book_sizes(
@@ -202,7 +205,8 @@ class _CategoryCurves:
         before_fitted, before_held_out, _ = self._chain(split[:-1])
         fitted, held_out = [], []
         for a, b in zip(before_fitted, before_held_out, strict=True):
-            codes = kmeans(a.residual[:, 0], 2 ** split[-1], self._generator, LLOYD_STEPS)
+            size = 2 ** split[-1]
+            codes = kmeans(a.residual[:, 0], size, self._generator, LLOYD_STEPS, spread=False)
             fitted.append(_extended(a, codes))
             held_out.append(_extended(b, codes))
         return fitted, held_out, _mean_error(held_out)

@@ -145,12 +145,12 @@ def test_when_no_number_is_orthogonal_enough_the_lowest_is_taken_with_a_warning(
     assert "orthogonality_target" in caplog.text
 
 
-def test_there_are_enough_categories_for_the_bits_where_the_columns_give_so_many():
+def test_as_many_categories_are_found_as_are_useful_where_the_columns_give_them():
     x = correlated_blocks()
-    assert len(discover_categories(x, orthogonality_target=0.15).partition) == 2
-    assert len(discover_categories(x, fewest_categories=3).partition) >= 3
     most = max(one.num_categories for one in discover_categories(x).candidates)
-    assert len(discover_categories(x, fewest_categories=100).partition) == most
+    for useful, wanted in (((2, 2), {2}), ((3, 3), {3}), ((3, 5), {3, 4, 5}), ((99, 100), {most})):
+        found = discover_categories(x, orthogonality_target=0.15, useful=useful)
+        assert len(found.partition) in wanted
 
 
 def test_where_small_clusters_merge_the_tree_is_cut_further_down():

@@ -14,9 +14,9 @@ from spinlock.tokenizer.rate_allocation import (
     allocate_bits,
     choose_book_sizes,
     distortion_at,
-    fewest_categories,
     largest_book_bits,
     split_bits,
+    useful_categories,
 )
 
 modest = settings(deadline=None, max_examples=60)
@@ -149,14 +149,20 @@ def test_a_target_takes_fewer_bits_the_weaker_it_is():
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "bits"), [(1, 1), (2, 1), (20, 4), (320, 8), (3200, 10), (10**6, 10)]
+    ("n_rows", "bits"), [(1, 1), (2, 1), (20, 3), (320, 7), (3200, 10), (10**6, 10)]
 )
-def test_no_automatic_book_has_more_codes_than_there_are_rows(n_rows, bits):
+def test_an_automatic_book_has_two_rows_for_each_code(n_rows, bits):
     assert largest_book_bits(n_rows) == bits
 
 
-@pytest.mark.parametrize(("budget", "n_rows"), [(96, 142), (288, 320), (288, 3200), (7, 10)])
+@pytest.mark.parametrize(("budget", "n_rows"), [(96, 142), (288, 320), (288, 3200), (70, 10)])
 def test_the_fewest_categories_hold_the_budget_and_one_less_would_not(budget, n_rows):
-    number = fewest_categories(budget, n_rows)
-    book = max(1, largest_book_bits(n_rows) - 1)
-    assert LEVELS * number * book >= budget > LEVELS * (number - 1) * book
+    fewest, most = useful_categories(budget, n_rows)
+    held_by_one = LEVELS * largest_book_bits(n_rows)
+    assert held_by_one * fewest >= budget > held_by_one * (fewest - 1)
+    assert most >= fewest
+
+
+def test_so_many_categories_get_eight_bits_each():
+    assert useful_categories(288, 3200) == (10, 36)
+    assert useful_categories(24, 3200) == (2, 3)

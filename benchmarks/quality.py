@@ -1,0 +1,174 @@
+"""Quality of the tokens at equal bits, beside other quantisers of the same rows.
+
+Every table goes through the stages of the package; the others get the same normalised train
+rows and at least as many bits. Writes quality.json, which keeps what other runs measured, and
+quality.md.
+"""
+
+import argparse
+import json
+import logging
+import math
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from benchmarks.quality_page import page
+from benchmarks.tables import FOREIGN_FILE, SIDES, RawTable, known_tables
+from spinlock.analysis.baselines import compare_baselines
+from spinlock.analysis.metrics import orthogonality, quality, topographic
+from spinlock.features.table import TRAIN, FeatureTable
+from spinlock.files import write_text
+from spinlock.settings import Experiment
+from spinlock.stages import cluster, normalize, subset, train
+from spinlock.stages.evaluate import RowsOfSplit
+from spinlock.stages.program import limit_threads
+from spinlock.tokenizer.tokenizer import Tokenizer
+
+BITS = (24, 48, 96, 160, 288, 400)
+TRAINED_BITS = (96, 160, 288)
+SEEDS = 1
+BATCH_ROWS = 512
+GRADIENT_STEPS = 280
+ENCODER = {
+    "encoder": "MLPEncoder",
+    "encoder_params": {"hidden_dims": [64], "output_dim": 32, "activation": "gelu"},
+}
+
+log = logging.getLogger("quality")
+
+
+def experiment_of(table: RawTable, dataset: Path, bits: int, epochs: int, seed: int) -> Experiment:
+    """Return the settings of a run: defaults, but for the bits and the length of training."""
+    training = {
+        "num_epochs": epochs,
+        "learning_rate": 0.0003,
+        "scheduler": "cosine",
+        "val_every_n_epochs": max(1, epochs // 20),
+        "use_torch_compile": False,
+    }
+    return Experiment.model_validate(
+        {
+            "dataset_path": str(dataset),
+            "families": dict.fromkeys(table.families, ENCODER),
+            "split": {} if table.sides is None else {"column": SIDES},
+            "model": {"bits": bits},
+            "training": training,
+            "device": "cpu",
+            "random_seed": seed,
+        }
+    )
+
+
+def measure_table(
+    table: RawTable, seed: int, budgets: Sequence[int], trained: Sequence[int]
+) -> dict[str, Any]:
+    """Return what one table and seed give: rows, columns, and R² by method and bits."""
+    with TemporaryDirectory() as folder:
+        out = Path(folder)
+        dataset = out / "dataset.h5"
+        table.write(dataset)
+        first = experiment_of(table, dataset, budgets[0], 0, seed)
+        subset.run(first, [dataset], out / "subset.h5")
+        normalize.run(first, out / "subset.h5", out / "feature_statistics.npz")
+        with FeatureTable(out / "subset.h5") as rows:
+            n_train = len(rows.rows(TRAIN))
+        epochs = math.ceil(GRADIENT_STEPS / math.ceil(n_train / BATCH_ROWS))
+        ours = []
+        for bits in budgets:
+            start = time.perf_counter()
+            model = _train(experiment_of(table, dataset, bits, 0, seed), out, recluster=True)
+            measured, rows_of = _measure(model, out)
+            measured |= {"budget": bits, "start_seconds": time.perf_counter() - start}
+            if bits in trained:
+                model = _train(experiment_of(table, dataset, bits, epochs, seed), out)
+                measured["trained"] = _measure(model, out)[0]["quality"]
+            ours.append(measured)
+            log.info("%s", measured)
+    train_rows, test_rows = rows_of.x[rows_of.of(TRAIN)], rows_of.x[rows_of.reported]
+    wanted = sorted({*map(float, budgets), *(one["bits"] for one in ours)})
+    others = compare_baselines(train_rows, test_rows, wanted)
+    return {
+        "seed": seed,
+        "train_rows": len(train_rows),
+        "test_rows": len(test_rows),
+        "columns": train_rows.shape[1],
+        "epochs": epochs,
+        "ours": ours,
+        "others": [vars(one) for one in others if one.quality is not None],
+    }
+
+
+def _train(experiment: Experiment, out: Path, *, recluster: bool = False) -> Path:
+    files = [out / name for name in ("subset.h5", "feature_statistics.npz", "categories.json")]
+    if recluster:
+        cluster.run(experiment, *files, out / "silhouette.csv", out / "linkage.npz")
+    train.run(experiment, *files, out / "best_model.pt")
+    return out / "best_model.pt"
+
+
+def _measure(model: Path, out: Path) -> tuple[dict[str, Any], RowsOfSplit]:
+    tokenizer = Tokenizer.load(model)
+    with FeatureTable(out / "subset.h5") as table:
+        rows = RowsOfSplit.of_table(table, tokenizer)
+    x, tokens = rows.x[rows.reported], rows.tokens[rows.reported]
+    partition = list(tokenizer.categories.values())
+    used = [
+        len(np.unique(rows.tokens[:, c, level])) / size
+        for c, sizes in enumerate(tokenizer.codebook_sizes)
+        for level, size in enumerate(sizes)
+    ]
+    codes = tokenizer.embed(tokens).reshape(len(tokens), -1)
+    return {
+        "bits": tokenizer.bits,
+        "categories": len(partition),
+        "quality": quality(x, tokenizer.reconstruct(tokens), tokenizer.statistics.normalized_mean),
+        "utilization": float(np.mean(used)),
+        "orthogonality": orthogonality(x, partition)["mean"],
+        "topographic": topographic(x, codes),
+    }, rows
+
+
+def read_results(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return table → runs that earlier runs of this program wrote; none where there are none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def replaced(runs: Iterable[dict[str, Any]], run: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return runs in the order of their seeds, with `run` in the place of its own."""
+    others = [one for one in runs if one["seed"] != run["seed"]]
+    return sorted([*others, run], key=lambda one: one["seed"])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure the tables that are asked for, and write after each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("docs"))
+    parser.add_argument("--tables", nargs="*", help="names of tables (default: all)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(SEEDS)))
+    parser.add_argument("--bits", type=int, nargs="+", default=list(BITS))
+    parser.add_argument("--trained-bits", type=int, nargs="*", default=list(TRAINED_BITS))
+    parser.add_argument("--foreign", type=Path, default=FOREIGN_FILE, help="a foreign dataset")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args(argv)
+    limit_threads(arguments.threads)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log.setLevel(logging.INFO)
+    tables = known_tables(arguments.foreign)
+    for name in arguments.tables or list(tables):
+        for seed in arguments.seeds:
+            log.info("%s, seed %d", name, seed)
+            run = measure_table(tables[name](seed), seed, arguments.bits, arguments.trained_bits)
+            results = read_results(arguments.output / "quality.json")
+            results[name] = replaced(results.get(name, []), run)
+            ordered = {one: results[one] for one in [*tables, *results] if one in results}
+            write_text(arguments.output / "quality.json", json.dumps(ordered, indent=1) + "\n")
+            write_text(arguments.output / "quality.md", page(ordered))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""The page docs/quality.md, from what benchmarks/quality.py measured."""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+Runs = Sequence[Mapping[str, Any]]
+
+OTHERS = {
+    "faiss_pq4": "PQ 4-bit",
+    "faiss_pq8": "PQ 8-bit",
+    "faiss_rq4": "RQ 4-bit",
+    "faiss_rq8": "RQ 8-bit",
+    "pca_lloyd_max": "PCA + Lloyd",
+}
+SIZES = ("operators, 1000", "operators, random rows", "operators, 10000")
+INTRODUCTION = """\
+# Quality of the tokens at equal bits
+
+Written by `make quality` (`python -m benchmarks.quality --help`); the numbers are in
+[quality.json](quality.json). R² (the metric `quality` of [metrics.md](metrics.md)) on test rows
+that took no part in any fit, mean ± standard deviation over seeds (split, start and training;
+for unseen kinds another kind is held out for each seed).
+
+*start*: categories, PCA, residual k-means, ridge decoder, no gradient step. *trained*: after
+end-to-end training (where it does not help on validation rows, the start is kept). The others
+are fitted on the same normalised train rows. *best peer* is the best of faiss PQ and RQ with
+4-bit and 8-bit books and of PCA + Lloyd–Max, **picked on the test rows**, at no fewer bits than
+ours has. **Bold**: the better one.
+
+Where a table has few columns or rows, three levels of books with no more codes than train rows
+hold fewer bits than the budget; then ours uses fewer, and the peers are given what ours uses.
+"""
+
+
+def page(results: Mapping[str, Runs]) -> str:
+    """Return the whole page."""
+    parts = [INTRODUCTION, "## Summary\n", summary_table(results), scaling(results)]
+    parts += [f"## {name}\n\n{table_of(runs)}" for name, runs in results.items()]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def best_peer(run: Mapping[str, Any], bits: float) -> tuple[float, str]:
+    """Return the best R² of the other methods at the first budget that is no less than `bits`."""
+    budgets = [one["bits"] for one in run["others"] if one["bits"] >= bits]
+    at_bits: dict[str, dict[str, Any]] = {}
+    for one in run["others"]:
+        if one["method"] in OTHERS and one["bits"] >= bits and budgets:
+            known = at_bits.get(one["method"])
+            if known is None or one["bits"] < known["bits"]:
+                at_bits[one["method"]] = one
+    if not at_bits:  # few rows and columns: no method can use so many bits
+        known = [one for one in run["others"] if one["method"] in OTHERS]
+        at_bits = {one["method"]: one for one in sorted(known, key=lambda one: one["bits"])}
+    method, found = max(at_bits.items(), key=lambda item: item[1]["quality"])
+    return found["quality"], OTHERS[method]
+
+
+def ours_at(run: Mapping[str, Any], budget: int) -> Mapping[str, Any] | None:
+    """Return our measurement at a budget."""
+    return next((one for one in run["ours"] if one["budget"] == budget), None)
+
+
+def shipped(one: Mapping[str, Any]) -> float:
+    """Return what a user gets: the trained model, else the start."""
+    return one.get("trained", one["quality"])
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return mean ± standard deviation."""
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+
+
+def against(own: Sequence[float], peer: Sequence[float]) -> tuple[str, str]:
+    """Return both as text, the better one bold."""
+    left, right = spread(own), spread(peer)
+    return (f"**{left}**", right) if mean(own) >= mean(peer) else (left, f"**{right}**")
+
+
+def summary_table(results: Mapping[str, Runs]) -> str:
+    """Return ours beside the best peer at 96, 160 and 288 bits, for all tables."""
+    lines = [
+        "| ours / best peer | train rows × columns | seeds | 96 bits | 160 bits | 288 bits |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, runs in results.items():
+        cells = []
+        for budget in (96, 160, 288):
+            pairs = [(run, ours_at(run, budget)) for run in runs]
+            known = [(run, one) for run, one in pairs if one is not None]
+            own = [shipped(one) for _, one in known]
+            peer = [best_peer(run, one["bits"])[0] for run, one in known]
+            bits = mean(one["bits"] for _, one in known) if known else 0
+            used = "" if bits > budget - 1 else f" ({bits:.0f} bits)"
+            cells.append(" / ".join(against(own, peer)) + used if known else "–")
+        size = f"{runs[0]['train_rows']} × {runs[0]['columns']}"
+        lines.append(f"| {name} | {size} | {len(runs)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def scaling(results: Mapping[str, Runs]) -> str:
+    """Return what training adds to its start as rows grow."""
+    lines = [
+        "## Training and the number of rows\n",
+        "What end-to-end training adds to its start, random rows of simulated operators:\n",
+        "| train rows | bits | start | trained | gain | best peer |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in SIZES:
+        for budget in (96, 160, 288):
+            pairs = [(run, ours_at(run, budget)) for run in results.get(name, [])]
+            known = [(run, one) for run, one in pairs if one is not None and "trained" in one]
+            if known:
+                start = [one["quality"] for _, one in known]
+                trained = [one["trained"] for _, one in known]
+                gain = [b - a for a, b in zip(start, trained, strict=True)]
+                peer = [best_peer(run, one["bits"])[0] for run, one in known]
+                lines.append(
+                    f"| {known[0][0]['train_rows']} | {budget} | {spread(start)} | "
+                    f"{spread(trained)} | {mean(gain):+.4f} | {spread(peer)} |"
+                )
+    return "\n".join(lines) + "\n"
+
+
+def table_of(runs: Runs) -> str:
+    """Return the curve of R² against bits of one table, all methods."""
+    first = runs[0]
+    lines = [
+        f"{first['train_rows']} train rows, {first['test_rows']} test rows, {first['columns']} "
+        f"columns, {len(runs)} seeds.\n",
+        "| budget | our bits | categories | start | trained | "
+        + " | ".join(OTHERS.values())
+        + " | Gaussian reference | utilization | orthogonality |",
+        "|---" * (8 + len(OTHERS)) + "|",
+    ]
+    for budget in [one["budget"] for one in first["ours"]]:
+        known = [(run, one) for run in runs if (one := ours_at(run, budget)) is not None]
+        trained = [one["trained"] for _, one in known if "trained" in one]
+        cells = [
+            str(budget),
+            f"{mean(one['bits'] for _, one in known):.0f}",
+            f"{mean(one['categories'] for _, one in known):.0f}",
+            spread([one["quality"] for _, one in known]),
+            spread(trained) if trained else "–",
+            *(_other([run for run, _ in known], method, budget) for method in OTHERS),
+            _other([run for run, _ in known], "gaussian_reference", budget),
+            f"{mean(one['utilization'] for _, one in known):.2f}",
+            f"{mean(one['orthogonality'] for _, one in known):.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _other(runs: Sequence[Mapping[str, Any]], method: str, budget: int) -> str:
+    """Return a method at a budget; – where it cannot spend so many bits."""
+    found = []
+    for run in runs:
+        of_method = [one for one in run["others"] if one["method"] == method]
+        enough = [one for one in of_method if one["bits"] >= budget]
+        if enough:
+            found.append(min(enough, key=lambda one: one["bits"])["quality"])
+    return spread(found) if found else "–"

@@ -1,0 +1,118 @@
+"""The tables that quality is measured on: simulated and foreign operators, real measurements."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from sklearn import datasets
+from sklearn.feature_extraction.image import extract_patches_2d
+
+from benchmarks.data import generated_shards
+from spinlock.features.dataset import OperatorDataset, open_dataset
+from spinlock.features.split import random_split
+from spinlock.features.table import TEST
+
+FOREIGN_FILE = Path("tests/data/foreign_excerpt.h5")
+SIDES = "metadata/side"  # where a table's own split stands in its file
+VALIDATION_SHARE = 0.1
+OPERATORS = 4000
+PATCHES = 1000  # of each photograph
+PATCH_SIDE = 8
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """Rows as they were found, by family; `sides` [n] where the table brings its split."""
+
+    families: dict[str, np.ndarray]
+    sides: np.ndarray | None = None
+
+    def write(self, path: Path) -> None:
+        """Write the table in the layout that experiments read."""
+        with h5py.File(path, "w") as file:
+            for name, values in self.families.items():
+                file[f"features/{name}/aggregated/features"] = values
+            if self.sides is not None:
+                file[SIDES] = self.sides.astype(np.int8)
+
+
+def operators(paths: list[Path], wanted: tuple[str, ...], most: int = OPERATORS) -> RawTable:
+    """Return families of operators, split at random."""
+    with open_dataset(paths) as source:
+        return RawTable(_read(source, wanted, most))
+
+
+def one_kind_held_out(label: str, seed: int) -> RawTable:
+    """Return simulated operators; one kind (another for each seed) is the test, whole."""
+    with open_dataset(generated_shards()) as source:
+        families = _read(source, ("architecture", "summary"), OPERATORS)
+        n_rows = len(families["summary"])
+        kinds = source.labels(label, np.arange(n_rows))
+    names = np.unique(kinds)
+    sides = random_split(n_rows, VALIDATION_SHARE, 0.0, seed)
+    sides[kinds == names[seed % len(names)]] = TEST
+    return RawTable(families, sides)
+
+
+def photographs(seed: int) -> RawTable:
+    """Return patches of scikit-learn's two photographs: the colours of 8 × 8 pixels."""
+    images = datasets.load_sample_images().images
+    size = (PATCH_SIDE, PATCH_SIDE)
+    parts = [
+        extract_patches_2d(one, size, max_patches=PATCHES, random_state=seed) for one in images
+    ]
+    return RawTable(
+        {"pixels": np.concatenate(parts).reshape(len(parts) * PATCHES, -1).astype(float)}
+    )
+
+
+def messy(table: RawTable, seed: int) -> RawTable:
+    """Return a table with what real files bring: gaps, infinities, huge values, dead columns."""
+    rng = np.random.default_rng(seed)
+    (name, clean), *_ = table.families.items()
+    x = clean.astype(np.float64).copy()
+    n_rows, n_columns = x.shape
+    huge = np.arange(0, n_columns, 5)
+    x[:, huge] *= 10.0 ** rng.integers(13, 17, len(huge))
+    x[rng.random(x.shape) < 0.03] = np.nan
+    x[rng.random(x.shape) < 0.002] = np.inf
+    x[rng.random(x.shape) < 0.002] *= -1e6  # outliers
+    mostly_missing = np.where(rng.random((n_rows, 1)) < 0.64, np.nan, 1.0)
+    constant = np.full((n_rows, 1), 3.0)
+    noisy_constant = 1e5 * (1 + 1e-16 * rng.standard_normal((n_rows, 1)))
+    extra = [mostly_missing, constant, noisy_constant, x[:, :2], -2 * x[:, :1] + 1]
+    return RawTable({name: np.hstack([x, *extra])})
+
+
+def measurements(load: Callable[..., object]) -> RawTable:
+    """Return one of scikit-learn's tables."""
+    return RawTable({"measurements": load(return_X_y=True)[0]})  # type: ignore[index]
+
+
+def known_tables(foreign: Path) -> Mapping[str, Callable[[int], RawTable]]:
+    """Return name → function of the seed that gives the table."""
+    simulated = ("architecture", "summary")
+    return {
+        "operators, random rows": lambda _: operators(generated_shards(), simulated),
+        "operators, unseen policy": lambda s: one_kind_held_out("metadata/evolution_policy", s),
+        "operators, unseen initial kind": lambda s: one_kind_held_out(
+            "metadata/initial_condition", s
+        ),
+        "operators, 1000": lambda _: operators(generated_shards(), simulated, 1000),
+        "foreign operators": lambda _: operators([foreign], ("architecture", "initial", "summary")),
+        "photographs": photographs,
+        "digits": lambda _: measurements(datasets.load_digits),
+        "breast cancer": lambda _: measurements(datasets.load_breast_cancer),
+        "wine": lambda _: measurements(datasets.load_wine),
+        "diabetes": lambda _: measurements(datasets.load_diabetes),
+        "digits, messy": lambda s: messy(measurements(datasets.load_digits), s),
+        "breast cancer, messy": lambda s: messy(measurements(datasets.load_breast_cancer), s),
+        "wine, messy": lambda s: messy(measurements(datasets.load_wine), s),
+    }
+
+
+def _read(source: OperatorDataset, wanted: tuple[str, ...], most: int) -> dict[str, np.ndarray]:
+    rows = np.arange(min(most, source.n_operators))
+    return {name: source.read(name, rows) for name in wanted}
