@@ -21,11 +21,11 @@ from benchmarks.quality_page import page
 from benchmarks.tables import FOREIGN_FILE, SIDES, RawTable, known_tables
 from spinlock.analysis.baselines import compare_baselines
 from spinlock.analysis.metrics import orthogonality, quality, topographic
+from spinlock.analysis.rows import RowsOfSplit
 from spinlock.features.table import TRAIN, FeatureTable
 from spinlock.files import write_text
 from spinlock.settings import Experiment
 from spinlock.stages import cluster, normalize, subset, train
-from spinlock.stages.evaluate import RowsOfSplit
 from spinlock.stages.program import limit_threads
 from spinlock.tokenizer.tokenizer import Tokenizer
 

@@ -14,6 +14,7 @@ from spinlock.analysis.metrics import gaussian_reference, quality
 
 MOST_SCALAR_BITS = 10  # of one principal component
 RESTARTS_SEED = 1234
+BOOK_WIDTHS = (4, 8)  # bits of the books of faiss's quantisers
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def compare_baselines(train: np.ndarray, test: np.ndarray, budgets: list[float])
     train = np.ascontiguousarray(train, np.float32)
     test = np.ascontiguousarray(test, np.float32)
     scalar = PrincipalScalarQuantizer(train)
-    widths = [width for width in (4, 8) if len(train) >= 2**width]
+    widths = [width for width in BOOK_WIDTHS if len(train) >= 2**width]
     residual = {width: _fit_residual(train, budgets[-1], width) for width in widths}
     covariance = np.cov(train.astype(np.float64), rowvar=False).reshape(train.shape[1], -1)
     mean = train.mean(axis=0, dtype=np.float64)
@@ -60,6 +61,14 @@ def compare_baselines(train: np.ndarray, test: np.ndarray, budgets: list[float])
             score = quality(test, _decode_residual(residual[width], test, n_books), mean)
             rows.append(Baseline(f"faiss_rq{width}", n_books * width, score))
     return rows
+
+
+def residual_reconstruction(train: np.ndarray, x: np.ndarray, bits: float) -> np.ndarray:
+    """Return rows x [m, D] decoded from residual codes of `bits` bits, fitted on train rows."""
+    width = max((w for w in BOOK_WIDTHS if len(train) >= 2**w), default=1)
+    train, x = (np.ascontiguousarray(rows, np.float32) for rows in (train, x))
+    quantizer = _fit_residual(train, bits, width)
+    return _decode_residual(quantizer, x, math.ceil(bits / width))
 
 
 class PrincipalScalarQuantizer:

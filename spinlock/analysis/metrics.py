@@ -5,10 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.optimize import brentq
 from scipy.spatial.distance import pdist, squareform
-from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import trustworthiness
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from spinlock.tokenizer.categories import centroid_cosines
 
@@ -49,6 +46,16 @@ def quality_by_feature(
         "minimum": float(r2.min()) if len(r2) else None,
         "undefined": int((~varies).sum()),
         "worst": [{"feature": str(known[i]), "quality": float(r2[i])} for i in order],
+    }
+
+
+def quality_by_group(
+    x: np.ndarray, decoded: np.ndarray, train_mean: np.ndarray, groups: Mapping[str, np.ndarray]
+) -> dict[str, float | None]:
+    """Return R² pooled over the columns of each group: name → columns."""
+    return {
+        name: quality(x[:, columns], decoded[:, columns], train_mean[columns])
+        for name, columns in groups.items()
     }
 
 
@@ -159,30 +166,6 @@ def gaussian_reference(covariance: np.ndarray, bits: float) -> float | None:
     low = float(np.log2(eigenvalues.min())) - 2 * bits - 1
     log_theta = brentq(excess, low, float(np.log2(eigenvalues.max())))
     return float(1 - np.minimum(eigenvalues, 2.0**log_theta).sum() / eigenvalues.sum())
-
-
-def probe(
-    features: Mapping[str, np.ndarray], labels: np.ndarray, train: np.ndarray, test: np.ndarray
-) -> dict[str, float]:
-    """Return the test accuracy of predicting a label: from each kind of features, and by chance.
-
-    Parameters
-    ----------
-    features : mapping
-        Name → array [n, d].
-    labels : array [n]
-    train, test : int arrays
-        Rows that a logistic regression is fitted and measured on.
-    """
-    kinds, counts = np.unique(labels[train], return_counts=True)
-    accuracy = {"majority": float((labels[test] == kinds[counts.argmax()]).mean())}
-    if not 2 <= len(kinds) <= len(train) / 2:  # nothing to learn, or not to be learned
-        return accuracy
-    for name, values in features.items():
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000, C=0.1))
-        model.fit(values[train], labels[train])
-        accuracy[name] = float(model.score(values[test], labels[test]))
-    return accuracy
 
 
 def _squared_errors(

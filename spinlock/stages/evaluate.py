@@ -5,24 +5,25 @@ Reads best_model.pt and subset.h5; writes metrics.json and baselines.csv.
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from spinlock.analysis import metrics as measure
-from spinlock.analysis.baselines import Baseline, compare_baselines
+from spinlock.analysis.baselines import Baseline, compare_baselines, residual_reconstruction
 from spinlock.analysis.cleaning import describe_cleaning
+from spinlock.analysis.probe import probe
+from spinlock.analysis.rows import RowsOfSplit
 from spinlock.errors import SpinlockError, memory_for
-from spinlock.features.dataset import OperatorDataset, open_dataset
+from spinlock.features.dataset import open_dataset
 from spinlock.features.table import (
     SPLIT_NAMES,
-    TEST,
     TRAIN,
-    VALIDATION,
     FeatureTable,
 )
 from spinlock.files import read_json, write_text
@@ -41,7 +42,6 @@ TARGETS = (
     {"name": "orthogonality", "target": 0.25, "below": True},
     {"name": "topographic", "target": 0.60, "below": False},
 )
-ENOUGH_PAIR_ROWS = 1000
 SHAPE_OF_METRICS = {
     "targets": list,
     "rows": dict,
@@ -117,80 +117,6 @@ def read_metrics(path: Path) -> dict[str, Any]:
         ) from error
 
 
-class RowsOfSplit:
-    """Rows, normalised, with their tokens, and which side of the split each is on.
-
-    Parameters
-    ----------
-    x : float32 array [n, D]
-    tokens : int array [n, C, L]
-    split : int8 array [n]
-    altered : bool array [n, 2]
-        Rows with imputed, and with capped cells.
-    account : mapping
-        What the stage `subset` left out or filled.
-
-    Attributes
-    ----------
-    side : int
-        The side that is reported on: the test, or what there is where no row was set aside.
-    """
-
-    def __init__(
-        self,
-        x: np.ndarray,
-        tokens: np.ndarray,
-        altered: np.ndarray,
-        split: np.ndarray,
-        account: Mapping[str, Any],
-    ):
-        self.x, self.tokens, self.split = x, tokens, split
-        self.altered, self.account = altered, account
-        self.side = next(s for s in (TEST, VALIDATION, TRAIN) if (self.split == s).any())
-
-    @classmethod
-    def of_table(cls, table: FeatureTable, tokenizer: Tokenizer) -> Self:
-        """Read and encode all rows of a subset."""
-        blocks = ((table.read(block), table.fields(block)) for block in table.blocks())
-        return cls(*_encoded(blocks, tokenizer), table.split, table.account)
-
-    @classmethod
-    def of_dataset(cls, source: OperatorDataset, tokenizer: Tokenizer) -> Self:
-        """Read and encode all rows of a dataset; each is reported on."""
-        x, tokens, altered = _encoded(tokenizer.read_blocks(source), tokenizer)
-        if source.digest() == tokenizer.source_digest:
-            log.warning("this is the dataset that the model was trained on: not a fair test")
-        return cls(x, tokens, altered, np.full(len(x), TEST, np.int8), {})
-
-    def of(self, *sides: int) -> np.ndarray:
-        """Return the positions of the rows of some sides."""
-        return np.flatnonzero(np.isin(self.split, sides))
-
-    @property
-    def reported(self) -> np.ndarray:
-        """Positions of the rows that are reported on."""
-        return self.of(self.side)
-
-    def pairs(self, most: int) -> np.ndarray:
-        """Return rows whose distances are compared: the test, with validation where it is few."""
-        rows = self.reported
-        if self.side == TEST and len(rows) < ENOUGH_PAIR_ROWS:
-            rows = self.of(TEST, VALIDATION)
-        return rows[:most]
-
-
-def _encoded(
-    blocks: Iterable[tuple[np.ndarray, np.ndarray | None]], tokenizer: Tokenizer
-) -> tuple[np.ndarray, ...]:
-    """Return normalised rows [n, D], tokens [n, C, L], and which rows cleaning changed [n, 2]."""
-    parts = []
-    for values, fields in blocks:
-        x = tokenizer.normalize(values)
-        altered = tokenizer.statistics.altered_rows(values)
-        parts.append((x, tokenizer.tokenize(x, fields), altered))
-    return tuple(np.concatenate(one) for one in zip(*parts, strict=True))
-
-
 def _measure(tokenizer: Tokenizer, rows: RowsOfSplit, settings: Evaluation) -> dict[str, Any]:
     """Return all metrics of a model but its baselines, the seed's targets first."""
     sizes, levels = tokenizer.codebook_sizes, tokenizer.levels
@@ -202,6 +128,7 @@ def _measure(tokenizer: Tokenizer, rows: RowsOfSplit, settings: Evaluation) -> d
     embedded = [tokenizer.embed(rows.tokens[pairs], level + 1) for level in range(len(levels))]
     flat = [codes.reshape(len(pairs), -1) for codes in embedded]
     near = [measure.topographic(rows.x[pairs], codes) for codes in flat]
+    by_group = partial(_quality_by_group, x, dict(zip(levels, decoded, strict=True)), mean)
     between = measure.orthogonality(x, list(tokenizer.categories.values()))
     measured = {
         "rows": {
@@ -218,6 +145,8 @@ def _measure(tokenizer: Tokenizer, rows: RowsOfSplit, settings: Evaluation) -> d
         "quality_by_feature": measure.quality_by_feature(
             x, decoded[-1], mean, tokenizer.kept_names
         ),
+        "quality_by_family": by_group(_columns_of_families(tokenizer)),
+        "quality_by_category": by_group(tokenizer.categories),
         "utilization": measure.utilization(counts),
         "utilization_test": {
             "value": measure.utilization(measure.code_counts(tokens, sizes)),
@@ -240,6 +169,20 @@ def _measure(tokenizer: Tokenizer, rows: RowsOfSplit, settings: Evaluation) -> d
         ),
     }
     return {"targets": _targets(measured)} | measured
+
+
+def _quality_by_group(
+    x: np.ndarray,
+    decoded: Mapping[str, np.ndarray],
+    mean: np.ndarray,
+    groups: Mapping[str, np.ndarray],
+) -> dict[str, dict[str, float | None]]:
+    """Return group → level → R² of the group's columns when levels 0..l are decoded."""
+    by_level = {
+        level: measure.quality_by_group(x, values, mean, groups)
+        for level, values in decoded.items()
+    }
+    return {name: {level: found[name] for level, found in by_level.items()} for name in groups}
 
 
 def _targets(measured: dict[str, Any]) -> list[dict[str, Any]]:
@@ -267,10 +210,21 @@ def _probe_labels(table: FeatureTable, settings: Evaluation) -> np.ndarray | Non
     return None if settings.probe_column is None else table.labels(settings.probe_column)
 
 
-def _probe(tokenizer: Tokenizer, rows: RowsOfSplit, labels: np.ndarray) -> dict[str, float]:
-    codes = tokenizer.embed(rows.tokens).reshape(len(rows.x), -1)
-    kinds = {"features": rows.x, "tokens": codes}
-    return measure.probe(kinds, labels, rows.of(TRAIN), rows.reported)
+def _probe(tokenizer: Tokenizer, rows: RowsOfSplit, labels: np.ndarray) -> dict[str, Any]:
+    """Return the accuracies of predicting a label from features, tokens, and codes of faiss."""
+    train = rows.of(TRAIN)
+    kinds = {
+        "features": rows.x,
+        "tokens": tokenizer.embed(rows.tokens).reshape(len(rows.x), -1),
+        "faiss_rq": residual_reconstruction(rows.x[train], rows.x, tokenizer.bits),
+    }
+    return probe(kinds, labels, train, rows.reported)
+
+
+def _columns_of_families(tokenizer: Tokenizer) -> dict[str, np.ndarray]:
+    """Return family → positions of its columns among the kept ones."""
+    family = np.array([tokenizer.columns[i].family for i in tokenizer.kept])
+    return {str(name): np.flatnonzero(family == name) for name in dict.fromkeys(family)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -122,13 +122,12 @@ def test_the_gaussian_reference_ignores_directions_without_variance():
     assert metrics.gaussian_reference(np.zeros((2, 2)), 4) is None
 
 
-def test_a_probe_beats_chance_where_the_label_is_in_the_features():
+def test_quality_of_a_group_is_that_of_its_columns_alone():
     rng = np.random.default_rng(6)
-    labels = rng.integers(0, 3, 300)
-    informed = rng.normal(size=(300, 4)) + 3 * labels[:, None]
-    blind = rng.normal(size=(300, 4))
-    rows = np.arange(300)
-    found = metrics.probe({"informed": informed, "blind": blind}, labels, rows[:200], rows[200:])
-    assert found["informed"] > 0.95
-    assert found["blind"] < 0.6
-    assert 0.2 < found["majority"] < 0.5
+    x = rng.normal(size=(50, 5))
+    decoded, mean = x.copy(), np.zeros(5)
+    decoded[:, 3:] += rng.normal(size=(50, 2))
+    groups = {"exact": np.array([0, 2]), "noisy": np.array([3, 4])}
+    found = metrics.quality_by_group(x, decoded, mean, groups)
+    assert found["exact"] == 1.0
+    assert found["noisy"] == pytest.approx(metrics.quality(x[:, 3:], decoded[:, 3:], mean[3:]))

@@ -142,6 +142,12 @@ def test_whole_groups_go_to_one_side(planted_features, write_dataset, run_pipeli
     with h5py.File(out / "subset.h5") as file:
         sides = {g: set(file["split"][:][groups == g].tolist()) for g in range(20)}
     assert all(len(side) == 1 for side in sides.values())
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert set(metrics["probe"]["nearest"]) == {"features", "tokens", "faiss_rq"}
+    for part in ("quality_by_family", "quality_by_category"):
+        pooled = [levels["fine"] for levels in metrics[part].values()]
+        assert min(pooled) <= metrics["quality"] <= max(pooled)
+        assert list(metrics[part][next(iter(metrics[part]))]) == ["coarse", "medium", "fine"]
 
 
 def test_series_and_fields_are_read_by_their_encoders(

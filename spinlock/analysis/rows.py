@@ -1,0 +1,89 @@
+"""Rows of a split with their tokens: what a model is measured on."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from spinlock.features.dataset import OperatorDataset
+from spinlock.features.table import TEST, TRAIN, VALIDATION, FeatureTable
+from spinlock.tokenizer.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
+
+ENOUGH_PAIR_ROWS = 1000
+
+
+class RowsOfSplit:
+    """Rows, normalised, with their tokens, and which side of the split each is on.
+
+    Parameters
+    ----------
+    x : float32 array [n, D]
+    tokens : int array [n, C, L]
+    split : int8 array [n]
+    altered : bool array [n, 2]
+        Rows with imputed, and with capped cells.
+    account : mapping
+        What the stage `subset` left out or filled.
+
+    Attributes
+    ----------
+    side : int
+        The side that is reported on: the test, or what there is where no row was set aside.
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        tokens: np.ndarray,
+        altered: np.ndarray,
+        split: np.ndarray,
+        account: Mapping[str, Any],
+    ):
+        self.x, self.tokens, self.split = x, tokens, split
+        self.altered, self.account = altered, account
+        self.side = next(s for s in (TEST, VALIDATION, TRAIN) if (self.split == s).any())
+
+    @classmethod
+    def of_table(cls, table: FeatureTable, tokenizer: Tokenizer) -> Self:
+        """Read and encode all rows of a subset."""
+        blocks = ((table.read(block), table.fields(block)) for block in table.blocks())
+        return cls(*_encoded(blocks, tokenizer), table.split, table.account)
+
+    @classmethod
+    def of_dataset(cls, source: OperatorDataset, tokenizer: Tokenizer) -> Self:
+        """Read and encode all rows of a dataset; each is reported on."""
+        x, tokens, altered = _encoded(tokenizer.read_blocks(source), tokenizer)
+        if source.digest() == tokenizer.source_digest:
+            log.warning("this is the dataset that the model was trained on: not a fair test")
+        return cls(x, tokens, altered, np.full(len(x), TEST, np.int8), {})
+
+    def of(self, *sides: int) -> np.ndarray:
+        """Return the positions of the rows of some sides."""
+        return np.flatnonzero(np.isin(self.split, sides))
+
+    @property
+    def reported(self) -> np.ndarray:
+        """Positions of the rows that are reported on."""
+        return self.of(self.side)
+
+    def pairs(self, most: int) -> np.ndarray:
+        """Return rows whose distances are compared: the test, with validation where it is few."""
+        rows = self.reported
+        if self.side == TEST and len(rows) < ENOUGH_PAIR_ROWS:
+            rows = self.of(TEST, VALIDATION)
+        return rows[:most]
+
+
+def _encoded(
+    blocks: Iterable[tuple[np.ndarray, np.ndarray | None]], tokenizer: Tokenizer
+) -> tuple[np.ndarray, ...]:
+    """Return normalised rows [n, D], tokens [n, C, L], and which rows cleaning changed [n, 2]."""
+    parts = []
+    for values, fields in blocks:
+        x = tokenizer.normalize(values)
+        altered = tokenizer.statistics.altered_rows(values)
+        parts.append((x, tokenizer.tokenize(x, fields), altered))
+    return tuple(np.concatenate(one) for one in zip(*parts, strict=True))

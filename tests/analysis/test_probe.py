@@ -1,0 +1,33 @@
+"""A label is predicted where the features hold it, and only there."""
+
+import numpy as np
+
+from spinlock.analysis.probe import probe
+
+
+def test_a_probe_beats_chance_where_the_label_is_in_the_features():
+    rng = np.random.default_rng(6)
+    labels = rng.integers(0, 3, 300)
+    informed = rng.normal(size=(300, 4)) + 4 * labels[:, None]
+    blind = rng.normal(size=(300, 4))
+    rows = np.arange(300)
+    found = probe({"informed": informed, "blind": blind}, labels, rows[:200], rows[200:])
+    assert 0.2 < found["majority"] < 0.5
+    for predictor in ("logistic", "nearest"):
+        assert found[predictor]["informed"] > 0.95
+        assert found[predictor]["blind"] < 0.6
+
+
+def test_the_nearest_row_knows_what_no_line_can_tell():
+    rng = np.random.default_rng(7)
+    x = rng.uniform(-1, 1, size=(600, 2))
+    labels = (x[:, 0] * x[:, 1] > 0).astype(int)
+    found = probe({"x": x}, labels, np.arange(500), np.arange(500, 600))
+    assert found["nearest"]["x"] > 0.9
+    assert found["logistic"]["x"] < 0.7
+
+
+def test_one_label_leaves_nothing_to_predict():
+    labels = np.array(["a", "a", "a", "b"])
+    found = probe({"x": np.arange(4.0)[:, None]}, labels, np.arange(3), np.arange(2, 4))
+    assert found == {"majority": 0.5}
