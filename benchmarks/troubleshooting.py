@@ -1,0 +1,269 @@
+"""Try each advice on tuning on simulated operators, and show what it does to its metric.
+
+Writes docs/tuning.md. Every run is a training of the package with one setting changed. What is
+measured: the model that is shipped (the best on validation rows, the start included) and the
+model after the last epoch, which shows what a setting does to training itself.
+"""
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.data import generated_shards
+from benchmarks.tables import operators
+from spinlock.analysis.metrics import (
+    code_counts,
+    code_dependence,
+    orthogonality,
+    quality,
+    utilization,
+)
+from spinlock.analysis.rows import RowsOfSplit
+from spinlock.features.table import FeatureTable
+from spinlock.files import write_text
+from spinlock.settings import Experiment
+from spinlock.stages import cluster, normalize, subset, train
+from spinlock.stages.program import limit_threads
+from spinlock.tokenizer.tokenizer import Tokenizer
+
+OPERATORS = 800
+EPOCHS = 30
+ENCODER = {
+    "encoder": "MLPEncoder",
+    "encoder_params": {"hidden_dims": [32], "output_dim": 16, "activation": "gelu"},
+}
+MODEL = {"bits": 48, "group_embedding_dim": 16, "group_hidden_dim": 16}
+TRAINING = {
+    "batch_size": 128,
+    "num_epochs": EPOCHS,
+    "num_categories_auto": 6,
+    "val_every_n_epochs": 1,
+    "use_torch_compile": False,
+    "dead_code_reset_interval": 0,
+}
+# books too large for the rows, so that codes fall out of use
+CROWDED = {"model": {"levels": [{"num_tokens": 256}, {"num_tokens": 256}, {"num_tokens": 64}]}}
+# the number of categories by silhouette, whatever the bits
+OPEN = {
+    "model": {"levels": [{}, {}, {}]},
+    "training": {"num_epochs": 0, "num_categories_auto": None, "orthogonality_target": 0.3},
+}
+RESETS = {"training": {"dead_code_reset_interval": 10, "dead_code_threshold": 10.0}}
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One advice: the metric that it is for, the settings before, and what it changes."""
+
+    text: str
+    metric: str
+    change: dict[str, Any]
+    before: dict[str, Any] = field(default_factory=dict)
+    wants_more: bool = True
+
+
+ADVICES = (
+    Advice(
+        "increase `training.num_epochs` (5 → 30)",
+        "quality (shipped)",
+        {"training": {"num_epochs": EPOCHS}},
+        {"training": {"num_epochs": 5}},
+    ),
+    Advice(
+        "reduce `training.orthogonality_weight` (1.0 → 0)",
+        "quality (last epoch)",
+        {"training": {"orthogonality_weight": 0.0}},
+        {"training": {"orthogonality_weight": 1.0}},
+    ),
+    Advice(
+        "reduce `training.dead_code_threshold` (10 → 2)",
+        "utilization (last epoch)",
+        {"training": {"dead_code_threshold": 2.0}},
+        CROWDED | RESETS,
+    ),
+    Advice(
+        "decrease `training.dead_code_reset_interval` (never → 5)",
+        "utilization (last epoch)",
+        {"training": {"dead_code_reset_interval": 5, "dead_code_threshold": 2.0}},
+        CROWDED,
+    ),
+    Advice(
+        "increase `model.commitment_cost` (0.25 → 1)",
+        "utilization (last epoch)",
+        {"model": {"commitment_cost": 1.0}},
+        CROWDED,
+    ),
+    Advice(
+        "increase `training.val_every_n_epochs` (1 → 10)",
+        "seconds per epoch",
+        {"training": {"val_every_n_epochs": 10}},
+        wants_more=False,
+    ),
+    Advice(
+        "use larger `training.batch_size` (128 → 512)",
+        "seconds per epoch",
+        {"training": {"batch_size": 512}},
+        wants_more=False,
+    ),
+    Advice(
+        "increase `training.orthogonality_weight` (0.1 → 1)",
+        "code dependence (last epoch)",
+        {"training": {"orthogonality_weight": 1.0}},
+        wants_more=False,
+    ),
+    Advice(
+        "extend training (5 → 30 epochs, `orthogonality_weight` 1)",
+        "code dependence (last epoch)",
+        {"training": {"num_epochs": EPOCHS}},
+        {"training": {"num_epochs": 5, "orthogonality_weight": 1.0}},
+        wants_more=False,
+    ),
+    Advice(
+        "reduce `training.orthogonality_target` (0.3 → 0.1)",
+        "orthogonality",
+        {"training": {"orthogonality_target": 0.1}},
+        OPEN,
+        wants_more=False,
+    ),
+)
+
+EXPLANATION = """\
+# Tuning: what each advice does
+
+Written by `make troubleshooting` (`python -m benchmarks.troubleshooting`). {operators}
+simulated operators (ARCHITECTURE and SUMMARY), {categories} categories, {bits} bits, {epochs}
+epochs of {batch} rows unless said otherwise; one training before and one after each advice, all
+else equal, seed {seed}. Quality is R² on test rows; utilization counts all rows, with books too
+large for them (256, 256 and 64 codes).
+
+*Shipped* is the model with the lowest validation error, **the start from data included**: a
+setting that makes training worse cannot make it worse than its start. *Last epoch* is the model
+that training ended with.
+"""
+NOTES = """
+The metric `orthogonality` compares the centroids of the categories' own columns, which no
+training changes: `training.orthogonality_target` moves it, through the number of categories.
+`training.orthogonality_weight` lowers the dependence of the categories' codes, which is the
+metric `code_dependence`. `training.use_torch_compile` is measured with the speed of training,
+not here.
+"""
+
+
+def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings with some changed."""
+    result = dict(base)
+    for key, value in change.items():
+        inner = result.get(key)
+        both = isinstance(value, Mapping) and isinstance(inner, Mapping)
+        result[key] = merged(inner, value) if both else value
+    return result
+
+
+class Workbench:
+    """Trains experiments on one dataset in a folder, each once."""
+
+    def __init__(self, folder: Path, seed: int):
+        self._folder, self._seed = folder, seed
+        self._measured: dict[str, dict[str, float]] = {}
+        operators(generated_shards(), ("architecture", "summary"), OPERATORS).write(
+            folder / "dataset.h5"
+        )
+
+    def measure(self, change: Mapping[str, Any]) -> dict[str, float]:
+        """Return the metrics of a training with these settings."""
+        key = json.dumps(change, sort_keys=True)
+        if key not in self._measured:
+            self._measured[key] = self._train(change)
+        return self._measured[key]
+
+    def _train(self, change: Mapping[str, Any]) -> dict[str, float]:
+        base = {
+            "dataset_path": str(self._folder / "dataset.h5"),
+            "families": {"architecture": ENCODER, "summary": ENCODER},
+            "model": MODEL,
+            "training": TRAINING,
+            "device": "cpu",
+            "random_seed": self._seed,
+        }
+        settings = merged(base, change)
+        epochs = settings["training"]["num_epochs"]
+        settings = merged(settings, {"training": {"save_every": max(epochs, 1)}})
+        experiment = Experiment.model_validate(settings)
+        out = self._folder
+        files = [out / name for name in ("subset.h5", "feature_statistics.npz", "categories.json")]
+        subset.run(experiment, [out / "dataset.h5"], files[0])
+        normalize.run(experiment, *files[:2])
+        cluster.run(experiment, *files, out / "silhouette.csv", out / "linkage.npz")
+        seconds = {}
+        for name, chosen in (("start", 0), ("whole", epochs)):
+            shorter = merged(settings, {"training": {"num_epochs": chosen}})
+            begun = time.perf_counter()
+            train.run(Experiment.model_validate(shorter), *files, out / "best_model.pt")
+            seconds[name] = time.perf_counter() - begun
+        shipped = self._look_at(out / "best_model.pt")
+        last = out / f"checkpoint_epoch_{epochs:04d}.pt"
+        ended = self._look_at(last) if epochs else shipped
+        return {
+            "seconds per epoch": (seconds["whole"] - seconds["start"]) / max(epochs, 1),
+            "orthogonality": shipped["orthogonality"],
+            **{f"{name} (shipped)": value for name, value in shipped.items()},
+            **{f"{name} (last epoch)": value for name, value in ended.items()},
+        }
+
+    def _look_at(self, model: Path) -> dict[str, Any]:
+        tokenizer = Tokenizer.load(model)
+        with FeatureTable(self._folder / "subset.h5") as table:
+            rows = RowsOfSplit.of_table(table, tokenizer)
+        x, tokens = rows.x[rows.reported], rows.tokens[rows.reported]
+        mean = tokenizer.statistics.normalized_mean
+        return {
+            "quality": quality(x, tokenizer.reconstruct(tokens), mean),
+            "utilization": utilization(code_counts(rows.tokens, tokenizer.codebook_sizes)),
+            "code dependence": code_dependence(tokenizer.embed(rows.tokens))["mean"],
+            "orthogonality": orthogonality(x, list(tokenizer.categories.values()))["mean"],
+        }
+
+
+def row_of(advice: Advice, workbench: Workbench) -> str:
+    """Return an advice with its metric before and after, as a line of a table."""
+    before = workbench.measure(advice.before)[advice.metric]
+    after = workbench.measure(merged(advice.before, advice.change))[advice.metric]
+    gain = after - before if advice.wants_more else before - after
+    verdict = "yes" if gain > 0 else "no change" if gain == 0 else "**no**"
+    return f"| {advice.text} | {advice.metric} | {before:.4f} | {after:.4f} | {verdict} |"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Try every advice, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("docs/tuning.md"))
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args(argv)
+    limit_threads(arguments.threads)
+    logging.basicConfig(level=logging.ERROR)
+    lines = ["| advice | metric | before | after | helps |", "|---|---|---|---|---|"]
+    with TemporaryDirectory() as folder:
+        workbench = Workbench(Path(folder), arguments.seed)
+        for advice in ADVICES:
+            lines.append(row_of(advice, workbench))
+            print(lines[-1], flush=True)
+    head = EXPLANATION.format(
+        operators=OPERATORS,
+        categories=TRAINING["num_categories_auto"],
+        bits=MODEL["bits"],
+        epochs=EPOCHS,
+        batch=TRAINING["batch_size"],
+        seed=arguments.seed,
+    )
+    write_text(arguments.output, head + "\n" + "\n".join(lines) + "\n" + NOTES)
+
+
+if __name__ == "__main__":
+    main()
