@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
-
 from spinlock.features.dataset import open_dataset
+from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.operator_file import concatenate
-from spinlock.files import atomic_path
 from spinlock.stages.program import execute, stage_parser
 
 
@@ -15,7 +13,7 @@ def run(shards: Sequence[Path], output: Path) -> None:
     """Write the operators of all shards, in order, to one file."""
     for path in shards:
         open_dataset(path).close()  # tells what is missing or damaged before anything is written
-    with atomic_path(output) as temporary, h5py.File(temporary, "w") as file:
+    with create_hdf5(output) as file:
         concatenate(shards, file)
 
 

@@ -8,15 +8,15 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import OperatorDataset, open_dataset
+from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.table import FeatureTable
-from spinlock.files import atomic_path, file_digest
+from spinlock.files import file_digest
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.tokenizer.token_file import TokenWriter, write_parquet
@@ -43,7 +43,7 @@ def run(
     tokenizer = Tokenizer.load(model, device=str(choose_device(device)))
     with open_dataset(dataset) as source:
         rows = np.arange(source.n_operators)
-        with atomic_path(tokens) as temporary, h5py.File(temporary, "w") as file:
+        with create_hdf5(tokens) as file:
             side = _sides(subset, source.n_operators)
             writer = TokenWriter(file, tokenizer, rows, side, file_digest(model))
             _write_tokens(writer, tokenizer, source)

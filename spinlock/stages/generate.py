@@ -8,13 +8,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 from rich.console import Console
 from rich.progress import track
 
 from spinlock.errors import SpinlockError
+from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.operator_file import OperatorFileWriter
-from spinlock.files import atomic_path
 from spinlock.operators.design import DesignSpace
 from spinlock.operators.records import (
     FAMILY_COLUMNS,
@@ -48,7 +47,7 @@ def run(
         )
     diverged = 0
     starts = range(first, first + count, ROW_BLOCK)
-    with atomic_path(output) as temporary, h5py.File(temporary, "w") as file:
+    with create_hdf5(output) as file:
         writer = OperatorFileWriter(file, count, settings.model_dump(mode="json"))
         console = Console(stderr=True)
         for start in track(

@@ -8,15 +8,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from spinlock.errors import located, memory_for
 from spinlock.features.columns import choose_columns, read_columns, read_fields
 from spinlock.features.dataset import OperatorDataset, open_dataset
+from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.split import random_split, split_by_column, split_by_group
 from spinlock.features.table import ROW_BLOCK, TableHeader, TableWriter
-from spinlock.files import atomic_path
 from spinlock.settings import Experiment
 from spinlock.settings.families import reads_fields
 from spinlock.stages.program import execute, experiment_of, stage_parser
@@ -38,7 +37,7 @@ def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> Non
         header = TableHeader(chosen.columns, source.digest(), chosen.series)
         dtype = np.result_type(*(source.families[name].dtype for name in chosen.families))
         with_fields = reads_fields(family.encoder for family in experiment.families.values())
-        with atomic_path(output) as temporary, h5py.File(temporary, "w") as file:
+        with create_hdf5(output) as file:
             writer = TableWriter(file, header, rows, split, dtype)
             filled: Counter[str] = Counter()
             for first in range(0, len(rows), ROW_BLOCK):

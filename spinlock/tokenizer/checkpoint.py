@@ -1,5 +1,6 @@
 """Checkpoints: one file with all that a model needs, loadable without running any code."""
 
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -183,8 +184,11 @@ def _require_same_shapes(shape: ModelShape, weights: Mapping[str, Tensor]) -> No
 
 def write_state(path: str | Path, entries: Mapping[str, Any]) -> None:
     """Write plain values and tensors with torch.save, atomically."""
+    # torch hides why a write failed, and names its entries after the file
+    buffer = io.BytesIO()
+    torch.save(dict(entries), buffer)
     with atomic_path(path) as temporary:
-        torch.save(dict(entries), temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def read_state(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:
