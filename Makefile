@@ -11,7 +11,7 @@ EXPERIMENT ?= arch_summary
 FUZZ_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run all test bench fuzz coverage mutation lint audit format quality
+.PHONY: help setup run all test bench fuzz faults coverage mutation lint audit format quality
 .PHONY: troubleshooting docs lock hashes clean
 
 help: ## List the commands
@@ -42,6 +42,12 @@ bench: $(READY) ## Measure speed and memory beside references into benchmarks/re
 
 fuzz: $(READY) ## Fuzz the readers of files with new examples (FUZZ_SECONDS=600)
 	HYPOTHESIS_PROFILE=fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) pytest tests/fuzz
+
+faults: $(READY) ## Kill every stage at many more moments (FAULT_MOMENTS=20 also for the report)
+	FAULT_MOMENTS=20 pytest tests/faults
+
+coverage: $(READY) ## Run the tests and measure which lines and branches of spinlock/ they reach
+	pytest --numprocesses auto --dist loadscope --cov --cov-report term:skip-covered tests
 
 lint: $(READY) ## Check style, import contracts, spelling, settings and workflow
 	ruff check .
