@@ -1,13 +1,16 @@
 """A whole pipeline as one call."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 import yaml
 
-from spinlock.settings import load_experiment
+from spinlock.settings import Experiment, load_experiment
 from spinlock.stages import cluster, encode, evaluate, normalize, subset, train
 
 SMALL: dict[str, Any] = {
@@ -34,6 +37,70 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+@dataclass(frozen=True)
+class Finished:
+    """An experiment whose stages have all run, on 150 operators with series; no test changes it."""
+
+    dataset: Path
+    config: Path
+    out: Path
+
+    @property
+    def experiment(self) -> Experiment:
+        return load_experiment(self.config)
+
+    def path(self, name: str) -> Path:
+        return self.out / name
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("finished")
+    rng = np.random.default_rng(5)
+    causes = rng.normal(size=(150, 3))
+    summary = np.repeat(causes, 4, axis=1) + 0.3 * rng.normal(size=(150, 12))
+    summary[::10, 1] = np.nan
+    summary[:, 11] = 2.5
+    curves = causes[:, None, :2] * np.linspace(1, 2, 12)[None, :, None]
+    curves[3, 5:] = np.nan
+    with h5py.File(folder / "data.h5", "w") as file:
+        file["features/summary/aggregated/features"] = summary
+        file["features/temporal/features"] = curves
+        file["metadata/kind"] = [f"kind {i % 3}" for i in range(150)]
+    values = merged(
+        SMALL,
+        {
+            "dataset_path": str(folder / "data.h5"),
+            "max_samples": 140,
+            "families": {
+                "summary": {"encoder": "MLPEncoder"},
+                "temporal": {"encoder": "TemporalCNNEncoder"},
+            },
+            "evaluation": {"probe_column": "metadata/kind"},
+            "visualization": {"projection": "tsne", "max_points": 60},
+            "device": "cpu",
+        },
+    )
+    config = folder / "experiment.yaml"
+    config.write_text(yaml.safe_dump(values))
+    run_stages(load_experiment(config), [folder / "data.h5"], folder / "out")
+    return Finished(folder / "data.h5", config, folder / "out")
+
+
+def run_stages(experiment: Experiment, dataset: list[Path], out: Path) -> None:
+    """Run subset to encode, writing to a folder."""
+    table, statistics = out / "subset.h5", out / "feature_statistics.npz"
+    categories, model = out / "categories.json", out / "best_model.pt"
+    subset.run(experiment, dataset, table)
+    normalize.run(experiment, table, statistics)
+    cluster.run(
+        experiment, table, statistics, categories, out / "silhouette.csv", out / "linkage.npz"
+    )
+    train.run(experiment, table, statistics, categories, model)
+    evaluate.run(experiment, model, table, out / "metrics.json", out / "baselines.csv")
+    encode.run(model, dataset, out / "tokens.h5", out / "tokens.parquet", table)
+
+
 @pytest.fixture
 def run_pipeline(tmp_path: Path) -> Callable[..., Path]:
     """Give a function that runs subset to encode on a dataset, and returns the result folder."""
@@ -46,17 +113,7 @@ def run_pipeline(tmp_path: Path) -> Callable[..., Path]:
         config, out = tmp_path / "experiment.yaml", tmp_path / "results"
         config.write_text(yaml.safe_dump(values))
         experiment = load_experiment(config)
-        out.mkdir(exist_ok=True)
-        table, statistics = out / "subset.h5", out / "feature_statistics.npz"
-        categories, model = out / "categories.json", out / "best_model.pt"
-        subset.run(experiment, [dataset], table)
-        normalize.run(experiment, table, statistics)
-        cluster.run(
-            experiment, table, statistics, categories, out / "silhouette.csv", out / "linkage.npz"
-        )
-        train.run(experiment, table, statistics, categories, model)
-        evaluate.run(experiment, model, table, out / "metrics.json", out / "baselines.csv")
-        encode.run(model, [dataset], out / "tokens.h5", out / "tokens.parquet", table)
+        run_stages(experiment, [dataset], out)
         return out
 
     return run

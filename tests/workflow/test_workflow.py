@@ -113,6 +113,21 @@ def test_an_experiment_name_cannot_leave_the_results(workspace, name):
     assert shown.returncode != 0
 
 
+def test_a_link_cannot_lead_out_of_the_results(workspace, tmp_path):
+    link = workspace.path / "results/linked"
+    link.symlink_to(tmp_path)
+    config = workspace.path / "configs/vqvae/linked.yaml"
+    config.write_text((workspace.path / "configs/vqvae/tiny.yaml").read_text())
+    try:
+        shown = workspace.snakemake("results/linked/subset.h5", check=False)
+    finally:
+        link.unlink()
+        config.unlink()
+    assert shown.returncode != 0
+    assert "results/linked is a link to" in shown.stdout + shown.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_missing_dataset_is_said_before_anything_runs(workspace, edited):
     edited("configs/vqvae/other.yaml", lambda text: text.replace("tiny.h5", "absent.h5"))
     shown = workspace.snakemake("results/other/subset.h5", check=False)

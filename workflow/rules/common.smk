@@ -11,6 +11,7 @@ from spinlock.settings.dataset_files import dataset_config, dataset_files, shard
 from spinlock.source import source_digest
 
 EXPERIMENTS = Path("configs/vqvae")
+RESULTS = Path("results")
 
 
 wildcard_constraints:
@@ -28,6 +29,12 @@ def config_of(wildcards):
         )
         raise WorkflowError(
             f"no experiment {wildcards.experiment!r}: {path} does not exist; known: {', '.join(known)}"
+        )
+    folder = (RESULTS / wildcards.experiment).resolve()
+    if not folder.is_relative_to(RESULTS.resolve()):
+        raise WorkflowError(
+            f"{RESULTS / wildcards.experiment} is a link to {folder}, outside {RESULTS}: "
+            "remove the link, or name the experiment otherwise"
         )
     return str(path)
 

@@ -1,0 +1,73 @@
+"""Categories: every kept feature in exactly one, found or given, with what they came from."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spinlock.errors import SpinlockError
+from spinlock.features.table import FeatureTable
+from spinlock.stages import cluster
+from spinlock.stages.normalize import read_statistics
+
+
+@pytest.fixture
+def kept_names(finished):
+    kept = read_statistics(finished.path("feature_statistics.npz")).kept
+    with FeatureTable(finished.path("subset.h5")) as table:
+        return [table.columns[i].full_name for i in kept]
+
+
+def run(finished, experiment, folder):
+    cluster.run(
+        experiment, finished.path("subset.h5"), finished.path("feature_statistics.npz"),
+        folder / "categories.json", folder / "silhouette.csv", folder / "linkage.npz",
+    )  # fmt: skip
+    return json.loads((folder / "categories.json").read_text())
+
+
+def with_training(finished, **changes):
+    experiment = finished.experiment
+    training = experiment.training.model_copy(update=changes)
+    return experiment.model_copy(update={"training": training})
+
+
+def test_every_kept_feature_is_in_exactly_one_category(finished, kept_names):
+    found = json.loads(finished.path("categories.json").read_text())
+    assert sorted(name for names in found.values() for name in names) == sorted(kept_names)
+    partition = cluster.read_categories(finished.path("categories.json"), kept_names)
+    assert sorted(np.concatenate(list(partition.values()))) == list(range(len(kept_names)))
+
+
+def test_what_the_choice_was_made_from_is_written(finished, kept_names):
+    candidates = pd.read_csv(finished.path("silhouette.csv"))
+    found = json.loads(finished.path("categories.json").read_text())
+    assert candidates.loc[candidates.chosen, "num_categories"].tolist() == [len(found)]
+    with np.load(finished.path("linkage.npz")) as arrays:
+        assert sorted(arrays["order"]) == list(range(len(kept_names)))
+        assert arrays["correlation"].shape == (len(kept_names),) * 2
+
+
+def test_categories_by_held_out_quality_are_measured(finished, tmp_path):
+    experiment = with_training(finished, num_categories_auto="validation", max_clusters=4)
+    run(finished, experiment, tmp_path)
+    candidates = pd.read_csv(tmp_path / "silhouette.csv")
+    best = candidates.loc[candidates.validation_quality.idxmax()]
+    assert best.chosen
+    assert candidates.validation_quality.notna().all()
+
+
+def test_categories_that_a_user_gives_are_taken(finished, kept_names, tmp_path):
+    wanted = {"first": kept_names[:5], "the rest": kept_names[5:]}
+    (tmp_path / "map.json").write_text(json.dumps(wanted))
+    experiment = with_training(
+        finished, category_assignment="manual", category_mapping_file=str(tmp_path / "map.json")
+    )
+    assert run(finished, experiment, tmp_path) == wanted
+
+
+def test_categories_of_other_features_are_told(finished, kept_names):
+    with pytest.raises(SpinlockError, match="leaves features out") as caught:
+        cluster.read_categories(finished.path("categories.json"), [*kept_names, "other/feature"])
+    assert "categories.json" in str(caught.value)

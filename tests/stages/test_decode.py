@@ -1,0 +1,34 @@
+"""Features of tokens, in original units and as either kind of table."""
+
+import numpy as np
+import pandas as pd
+
+from spinlock.features.table import FeatureTable
+from spinlock.stages import decode
+
+
+def run(finished, output, **options):
+    decode.run(finished.path("best_model.pt"), finished.path("tokens.h5"), output, **options)
+
+
+def test_both_kinds_of_table_hold_the_same(finished, tmp_path):
+    run(finished, tmp_path / "f.parquet")
+    run(finished, tmp_path / "f.csv")
+    parquet, csv = pd.read_parquet(tmp_path / "f.parquet"), pd.read_csv(tmp_path / "f.csv")
+    pd.testing.assert_frame_equal(parquet, csv)
+    with FeatureTable(finished.path("subset.h5")) as table:
+        assert list(parquet.columns)[1:] == [column.full_name for column in table.columns]
+    assert parquet["row_id"].tolist() == list(range(150))
+    assert np.isfinite(parquet.to_numpy()).all()
+
+
+def test_fewer_levels_decode_less_well(finished, tmp_path):
+    with FeatureTable(finished.path("subset.h5")) as table:
+        original = table.read(table.rows(0))
+        train = table.rows(0)
+    errors = []
+    for levels in (1, 3):
+        run(finished, tmp_path / "f.parquet", levels=levels)
+        decoded = pd.read_parquet(tmp_path / "f.parquet").iloc[train, 1:].to_numpy()
+        errors.append(np.nansum((decoded[:, 2:10] - original[:, 2:10]) ** 2))
+    assert errors[1] < errors[0]

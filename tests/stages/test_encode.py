@@ -1,0 +1,40 @@
+"""Tokens of every operator, whatever the number of threads."""
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from spinlock.stages import encode
+from spinlock.stages.program import limit_threads
+
+
+def test_every_operator_has_tokens_and_a_side(finished):
+    with h5py.File(finished.path("tokens.h5")) as file:
+        assert len(file["tokens"]) == 150
+        side = file["split"][:]
+        assert (side[140:] == -1).all()
+        assert set(side[:140]) == {0, 1, 2}
+        table = pd.read_parquet(finished.path("tokens.parquet"))
+        np.testing.assert_array_equal(table.iloc[:, 2:], file["tokens"][:].reshape(150, -1))
+
+
+def test_without_a_subset_no_operator_has_a_side(finished, tmp_path):
+    encode.run(finished.path("best_model.pt"), [finished.dataset], tmp_path / "tokens.h5")
+    with h5py.File(tmp_path / "tokens.h5") as file:
+        assert (file["split"][:] == -1).all()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_tokens_are_identical_on_any_number_of_threads(finished, tmp_path, threads):
+    before = torch.get_num_threads()
+    limit_threads(threads)
+    try:
+        encode.run(
+            finished.path("best_model.pt"), [finished.dataset], tmp_path / "tokens.h5",
+            subset=finished.path("subset.h5"),
+        )  # fmt: skip
+    finally:
+        limit_threads(before)
+    assert (tmp_path / "tokens.h5").read_bytes() == finished.path("tokens.h5").read_bytes()

@@ -1,0 +1,69 @@
+"""Metrics on rows that no fit has seen, with an account of what cleaning changed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from spinlock.errors import SpinlockError
+from spinlock.features.table import SPLIT_NAMES, FeatureTable
+from spinlock.stages import evaluate
+from spinlock.stages.normalize import read_statistics
+
+
+@pytest.fixture
+def metrics(finished):
+    return json.loads(finished.path("metrics.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_cleaning_is_accounted_for_by_name_and_number(finished, metrics):
+    cleaning = metrics["cleaning"]
+    assert cleaning["dropped"]["constant"] == ["summary/summary_11"]
+    with FeatureTable(finished.path("subset.h5")) as table:
+        values, split = table.read(), table.split
+        names = [column.full_name for column in table.columns]
+    kept = read_statistics(finished.path("feature_statistics.npz")).kept
+    gaps = ~np.isfinite(values[:, kept])
+    in_train = gaps[split == 0].sum(axis=0)
+    assert cleaning["imputed_train_cells"] == {
+        names[column]: count for column, count in zip(kept, in_train.tolist(), strict=True) if count
+    }
+    assert cleaning["rows_with_imputed_cells"] == {
+        name: int(gaps[split == side].any(axis=1).sum()) for side, name in enumerate(SPLIT_NAMES)
+    }
+    assert (
+        sum(cleaning["capped_train_cells"].values())
+        == (cleaning["counts_on_train_rows"]["capped_cells"])
+    )
+    assert cleaning["rows_beyond_max_samples"] == 10
+    assert cleaning["filled_cells"] == {"temporal": 14}
+
+
+def test_a_model_is_measured_the_same_again(finished, metrics):
+    measured = evaluate.measure_model(finished.path("best_model.pt"))
+    for name in ("targets", "rows", "quality_by_level", "books", "cleaning"):
+        assert measured[name] == metrics[name], name
+
+
+def test_all_rows_of_a_dataset_are_measured(finished, caplog):
+    measured = evaluate.measure_model(finished.path("best_model.pt"), [finished.dataset])
+    assert measured["rows"]["test"] == 150
+    assert "trained on: not a fair test" in caplog.text
+
+
+def test_a_label_is_predicted_better_than_by_chance_or_said_to_be_missing(finished, metrics):
+    assert set(metrics["probe"]) == {"majority", "features", "tokens"}
+    experiment = finished.experiment
+    evaluation = experiment.evaluation.model_copy(update={"probe_column": "gone"})
+    with pytest.raises(SpinlockError, match="no label 'gone'"):
+        evaluate.run(
+            experiment.model_copy(update={"evaluation": evaluation}),
+            *[finished.path(n) for n in ("best_model.pt", "subset.h5", "unused", "unused")],
+        )
+
+
+def test_baselines_have_the_bits_of_the_model_or_more(metrics):
+    assert metrics["baselines"]
+    for method, one in metrics["baselines"].items():
+        slack = 1e-9 if method == "gaussian_reference" else 0
+        assert one["bits"] >= metrics["bits"]["nominal"] - slack, method

@@ -1,0 +1,45 @@
+"""Statistics that are fitted on train rows alone, and read back as they were written."""
+
+import h5py
+import numpy as np
+import pytest
+
+from spinlock.errors import SpinlockError
+from spinlock.features.table import TEST, VALIDATION, FeatureTable
+from spinlock.stages import normalize
+
+
+def test_rows_that_do_not_train_never_influence_the_fit(finished, tmp_path):
+    changed = tmp_path / "subset.h5"
+    changed.write_bytes(finished.path("subset.h5").read_bytes())
+    with h5py.File(changed, "a") as file:
+        split, values = file["split"][:], file["values"][:]
+        values[np.isin(split, [VALIDATION, TEST])] = 1e30
+        file["values"][:] = values
+    normalize.run(finished.experiment, changed, tmp_path / "out.npz")
+    expected = finished.path("feature_statistics.npz").read_bytes()
+    assert (tmp_path / "out.npz").read_bytes() == expected
+
+
+def test_statistics_come_back_as_they_were_written(finished, tmp_path):
+    fitted = normalize.read_statistics(finished.path("feature_statistics.npz"))
+    normalize.write_statistics(fitted, tmp_path / "again.npz")
+    again = normalize.read_statistics(tmp_path / "again.npz")
+    for name, array in fitted.arrays().items():
+        np.testing.assert_array_equal(again.arrays()[name], array)
+
+
+def test_coefficients_of_a_series_share_one_scale(finished):
+    fitted = normalize.read_statistics(finished.path("feature_statistics.npz"))
+    with FeatureTable(finished.path("subset.h5")) as table:
+        groups = normalize.series_channels(table)
+    assert [len(group) for group in groups] == [12, 12]
+    for group in groups:
+        kept = np.intersect1d(group, fitted.kept)
+        assert len(kept) > 1
+        assert len(np.unique(fitted.scale[kept])) == 1
+
+
+def test_missing_statistics_are_told(tmp_path):
+    with pytest.raises(SpinlockError, match="feature statistics"):
+        normalize.read_statistics(tmp_path / "gone.npz")

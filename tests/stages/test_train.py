@@ -1,0 +1,103 @@
+"""What a training writes, and what it keeps when something goes wrong on its way."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from spinlock.errors import SpinlockError
+from spinlock.settings import load_experiment
+from spinlock.stages import train
+from spinlock.tokenizer.checkpoint import Checkpoint, read_state
+from spinlock.training.objective import Objective
+
+INPUTS = ("subset.h5", "feature_statistics.npz", "categories.json")
+
+
+def run(finished, output, **changes):
+    experiment = finished.experiment
+    training = experiment.training.model_copy(update=changes)
+    experiment = experiment.model_copy(update={"training": training})
+    train.run(experiment, *[finished.path(name) for name in INPUTS], output)
+
+
+def test_all_that_belongs_to_a_model_is_written_next_to_it(finished):
+    checkpoint = Checkpoint.load(finished.path("best_model.pt"))
+    assert json.loads(finished.path("training_history.json").read_text()) == checkpoint.history
+    assert load_experiment(finished.path("config.yaml")) == finished.experiment
+    with np.load(finished.path("normalization_stats.npz")) as stats:
+        for category, entry in checkpoint.category_normalization().items():
+            np.testing.assert_array_equal(stats[f"{category}/mean"], entry["mean"])
+    assert not (finished.out / "state/last.pt").exists()
+
+
+def test_the_same_training_gives_the_same_bytes(finished, tmp_path):
+    run(finished, tmp_path / "best_model.pt")
+    for name in ("best_model.pt", "normalization_stats.npz", "training_history.json"):
+        assert (tmp_path / name).read_bytes() == finished.path(name).read_bytes(), name
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(
+    finished, tmp_path, monkeypatch
+):
+    forward, batches = Objective.forward, []
+
+    def broken(self, clean, noisy):
+        terms, quantized = forward(self, clean, noisy)
+        batches.append(1)
+        if len(batches) == 8:  # two batches in an epoch: the second one of epoch 4
+            terms = terms.clone()
+            terms[2] = torch.nan
+        return terms, quantized
+
+    monkeypatch.setattr(Objective, "forward", broken)
+    with pytest.raises(SpinlockError, match="orthogonality loss became nan in epoch 4, batch 2"):
+        run(finished, tmp_path / "best_model.pt", num_epochs=6, save_every=1)
+    assert not (tmp_path / "best_model.pt").exists()
+    kept = Checkpoint.load(tmp_path / "checkpoint_epoch_0003.pt")
+    assert kept.history[-1]["epoch"] == 3
+    assert not (tmp_path / "checkpoint_epoch_0004.pt").exists()
+    state = read_state(tmp_path / "state/last.pt")["training_state"]
+    assert all(torch.isfinite(weights).all() for weights in state["model"].values())
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch.cuda raises it."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:98] DefaultCPUAllocator: can't allocate memory"
+        ),
+    ],
+)
+def test_lack_of_memory_names_the_setting_to_lower(finished, tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(train, "start_model", fail)
+    with pytest.raises(SpinlockError, match="not enough memory for the stage train") as caught:
+        run(finished, tmp_path / "best_model.pt")
+    assert "training.batch_size" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_error_of_torch_is_not_taken_for_lack_of_memory(finished, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(train, "start_model", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run(finished, tmp_path / "best_model.pt")
+
+
+@pytest.mark.parametrize("now", [0.0, 4e9, -1.0])
+def test_a_clock_that_jumps_changes_no_byte(finished, tmp_path, monkeypatch, now):
+    monkeypatch.setattr("time.time", lambda: now)
+    run(finished, tmp_path / "best_model.pt")
+    assert (tmp_path / "best_model.pt").read_bytes() == finished.path("best_model.pt").read_bytes()

@@ -1,0 +1,63 @@
+"""Figures and report of an experiment, made in this process."""
+
+import h5py
+import pytest
+
+from spinlock.errors import SpinlockError
+from spinlock.stages import visualize
+
+FILES = (
+    "best_model.pt", "subset.h5", "silhouette.csv", "linkage.npz", "metrics.json", "baselines.csv",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def drawn(finished, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn") / "results/some/experiment"
+    run(finished, folder)
+    return folder
+
+
+def run(finished, folder, **changes):
+    paths = {name: finished.path(name) for name in FILES} | changes
+    tokens = changes.get("tokens.h5", finished.path("tokens.h5"))
+    visualize.run(
+        finished.experiment, *[paths[name] for name in FILES], tokens,
+        folder / "figures", folder / "report.html",
+    )  # fmt: skip
+
+
+def test_the_report_accounts_for_what_cleaning_did(drawn):
+    page = (drawn / "report.html").read_text()
+    assert "some/experiment" in page
+    for words in ("summary_11", "rows with imputed values", "rows beyond max_samples"):
+        assert words in page
+    assert "values of temporal that were not numbers, filled" in page
+
+
+def test_every_figure_is_there_in_both_formats(drawn):
+    names = {path.stem for path in (drawn / "figures").iterdir()}
+    assert len(names) > 5
+    assert {path.name for path in (drawn / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in names for kind in ("svg", "png")
+    }
+
+
+def test_tokens_of_another_dataset_are_told(finished, tmp_path):
+    other = tmp_path / "tokens.h5"
+    other.write_bytes(finished.path("tokens.h5").read_bytes())
+    with h5py.File(other, "a") as file:
+        file["row_ids"][:] = file["row_ids"][:] + 1000
+    with pytest.raises(SpinlockError, match="tokens are of another dataset"):
+        run(finished, tmp_path, **{"tokens.h5": other})
+
+
+@pytest.mark.parametrize("name", ["silhouette.csv", "linkage.npz", "metrics.json", "baselines.csv"])
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\0\0", b"a,b\n1"])
+def test_files_of_other_stages_that_are_damaged_are_told(finished, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    if name == "silhouette.csv" and content == b"a,b\n1":
+        return  # a table of other columns, which only the figure would miss
+    with pytest.raises(SpinlockError, match="cannot be read") as caught:
+        run(finished, tmp_path, **{name: tmp_path / name})
+    assert name in str(caught.value)

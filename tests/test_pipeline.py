@@ -1,0 +1,100 @@
+"""The stages in one process: what is simulated, what is described before anything runs."""
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+
+from spinlock import pipeline
+from spinlock.errors import SpinlockError
+from spinlock.settings import load_experiment
+
+DATASET = "{num_operators: 24, shard_size: 12, grid_size: 8, channels: 1, steps: 8, max_depth: 1}\n"
+EXPERIMENT = {
+    "dataset_path": "datasets/tiny.h5",
+    "families": {"summary": {"encoder": "IdentityEncoder"}},
+    "model": {"bits": 12, "group_hidden_dim": 4},
+    "training": {"num_epochs": 1, "num_categories_auto": 2, "use_torch_compile": False},
+}
+
+
+@pytest.fixture
+def experiment(tmp_path, monkeypatch):
+    """Give a function that reads an experiment on a dataset that can be simulated."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs/datasets").mkdir(parents=True)
+    (tmp_path / "configs/datasets/tiny.yaml").write_text(DATASET)
+
+    def read(**changes):
+        (tmp_path / "e.yaml").write_text(yaml.safe_dump(EXPERIMENT | changes))
+        return load_experiment(tmp_path / "e.yaml")
+
+    return read
+
+
+def write_given(path):
+    with h5py.File(path, "w") as file:
+        file["features/summary/features"] = np.random.default_rng(0).normal(size=(30, 4))
+        file["meta/kind"] = np.arange(30) % 3
+
+
+def test_missing_shards_are_simulated_once(experiment, tmp_path):
+    model = pipeline.train_experiment(experiment(), tmp_path / "out")
+    shards = sorted((tmp_path / "datasets/tiny").glob("*.h5"))
+    assert model == tmp_path / "out/best_model.pt"
+    assert model.is_file()
+    assert len(shards) == 2
+    before = [shard.stat().st_mtime_ns for shard in shards]
+    shards[1].unlink()
+    pipeline.generate_missing(experiment(), workers=1)
+    assert shards[0].stat().st_mtime_ns == before[0]
+    assert shards[1].is_file()
+    assert pipeline.describe_data(experiment())["state"] == "present"
+
+    config = tmp_path / "configs/datasets/tiny.yaml"
+    config.write_text(DATASET.replace("max_depth: 1", "max_depth: 2"))
+    with pytest.raises(SpinlockError, match="simulated with another max_depth"):
+        pipeline.generate_missing(experiment())
+    shards[0].write_bytes(b"damaged")
+    with pytest.raises(SpinlockError, match="not a shard of simulated operators"):
+        pipeline.generate_missing(experiment())
+
+
+def test_a_dataset_to_be_simulated_is_described(experiment):
+    families = {name: {} for name in ("summary", "temporal")}
+    described = pipeline.describe_data(experiment(families=families, max_samples=20))
+    assert (described["state"], described["rows"]) == ("to be simulated", 20)
+    assert described["families"]["temporal"][0] == 8
+    with pytest.raises(SpinlockError, match="have no family texture"):
+        pipeline.describe_data(experiment(families={"texture": {}}))
+
+
+def test_a_given_dataset_is_described_and_checked(experiment, tmp_path):
+    write_given(tmp_path / "given.h5")
+    described = pipeline.describe_data(experiment(dataset_path="given.h5"))
+    assert (described["state"], described["rows"]) == ("present", 30)
+    assert described["families"] == {"summary": [4]}
+    pipeline.describe_data(experiment(dataset_path="given.h5", split={"group_by": "meta/kind"}))
+    with pytest.raises(SpinlockError, match="no label /meta/none"):
+        pipeline.describe_data(experiment(dataset_path="given.h5", split={"column": "meta/none"}))
+    with pytest.raises(SpinlockError, match="no family texture"):
+        pipeline.describe_data(experiment(dataset_path="given.h5", families={"texture": {}}))
+
+
+def test_a_dataset_that_is_nowhere_is_told_before_anything_is_written(experiment, tmp_path):
+    with pytest.raises(SpinlockError, match="does not exist") as caught:
+        pipeline.train_experiment(experiment(dataset_path="gone.h5"), tmp_path / "out")
+    assert "tiny" in str(caught.value)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_same_experiment_twice_gives_the_same_files(experiment, tmp_path):
+    write_given(tmp_path / "given.h5")
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        pipeline.train_experiment(experiment(dataset_path="given.h5"), folder)
+    names = [sorted(p.name for p in folder.iterdir() if p.is_file()) for folder in folders]
+    assert names[0] == names[1]
+    assert len(names[0]) >= 9
+    for name in names[0]:
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
