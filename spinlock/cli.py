@@ -27,6 +27,9 @@ out = Console()
 
 Verbose = Annotated[bool, typer.Option("--verbose", help="Log in detail; tracebacks on errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+External = Annotated[
+    bool, typer.Option("--allow-external", help="Follow links of the dataset to other files.")
+]
 Model = Annotated[Path, typer.Option(help="best_model.pt, a checkpoint or model.safetensors.")]
 Dataset = Annotated[list[Path], typer.Argument(help="HDF5 file, or its shards in order.")]
 
@@ -118,7 +121,12 @@ def generate(
 
 
 @app.command()
-def inspect(dataset: Dataset, as_json: AsJson = False, verbose: Verbose = False) -> None:
+def inspect(
+    dataset: Dataset,
+    allow_external: External = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
     """Show families, shapes, gaps, constants, labels and memory of a dataset.
 
     Example: `spinlock inspect datasets/baseline_10k/shard_*.h5`
@@ -127,7 +135,7 @@ def inspect(dataset: Dataset, as_json: AsJson = False, verbose: Verbose = False)
     from spinlock.features.inspection import inspect_dataset
 
     _log(verbose)
-    with open_dataset(dataset) as source:
+    with open_dataset(dataset, external=allow_external) as source:
         found = inspect_dataset(source)
     if as_json:
         _print_json(found)
@@ -148,6 +156,7 @@ def encode(
     model: Model,
     output: Annotated[Path, typer.Option(help="tokens.h5 to write.")],
     parquet: Annotated[Path | None, typer.Option(help="tokens.parquet to write as well.")] = None,
+    allow_external: External = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -158,7 +167,7 @@ def encode(
     from spinlock.stages import encode as stage
 
     _log(verbose)
-    summary = stage.run(model, dataset, output, parquet)
+    summary = stage.run(model, dataset, output, parquet, allow_external=allow_external)
     _print_summary({"written": str(output)} | summary, as_json)
 
 
@@ -195,6 +204,7 @@ def evaluate(
         list[Path] | None,
         typer.Argument(help="Rows to measure on [default: the test rows, subset.h5 by the model]."),
     ] = None,
+    allow_external: External = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -205,7 +215,7 @@ def evaluate(
     from spinlock.stages import evaluate as stage
 
     _log(verbose)
-    measured = stage.measure_model(model, dataset or [])
+    measured = stage.measure_model(model, dataset or [], allow_external=allow_external)
     if as_json:
         _print_json(measured)
         return

@@ -80,7 +80,8 @@ def describe_data(experiment: Experiment) -> dict[str, Any]:
             columns["temporal"].insert(0, settings.steps)
         total, state = settings.num_operators, "to be simulated"
     else:
-        with open_dataset(dataset_files(experiment)) as source:
+        files, external = dataset_files(experiment), experiment.allow_external_data
+        with open_dataset(files, external=external) as source:
             source.require(wanted)
             columns = {name: list(source.families[name].shape) for name in wanted}
             total, state = source.n_operators, "present"

@@ -19,6 +19,7 @@ from spinlock.features.naming import column_names
 DIGEST_ROWS = 4096
 MAX_COLUMNS = 1_000_000  # of a family; a file may declare any number without holding data
 LAYOUT = "see docs/dataset-layout.md for what a dataset looks like"
+ALONE = "copy the data into one file, or say allow_external_data: true (--allow-external)"
 NOT_LABELS = ("features", "inputs", "outputs", "parameters")
 
 
@@ -45,6 +46,12 @@ class FamilyLayout:
 class OperatorDataset(AbstractContextManager):
     """One dataset, in one file or in several shards that follow one another.
 
+    Parameters
+    ----------
+    paths : sequence of Path
+    external : bool
+        Whether links to other files, and data that stands in them, are followed.
+
     Attributes
     ----------
     families : dict
@@ -52,14 +59,17 @@ class OperatorDataset(AbstractContextManager):
     n_operators : int
     """
 
-    def __init__(self, paths: Sequence[Path]):
+    def __init__(self, paths: Sequence[Path], external: bool = False):
         self._paths = list(paths)
+        self._external = external
         self._files: list[h5py.File] = []
         try:
             with damage_told(self.where):
                 for path in paths:
                     self._files.append(_open(path))
-                self._data = [_families(f, p) for f, p in zip(self._files, paths, strict=True)]
+                self._data = [
+                    _families(f, p, external) for f, p in zip(self._files, paths, strict=True)
+                ]
                 self._counts = [
                     _count(data, path) for data, path in zip(self._data, paths, strict=True)
                 ]
@@ -166,7 +176,7 @@ class OperatorDataset(AbstractContextManager):
                 for name in names
                 if name.split("/", maxsplit=1)[0] not in NOT_LABELS
                 and all(
-                    _is_label(file.get(name), count)
+                    _is_label(file.get(name), count, self._external)
                     for file, count in zip(self._files, self._counts, strict=True)
                 )
             ]
@@ -184,7 +194,8 @@ class OperatorDataset(AbstractContextManager):
 
     def _items(self, name: str) -> list[h5py.Group | h5py.Dataset | None]:
         return [
-            own_item(file, name, path) for file, path in zip(self._files, self._paths, strict=True)
+            own_item(file, name, path, self._external)
+            for file, path in zip(self._files, self._paths, strict=True)
         ]
 
     def _gather(self, parts: Sequence[h5py.Dataset], rows: slice | np.ndarray) -> np.ndarray:
@@ -222,8 +233,11 @@ class OperatorDataset(AbstractContextManager):
         return layouts[0]
 
 
-def open_dataset(paths: Path | str | Sequence[Path]) -> OperatorDataset:
+def open_dataset(paths: Path | str | Sequence[Path], *, external: bool = False) -> OperatorDataset:
     """Open a dataset: one file, or shards in order.
+
+    Links to other files are refused unless `external` allows them: a file from elsewhere could
+    otherwise make you publish what only you can read.
 
     Raises
     ------
@@ -231,7 +245,7 @@ def open_dataset(paths: Path | str | Sequence[Path]) -> OperatorDataset:
         When a file is missing, damaged, or not in the layout.
     """
     listed = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    return OperatorDataset([Path(path) for path in listed])
+    return OperatorDataset([Path(path) for path in listed], external)
 
 
 def _open(path: Path) -> h5py.File:
@@ -256,8 +270,8 @@ def _open(path: Path) -> h5py.File:
         ) from error
 
 
-def _families(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
-    features = own_item(file, "features", path)
+def _families(file: h5py.File, path: Path, external: bool) -> dict[str, h5py.Dataset]:
+    features = own_item(file, "features", path, external)
     if not isinstance(features, h5py.Group):
         raise SpinlockError(
             "the file has no group /features",
@@ -267,15 +281,17 @@ def _families(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
     found = {}
     for name in features:
         for place in (f"features/{name}/aggregated/features", f"features/{name}/features"):
-            dataset = own_item(file, place, path)
+            dataset = own_item(file, place, path, external)
             if isinstance(dataset, h5py.Dataset):
                 found[name] = _checked(dataset, path)
                 break
     return found
 
 
-def own_item(file: h5py.File, name: str, path: str | Path) -> h5py.Group | h5py.Dataset | None:
-    """Return an item by its path, refusing links that leave the file."""
+def own_item(
+    file: h5py.File, name: str, path: str | Path, external: bool = False
+) -> h5py.Group | h5py.Dataset | None:
+    """Return an item by its path, refusing links that leave the file unless they are allowed."""
     place: h5py.Group | h5py.Dataset = file
     for part in name.split("/"):
         if not isinstance(place, h5py.Group):
@@ -283,11 +299,11 @@ def own_item(file: h5py.File, name: str, path: str | Path) -> h5py.Group | h5py.
         link = place.get(part, getlink=True)
         if link is None:
             return None
-        if isinstance(link, h5py.ExternalLink):
+        if isinstance(link, h5py.ExternalLink) and not external:
             raise SpinlockError(
                 f"/{name} is a link to another file, {link.filename!r}",
                 where=path,
-                remedy="copy the data into one file",
+                remedy=ALONE,
             )
         try:
             place = place[part]
@@ -295,11 +311,11 @@ def own_item(file: h5py.File, name: str, path: str | Path) -> h5py.Group | h5py.
             raise SpinlockError(
                 f"/{name} cannot be read: {error}", where=path, remedy="repair the link"
             ) from error
-    if _takes_data_from_outside(place, file):
+    if not external and _takes_data_from_outside(place, file):
         raise SpinlockError(
             f"/{name} takes its data from other files",
             where=path,
-            remedy="copy the data into one file",
+            remedy=ALONE,
         )
     return place
 
@@ -310,11 +326,11 @@ def _takes_data_from_outside(item: h5py.Group | h5py.Dataset, file: h5py.File) -
     return isinstance(item, h5py.Dataset) and bool(item.is_virtual or item.external)
 
 
-def _is_label(item: object, count: int) -> bool:
+def _is_label(item: object, count: int, external: bool) -> bool:
     """Whether an item of a file holds one text or whole number per operator."""
     if not isinstance(item, h5py.Dataset) or item.shape != (count,):
         return False
-    if _takes_data_from_outside(item, item.file):
+    if not external and _takes_data_from_outside(item, item.file):
         return False
     return item.dtype.kind in "iub" or h5py.check_string_dtype(item.dtype) is not None
 

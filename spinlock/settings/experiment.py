@@ -24,6 +24,9 @@ class Experiment(Section):
         stages=("subset",),
         min_length=1,
     )
+    allow_external_data: bool = setting(
+        False, "follow links of the dataset to other files, which are refused otherwise", stages=()
+    )
     max_samples: int | None = setting(
         None, "use the first N operators; null: all", stages=("subset",), ge=4
     )

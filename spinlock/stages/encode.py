@@ -34,14 +34,19 @@ def run(
     parquet: Path | None = None,
     subset: Path | None = None,
     config: Path | Experiment | None = None,
+    allow_external: bool = False,
 ) -> dict[str, float]:
     """Encode a dataset, all of its operators, and return how much was written.
 
-    The model knows its own settings; `config` only says which device to use.
+    The model knows its own settings; `config` only says which device to use, and whether the
+    dataset may take data from other files.
     """
-    device = "auto" if config is None else experiment_of(config).device
+    device = "auto"
+    if config is not None:
+        experiment = experiment_of(config)
+        device, allow_external = experiment.device, experiment.allow_external_data
     tokenizer = Tokenizer.load(model, device=str(choose_device(device)))
-    with open_dataset(dataset) as source:
+    with open_dataset(dataset, external=allow_external) as source:
         rows = np.arange(source.n_operators)
         with create_hdf5(tokens) as file:
             side = _sides(subset, source.n_operators)

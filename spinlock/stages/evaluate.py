@@ -76,7 +76,9 @@ def run(
         log.info("%s %s %s %s: %s", target["name"], target["value"], sign, target["target"], state)
 
 
-def measure_model(model: Path, dataset: Sequence[Path] = ()) -> dict[str, Any]:
+def measure_model(
+    model: Path, dataset: Sequence[Path] = (), *, allow_external: bool = False
+) -> dict[str, Any]:
     """Return the metrics of a model on its test rows, or on all rows of another dataset.
 
     Raises
@@ -87,7 +89,7 @@ def measure_model(model: Path, dataset: Sequence[Path] = ()) -> dict[str, Any]:
     tokenizer = Tokenizer.load(model)
     experiment = experiment_of_model(tokenizer.config, model)
     if dataset:
-        with open_dataset(dataset) as source:
+        with open_dataset(dataset, external=allow_external) as source:
             rows = RowsOfSplit.of_dataset(source, tokenizer)
     else:
         with FeatureTable(model.parent / "subset.h5") as table:

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> None:
     """Write the subset of a dataset that an experiment uses."""
     experiment = experiment_of(config)
-    with open_dataset(dataset) as source:
+    with open_dataset(dataset, external=experiment.allow_external_data) as source:
         chosen = choose_columns(source, list(experiment.families), _coefficients(experiment))
         n_rows = min(experiment.max_samples or source.n_operators, source.n_operators)
         if experiment.max_samples and n_rows < experiment.max_samples:

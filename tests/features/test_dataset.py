@@ -422,11 +422,25 @@ def test_data_that_stands_in_a_raw_file_is_not_read(write_h5, tmp_path, place):
         read_all(path)
 
 
-def read_all(path) -> None:
-    with open_dataset(path) as source:
-        source.read("summary", slice(None))
-        source.fields(slice(None))
-        source.labels("metadata/system")
+def read_all(path, **options) -> tuple:
+    with open_dataset(path, **options) as source:
+        values = source.read("summary", slice(None))
+        return values, source.fields(slice(None)), source.labels("metadata/system")
+
+
+def test_links_to_other_files_are_followed_where_that_is_allowed(write_h5):
+    contents = values()
+    other = write_h5(contents, name="other.h5")
+    layout = h5py.VirtualLayout((10,), contents["metadata/system"].dtype)
+    layout[:] = h5py.VirtualSource(str(other), "metadata/system", (10,))
+    places = {name: h5py.ExternalLink(str(other), name) for name in ("features", "inputs/fields")}
+    path = write_h5(places)
+    with h5py.File(path, "a") as file:
+        file.create_virtual_dataset("metadata/system", layout)
+    with pytest.raises(SpinlockError, match="allow_external_data: true"):
+        read_all(path)
+    for expected, read in zip(read_all(other), read_all(path, external=True), strict=True):
+        np.testing.assert_array_equal(expected, read)
 
 
 def test_a_huge_declared_shape_without_data_opens_in_no_memory(tmp_path):

@@ -18,6 +18,7 @@ EXAMPLE = {
 # another allowed value for every key: a new key needs one here
 OTHER = {
     "dataset_path": "other.h5",
+    "allow_external_data": True,
     "max_samples": 100,
     "split.val_fraction": 0.2,
     "split.test_fraction": 0.2,
