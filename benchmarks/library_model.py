@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.naive_model import CategoryEncoder, Decoder
+from spinlock.tokenizer.layout import EmbeddingDims
 from spinlock.tokenizer.losses import orthogonality_loss, topographic_loss
 from spinlock.tokenizer.model import ModelShape
 from spinlock.training.objective import LossWeights
@@ -23,8 +24,6 @@ AVAILABLE = ResidualVQ is not None
 
 class LibraryModel(nn.Module):
     """The whole model; `forward` gives the loss terms of a batch."""
-
-    dims: Tensor
 
     def __init__(self, shape: ModelShape, weights: LossWeights):
         super().__init__()
@@ -46,8 +45,7 @@ class LibraryModel(nn.Module):
             nn.ModuleList(nn.Linear(encoder.dim, len(encoder.members)) for _ in sizes)
             for encoder, sizes in zip(self.encoders, shape.book_sizes, strict=True)
         )
-        exists = [torch.arange(shape.width) < encoder.dim for encoder in self.encoders]
-        self.register_buffer("dims", torch.stack(exists).float().unsqueeze(1))
+        self.dims = EmbeddingDims([encoder.dim for encoder in self.encoders], shape.width)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return rows [B, D] decoded from the codes of rows x."""
@@ -75,7 +73,8 @@ class LibraryModel(nn.Module):
             "orthogonality": orthogonality_loss(self._padded(z), padded, self.dims),
             "informativeness": torch.stack(partial).mean(),
             "topographic": topographic_loss(
-                clean[: self.weights.topo_samples], padded[:, : self.weights.topo_samples]
+                clean[: self.weights.topo_samples],
+                torch.cat(codes, dim=1)[: self.weights.topo_samples],
             ),
         }
 

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear
+from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear, Dropout, EmbeddingDims
+
+ROW_BLOCK = 4096
 
 
 class JointDecoder(nn.Module):
@@ -19,8 +21,8 @@ class JointDecoder(nn.Module):
     Parameters
     ----------
     layout : CategoryLayout
-    dim : int
-        E, width of an embedding.
+    dims : EmbeddingDims
+        Of the embeddings of width E.
     n_levels : int
     hidden_dim : int
         Width of the network's hidden layer.
@@ -30,12 +32,18 @@ class JointDecoder(nn.Module):
     mean: Tensor
 
     def __init__(
-        self, layout: CategoryLayout, dim: int, n_levels: int, hidden_dim: int, dropout: float
+        self,
+        layout: CategoryLayout,
+        dims: EmbeddingDims,
+        n_levels: int,
+        hidden_dim: int,
+        dropout: float,
     ):
         super().__init__()
         n_columns = layout.n_columns
         self.layout = layout
-        self.own = CategoryLinear(layout.n_categories, dim, layout.width, zero=True)
+        self.dims = dims
+        self.own = CategoryLinear(layout.n_categories, dims.width, layout.width, zero=True)
         self.cross = nn.ParameterList(torch.zeros(n_columns, n_columns) for _ in range(n_levels))
         self.offset = nn.ParameterList(torch.zeros(n_columns) for _ in range(n_levels))
         self.register_buffer("mean", torch.zeros(n_levels, n_columns))
@@ -43,9 +51,9 @@ class JointDecoder(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.network = nn.Sequential(
-            nn.Linear(layout.n_categories * dim, hidden_dim),
+            nn.Linear(dims.total, hidden_dim),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             last,
         )
 
@@ -55,11 +63,15 @@ class JointDecoder(nn.Module):
 
     def forward(self, codes: Tensor, level: int) -> Tensor:
         """Return columns [B, D] of the code sums [C, B, E] of levels 0..level."""
-        own = self.decode_own(codes)
-        decoded = own + torch.addmm(self.offset[level], own - self.mean[level], self.cross[level])
+        own, cross = self.decode_own(codes), self.cross[level]
+        decoded = torch.addmm(own, own, cross) + (self.offset[level] - self.mean[level] @ cross)
         if level == len(self.cross) - 1:
-            decoded = decoded + self.network(codes.transpose(0, 1).flatten(1))
+            decoded = decoded + self.decode_network(codes)
         return decoded
+
+    def decode_network(self, codes: Tensor) -> Tensor:
+        """Return what the network adds [B, D] at the full depth."""
+        return self.network(self.dims.compact(codes))
 
 
 def ridge_correction(
@@ -81,21 +93,37 @@ def ridge_correction(
     mean : Tensor [D]
     """
     mean = own.mean(dim=0)
-    centred = (own - mean).double()
-    target = (x - own).double()
-    b = target.mean(dim=0)
-    gram = centred.T @ centred
-    moment = centred.T @ (target - b)
+    b = (x.mean(dim=0) - mean).double()
+    gram, moment = _moments(own, x, mean, b)
     unit = gram.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
     eigenvalues, vectors = torch.linalg.eigh(gram)
     rotated = vectors.T @ moment
-    held_out = (own_held_out - mean).double() @ vectors
-    rest = (x_held_out - own_held_out).double()
-    best = torch.zeros_like(moment), torch.zeros_like(b)
-    lowest = rest.square().sum()
+    # ‖r − F S‖² = ‖r‖² − 2 ⟨S, Fᵀ r⟩ + ⟨S, Fᵀ F S⟩: held-out rows are needed once
+    held_gram, held_moment = _moments(own_held_out, x_held_out, mean, b)
+    held_gram, held_moment = vectors.T @ held_gram @ vectors, vectors.T @ held_moment
+    rest = x_held_out - own_held_out
+    plain, shifted = (_squares(rest, shift) for shift in (torch.zeros_like(b), b))
+    best, lowest = (torch.zeros_like(moment), torch.zeros_like(b)), plain
     for strength in strengths:
         shrunk = rotated / (eigenvalues.clamp_min(0) + strength * unit).unsqueeze(1)
-        error = (rest - held_out @ shrunk - b).square().sum()
+        error = shifted + (shrunk * (held_gram @ shrunk - 2 * held_moment)).sum()
         if error < lowest:
             lowest, best = error, (vectors @ shrunk, b)
     return best[0].float(), best[1].float(), mean
+
+
+def _moments(own: Tensor, x: Tensor, mean: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return FᵀF and Fᵀ(x − own − b) of F = own − mean, in float64 block by block of rows."""
+    n_columns = own.shape[1]
+    gram = torch.zeros(n_columns, n_columns, dtype=torch.float64, device=own.device)
+    moment = torch.zeros_like(gram)
+    for part, target in zip(own.split(ROW_BLOCK), x.split(ROW_BLOCK), strict=True):
+        centred = (part - mean).double()
+        gram.addmm_(centred.T, centred)
+        moment.addmm_(centred.T, (target - part).double() - b)
+    return gram, moment
+
+
+def _squares(rest: Tensor, shift: Tensor) -> Tensor:
+    blocks = rest.split(ROW_BLOCK)
+    return torch.stack([(block.double() - shift).square().sum() for block in blocks]).sum()

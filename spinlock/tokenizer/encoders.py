@@ -16,7 +16,7 @@ from scipy.fft import idct
 from torch import Tensor, nn
 
 from spinlock.errors import SpinlockError
-from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear
+from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear, Dropout
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -111,7 +111,7 @@ def perceptron(
         if params.get("batch_norm"):
             layers.append(CategoryNorm(n_categories, n_out))
         layers.append(ACTIVATIONS[params.get("activation", "relu")]())
-        layers.append(nn.Dropout(params.get("dropout", 0.0)))
+        layers.append(Dropout(params.get("dropout", 0.0)))
     layers.append(CategoryLinear(n_categories, widths[-2], widths[-1]))
     return nn.Sequential(*layers)
 
@@ -183,7 +183,7 @@ class TemporalCNNEncoder(FamilyEncoder):
                     groups=n_categories,
                 ),
                 ACTIVATIONS[params["activation"]](),
-                nn.Dropout(params["dropout"]),
+                Dropout(params["dropout"]),
             ]
             n_in = n_out
         pooled = min(POOLED, self.steps)
@@ -253,7 +253,7 @@ class InitialCNNEncoder(FamilyEncoder):
         self.output_dim = params["output_dim"]
         self.reader = _field_reader(columns, params, type(self).__name__)
         self.head = CategoryLinear(self.n_categories, self.reader.output_dim, self.output_dim)
-        self.dropout = nn.Dropout(params["dropout"])
+        self.dropout = Dropout(params["dropout"])
 
     def forward(self, x: Tensor, fields: Tensor | None) -> Tensor:  # noqa: ARG002
         """Encode a batch."""

@@ -180,12 +180,12 @@ def fit_corrections(
 ) -> None:
     """Fit the ridge correction of the decoder for prefixes of the levels, in place."""
     decoder = model.decoder
-    rows = train.take(torch.arange(min(len(train), RIDGE_ROWS), device=train.x.device))
+    rows = train.first(RIDGE_ROWS)
     tokens, held_out = model.tokenize(rows), model.tokenize(validation)
     for level in range(model.n_levels) if levels is None else levels:
         with torch.no_grad():
-            own = decoder.decode_own(model.embed(tokens, level + 1).transpose(0, 1))
-            own_held_out = decoder.decode_own(model.embed(held_out, level + 1).transpose(0, 1))
+            own = model.decode_own(tokens, level + 1)
+            own_held_out = model.decode_own(held_out, level + 1)
             cross, offset, mean = ridge_correction(own, rows.x, own_held_out, validation.x)
             decoder.cross[level].copy_(cross)
             decoder.offset[level].copy_(offset)
@@ -195,9 +195,8 @@ def fit_corrections(
 def fit_partial_decoders(model: TokenizerModel) -> None:
     """Let every partial decoder start as the category's own linear decoding, in place."""
     with torch.no_grad():
-        for partial in model.partial:
-            partial.weight.copy_(model.decoder.own.weight)
-            partial.bias.copy_(model.decoder.own.bias)
+        model.partial.weight.copy_(model.decoder.own.weight.repeat(model.n_levels, 1, 1))
+        model.partial.bias.copy_(model.decoder.own.bias.repeat(model.n_levels, 1, 1))
 
 
 def _set_linear_paths(model: TokenizerModel, axes: Sequence[PrincipalAxes]) -> None:

@@ -1,10 +1,12 @@
 """How columns stand in categories: padded, so that all categories go through one operation."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class CategoryLayout(nn.Module):
@@ -27,7 +29,7 @@ class CategoryLayout(nn.Module):
         self.sizes = [len(members) for members in partition]
         self.width = max(self.sizes)
         self.n_columns = n_columns
-        index = torch.zeros(len(partition), self.width, dtype=torch.long)
+        index = torch.full((len(partition), self.width), n_columns)
         mask = torch.zeros(len(partition), self.width)
         position = torch.zeros(n_columns, dtype=torch.long)
         for c, members in enumerate(partition):
@@ -46,13 +48,69 @@ class CategoryLayout(nn.Module):
 
     def gather(self, x: Tensor) -> Tensor:
         """Return columns x [B, D] by category, [C, B, W], padding zero."""
-        gathered = x.index_select(1, self.index.flatten()).unflatten(1, self.index.shape)
-        return (gathered * self.mask).transpose(0, 1)
+        return gather_columns(x, self.index)
 
     def scatter(self, y: Tensor) -> Tensor:
         """Return padded categories y [C, B, W] as columns [B, D]."""
-        flat = y.transpose(0, 1).flatten(1)
-        return flat.index_select(1, self.position)
+        return _Scatter.apply(y, self.index, self.position)
+
+
+def gather_columns(x: Tensor, index: Tensor) -> Tensor:
+    """Return columns of x [B, D] at `index` [C, W] as [C, B, W]; zeros where it is D."""
+    padded = functional.pad(x, (0, 1))
+    return padded.index_select(1, index.flatten()).unflatten(1, index.shape).transpose(0, 1)
+
+
+class _Scatter(torch.autograd.Function):
+    """Padded categories as columns; its gradient gathers, where autograd would add one by one."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, index: Tensor, position: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        return y.transpose(0, 1).flatten(1).index_select(1, position)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (index,) = ctx.saved_tensors
+        return gather_columns(gradients[0], index), None, None
+
+
+class EmbeddingDims(nn.Module):
+    """Which dimensions of padded embeddings [C, B, E] exist: the first n_c of category c.
+
+    Attributes
+    ----------
+    mask : Tensor [C, 1, E]
+        1 where a category has the dimension, 0 where it is padding.
+    between : Tensor [S, S]
+        1 where two of all S dimensions belong to different categories.
+    """
+
+    mask: Tensor
+    between: Tensor
+    index: Tensor
+    position: Tensor
+
+    def __init__(self, sizes: Sequence[int], width: int):
+        super().__init__()
+        self.sizes = list(sizes)
+        self.width = width
+        self.total = sum(self.sizes)
+        n_dims = torch.tensor(self.sizes).unsqueeze(1)
+        exists = torch.arange(width) < n_dims
+        category = torch.arange(len(self.sizes)).repeat_interleave(n_dims.flatten())
+        position = exists.flatten().nonzero().flatten()
+        index = torch.full((len(self.sizes), width), self.total)
+        index.view(-1)[position] = torch.arange(self.total)
+        self.register_buffer("mask", exists.float().unsqueeze(1), persistent=False)
+        different = category.unsqueeze(0) != category.unsqueeze(1)
+        self.register_buffer("between", different.float(), persistent=False)
+        self.register_buffer("index", index, persistent=False)
+        self.register_buffer("position", position, persistent=False)
+
+    def compact(self, z: Tensor) -> Tensor:
+        """Return the dimensions of all categories side by side [B, S] of z [C, B, E]."""
+        return _Scatter.apply(z, self.index, self.position)
 
 
 class CategoryLinear(nn.Module):
@@ -74,3 +132,25 @@ class CategoryLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x [C, B, n_in] @ weight + bias."""
         return torch.baddbmm(self.bias, x, self.weight)
+
+
+class Dropout(nn.Module):
+    """Dropout whose random numbers are four to a draw where torch would draw one by one.
+
+    The rate is rounded to a multiple of 2⁻¹⁶.
+    """
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+        self.dropped = min(round(rate * 2**16), 2**16 - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x with some values zero and the others scaled up, in training only."""
+        if not self.training or not self.rate:
+            return x
+        if x.device.type != "cpu" or torch.compiler.is_compiling():  # their own are as fast
+            return functional.dropout(x, self.rate)
+        draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        kept = draws.view(torch.int16)[: x.numel()].view(x.shape) >= self.dropped - 2**15
+        return x * kept.to(x.dtype).mul_(2**16 / (2**16 - self.dropped))

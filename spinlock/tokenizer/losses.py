@@ -3,8 +3,13 @@
 All are means over rows, so their weights do not depend on the batch size.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from spinlock.tokenizer.layout import CategoryLayout, EmbeddingDims
 
 PAIR_ROWS = 64  # rows whose codes are compared within a book
 SAME_CODE = 1e-5  # of the largest value: closer rows took one code, up to straight-through rounding
@@ -13,13 +18,13 @@ TINY = 1e-8
 
 def reconstruction_loss(x: Tensor, decoded: Tensor) -> Tensor:
     """Return the mean squared error of decoded [B, D] against x [B, D]."""
-    return (x - decoded).square().mean()
+    return functional.mse_loss(decoded, x)
 
 
 def quantization_loss(
-    residuals: list[Tensor],
-    codes: list[Tensor],
-    n_dims: Tensor,
+    residuals: Tensor,
+    codes: Tensor,
+    dims: EmbeddingDims,
     commitment_cost: float,
     *,
     train_codes: bool,
@@ -31,21 +36,18 @@ def quantization_loss(
 
     Parameters
     ----------
-    residuals, codes : list [L] of Tensor [C, B, E]
-        What each level had to quantise, and the code vectors it took.
-    n_dims : Tensor [C, 1, E]
-        1 where a category's embedding has the dimension, 0 where it is padding.
+    residuals, codes : Tensor [L, C, B, E]
+        What each level had to quantise, and the code vectors it took; padding is zero.
+    dims : EmbeddingDims
+        Which dimensions are padding.
     """
-    loss = residuals[0].new_zeros(())
-    n_values = n_dims.sum() * residuals[0].shape[1]
-    for residual, code in zip(residuals, codes, strict=True):
-        loss = loss + commitment_cost * (residual - code.detach()).square().sum() / n_values
-        if train_codes:
-            loss = loss + (residual.detach() - code).square().sum() / n_values
-    return loss
+    loss = commitment_cost * functional.mse_loss(residuals, codes.detach(), reduction="sum")
+    if train_codes:
+        loss = loss + functional.mse_loss(codes, residuals.detach(), reduction="sum")
+    return loss / (dims.total * residuals.shape[2])
 
 
-def orthogonality_loss(z: Tensor, code_vectors: Tensor, n_dims: Tensor) -> Tensor:
+def orthogonality_loss(z: Tensor, code_vectors: Tensor, dims: EmbeddingDims) -> Tensor:
     """Return the dependence between categories plus that between the codes of a book.
 
     Between categories a ≠ b: the mean squared correlation of the dimensions of their
@@ -58,52 +60,76 @@ def orthogonality_loss(z: Tensor, code_vectors: Tensor, n_dims: Tensor) -> Tenso
         Embeddings.
     code_vectors : Tensor [C, B, E]
         Code vectors with the straight-through gradient.
-    n_dims : Tensor [C, 1, E]
-        1 for real dimensions, 0 for padding.
+    dims : EmbeddingDims
+        Which dimensions are padding.
     """
-    return _between_categories(z, n_dims) + _within_books(code_vectors[:, :PAIR_ROWS])
+    return _between_categories(z, dims) + _within_books(code_vectors[:, :PAIR_ROWS])
 
 
-def _between_categories(z: Tensor, n_dims: Tensor) -> Tensor:
-    n_categories, n_rows, width = z.shape
-    if n_categories < 2 or n_rows < 2:
+def _between_categories(z: Tensor, dims: EmbeddingDims) -> Tensor:
+    if z.shape[0] < 2 or z.shape[1] < 2:
         return z.new_zeros(())
-    centred = z - z.mean(dim=1, keepdim=True)
-    unit = centred / centred.square().sum(dim=1, keepdim=True).add(TINY).sqrt()
-    flat = unit.transpose(0, 1).flatten(1)
-    squared = (flat.T @ flat).square()
-    category = torch.arange(n_categories, device=z.device).repeat_interleave(width)
-    exists = n_dims.flatten() > 0
-    pairs = (category.unsqueeze(0) != category.unsqueeze(1)) & exists & exists.unsqueeze(1)
-    return (squared * pairs).sum() / pairs.sum().clamp_min(1)
+    flat = dims.compact(z)
+    return mean_squared_cosine((flat - flat.mean(dim=0)).T, dims.between)
 
 
 def _within_books(code_vectors: Tensor) -> Tensor:
-    unit = code_vectors / code_vectors.square().sum(-1, keepdim=True).add(TINY).sqrt()
-    cosine = unit @ unit.transpose(1, 2)
     with torch.no_grad():
         codes = code_vectors.float()
-        # without a matrix product, whose rounding would tell equal codes apart
-        distance = torch.cdist(codes, codes, compute_mode="donot_use_mm_for_euclid_dist")
-        differ = distance > SAME_CODE * codes.abs().max()
-    return (cosine.square() * differ).sum() / differ.sum().clamp_min(1)
+        # equal codes have equal products with any vector; others hardly ever
+        place = (codes * _probe(codes.shape[-1], codes.device)).sum(-1)
+        apart = (place.unsqueeze(-1) - place.unsqueeze(-2)).abs()
+        differ = apart > SAME_CODE * codes.abs().max()
+    return mean_squared_cosine(code_vectors, differ.to(code_vectors.dtype))
 
 
-def informativeness_loss(x: Tensor, decoded: list[Tensor], mask: Tensor) -> Tensor:
+def _probe(width: int, device: torch.device) -> Tensor:
+    """Return a vector [E] without symmetry that codes could share."""
+    return torch.arange(1, width + 1, device=device).mul(12.9898).sin() + 2
+
+
+class _MeanSquaredCosine(torch.autograd.Function):
+    """The gradient is one product of the cosines, which autograd would take two for."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, pairs: Tensor) -> Tensor:
+        norms = vectors.square().sum(-1, keepdim=True).clamp_min_(TINY).sqrt_()
+        unit = vectors / norms
+        cosines = unit @ unit.transpose(-1, -2)
+        chosen = cosines * pairs
+        scale = pairs.sum().clamp_min(1).reciprocal()
+        ctx.save_for_backward(unit, norms, chosen, scale)
+        return (chosen * cosines).sum() * scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        unit, norms, chosen, scale = ctx.saved_tensors
+        toward = (chosen @ unit) * (4 * gradients[0] * scale)
+        return (toward - unit * (toward * unit).sum(-1, keepdim=True)) / norms, None
+
+
+def mean_squared_cosine(vectors: Tensor, pairs: Tensor) -> Tensor:
+    """Return the mean of cos² over pairs of vectors [..., n, d].
+
+    `pairs` [..., n, n] is symmetric: 1 for pairs that count, else 0; without any the mean is 0.
+    """
+    return _MeanSquaredCosine.apply(vectors, pairs)
+
+
+def informativeness_loss(x: Tensor, decoded: Tensor, layout: CategoryLayout) -> Tensor:
     """Return the mean squared error of the partial decoders, averaged over prefixes.
 
     Parameters
     ----------
     x : Tensor [C, B, W]
-        Columns by category.
-    decoded : list [L] of Tensor [C, B, W]
-        What the codes of levels 0..l of a category alone say of its columns.
-    mask : Tensor [C, W]
-        1 for real columns, 0 for padding.
+        Columns by category, padding zero.
+    decoded : Tensor [L, C, B, W]
+        What the codes of levels 0..l of a category alone say of its columns; padding zero.
+    layout : CategoryLayout
+        Which columns are padding.
     """
-    n_values = mask.sum() * x.shape[1]
-    errors = [((x - one) * mask.unsqueeze(1)).square().sum() / n_values for one in decoded]
-    return torch.stack(errors).mean()
+    error = functional.mse_loss(decoded, x.expand_as(decoded), reduction="sum")
+    return error / (layout.n_columns * x.shape[1] * len(decoded))
 
 
 def topographic_loss(x: Tensor, code_vectors: Tensor) -> Tensor:
@@ -113,16 +139,45 @@ def topographic_loss(x: Tensor, code_vectors: Tensor) -> Tensor:
     ----------
     x : Tensor [B, D]
         Normalised rows.
-    code_vectors : Tensor [C, B, E]
+    code_vectors : Tensor [B, S]
         Decoded embeddings of all categories, with the straight-through gradient.
     """
-    n_rows = len(x)
-    if n_rows < 3:
+    if len(x) < 3:
         return x.new_zeros(())
-    rows, columns = torch.triu_indices(n_rows, n_rows, offset=1, device=x.device)
-    between_inputs = distances(x)[rows, columns]
-    between_codes = distances(code_vectors.transpose(0, 1).flatten(1))[rows, columns]
-    return 1 - correlation(between_inputs, between_codes)
+    return 1 - _DistanceCorrelation.apply(x, code_vectors)
+
+
+class _DistanceCorrelation(torch.autograd.Function):
+    """The correlation over all pairs i ≠ j, each twice, which changes nothing.
+
+    With a, b the centred distances: ∂ρ/∂b = (a/‖a‖ − ρ b/‖b‖)/‖b‖ =: g, which is centred, so
+    the gradient of row i is 2 Σ_j g_ij (y_i − y_j)/d_ij: one product instead of two.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        a, between_codes = _centred(distances(x)), distances(y)
+        b = _centred(between_codes)
+        norm_a, norm_b = (one.square().sum().add(TINY).sqrt() for one in (a, b))
+        rho = (a * b).sum() / (norm_a * norm_b)
+        ctx.save_for_backward(y, between_codes, a.div_(norm_a), b.div_(norm_b), rho, norm_b)
+        return rho
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        y, between_codes, a, b, rho, norm_b = ctx.saved_tensors
+        toward = (a - rho * b).div_(between_codes).mul_(gradients[0] / norm_b)
+        return None, 2 * (toward.sum(1, keepdim=True) * y - toward @ y)
+
+
+def _centred(between: Tensor) -> Tensor:
+    """Return distances [B, B] less their mean over i ≠ j, zero on the diagonal."""
+    n_rows = len(between)
+    pairs = n_rows * (n_rows - 1)
+    mean = (between.sum() - between.diagonal().sum()) / pairs
+    centred = between - mean
+    centred.diagonal().zero_()
+    return centred
 
 
 def distances(x: Tensor) -> Tensor:

@@ -1,18 +1,20 @@
 """The Categorical Hierarchical VQ-VAE: category encoders, residual books, joint decoder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from spinlock.tokenizer.decoder import JointDecoder
-from spinlock.tokenizer.encoders import ACTIVATIONS, FamilyColumns, build_encoder
-from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear
+from spinlock.tokenizer.encoders import FamilyColumns, build_encoder
+from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear, Dropout, EmbeddingDims
 from spinlock.tokenizer.quantizer import Quantized, ResidualQuantizer, straight_through
 
+ROW_BLOCK = 4096  # rows that go through the model at once where no gradient is needed
 NETWORK_WIDTH = 4  # hidden width of the decoder's network, in units of group_hidden_dim
 
 
@@ -71,6 +73,16 @@ class Rows:
     def __len__(self) -> int:
         return len(self.x)
 
+    def split(self, size: int) -> "Iterator[Rows]":
+        """Give blocks of at most `size` rows, in order; one empty block when there are none."""
+        parts = self.x.split(size)
+        fields = [None] * len(parts) if self.fields is None else self.fields.split(size)
+        return (Rows(x, field) for x, field in zip(parts, fields, strict=True))
+
+    def first(self, number: int) -> "Rows":
+        """Return the first rows, at most `number`, without copying them."""
+        return Rows(self.x[:number], None if self.fields is None else self.fields[:number])
+
     def take(self, index: Tensor) -> "Rows":
         """Return the rows at positions `index`."""
         fields = None if self.fields is None else self.fields.index_select(0, index)
@@ -84,9 +96,13 @@ class Encoded:
     z: Tensor
     quantized: Quantized
 
-    def through(self, level: int) -> Tensor:
-        """Return the codes of levels 0..level with the gradient of the embeddings."""
-        return straight_through(self.z, self.quantized.prefixes[level])
+    def through(self) -> Tensor:
+        """Return the codes of all levels [C, B, E] with the gradient of the embeddings."""
+        return straight_through(self.z, self.quantized.codes)
+
+    def through_levels(self) -> Tensor:
+        """Return the codes of levels 0..l for each l, [L, C, B, E], with that gradient."""
+        return straight_through(self.z, self.quantized.prefixes)
 
 
 class CategoryEncoder(nn.Module):
@@ -96,16 +112,14 @@ class CategoryEncoder(nn.Module):
     zero, so that a principal component start is exactly what training begins from.
     """
 
-    dims: Tensor
-
-    def __init__(self, shape: ModelShape, layout: CategoryLayout):
+    def __init__(self, shape: ModelShape, layout: CategoryLayout, dims: EmbeddingDims):
         super().__init__()
         self.layout = layout
+        self.dims = dims
         n_categories = layout.n_categories
         self.linear = CategoryLinear(n_categories, layout.width, shape.width, zero=True)
         self.networks = nn.ModuleDict()
         self.projections = nn.ModuleDict()
-        self.members: dict[str, list[int]] = {}
         for family, choice in shape.encoders.items():
             columns, categories = family_columns(shape, family)
             if not categories or choice["encoder"] == "IdentityEncoder":
@@ -115,13 +129,10 @@ class CategoryEncoder(nn.Module):
             self.projections[family] = CategoryLinear(
                 len(categories), encoder.output_dim, shape.hidden_dim
             )
-            self.members[family] = categories
+            self.register_buffer(f"members_{family}", torch.tensor(categories), persistent=False)
         self.hidden_dim = shape.hidden_dim
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.head = CategoryLinear(n_categories, shape.hidden_dim, shape.width, zero=True)
-        sizes = torch.tensor(layout.sizes).clamp_max(shape.width)
-        exists = torch.arange(shape.width) < sizes.unsqueeze(1)
-        self.register_buffer("dims", exists.float().unsqueeze(1), persistent=False)
 
     def forward(self, x: Tensor, fields: Tensor | None = None) -> Tensor:
         """Return embeddings [C, B, E] of normalised columns x [B, D]."""
@@ -130,11 +141,11 @@ class CategoryEncoder(nn.Module):
             hidden = z.new_zeros(self.layout.n_categories, x.shape[0], self.hidden_dim)
             for family, network in self.networks.items():
                 projected = self.projections[family](network(x, fields))
-                members = torch.tensor(self.members[family], device=x.device)
+                members = getattr(self, f"members_{family}")
                 hidden = hidden.index_add(0, members, projected)
-            hidden = self.dropout(ACTIVATIONS["gelu"]()(hidden))
+            hidden = self.dropout(functional.gelu(hidden))
             z = z + self.head(hidden)
-        return z * self.dims
+        return z * self.dims.mask
 
 
 class TokenizerModel(nn.Module):
@@ -150,21 +161,22 @@ class TokenizerModel(nn.Module):
         self.shape = shape
         n_columns = len(shape.column_family)
         self.layout = CategoryLayout([np.array(m) for m in shape.partition], n_columns)
-        self.encoder = CategoryEncoder(shape, self.layout)
+        dims = EmbeddingDims([min(n, shape.width) for n in self.layout.sizes], shape.width)
+        self.encoder = CategoryEncoder(shape, self.layout, dims)
         self.quantizer = ResidualQuantizer(
             shape.book_sizes, shape.width, decay=shape.decay, use_ema=shape.use_ema
         )
         n_levels = self.quantizer.n_levels
         self.decoder = JointDecoder(
             self.layout,
-            shape.width,
+            dims,
             n_levels,
             NETWORK_WIDTH * shape.hidden_dim,
             shape.dropout,
         )
-        self.partial = nn.ModuleList(
-            CategoryLinear(self.layout.n_categories, shape.width, self.layout.width, zero=True)
-            for _ in range(n_levels)
+        # of level l and category c at l · C + c: all of them are one batched product
+        self.partial = CategoryLinear(
+            n_levels * self.layout.n_categories, shape.width, self.layout.width, zero=True
         )
 
     @property
@@ -183,15 +195,32 @@ class TokenizerModel(nn.Module):
         z = self.encoder(rows.x, rows.fields)
         return Encoded(z, self.quantizer(z))
 
+    def decode_partially(self, codes: Tensor) -> Tensor:
+        """Return a category's columns [L, C, B, W] of its code sums [L, C, B, E] alone."""
+        return self.partial(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
+
     @torch.no_grad()
     def tokenize(self, rows: Rows, beam: int | None = None) -> Tensor:
         """Return tokens [B, C, L] of normalised rows, following `beam` encodings."""
-        z = self.encoder(rows.x, rows.fields)
-        return self.quantizer.encode(z, beam or self.shape.beam_width).transpose(0, 1)
+        blocks = [
+            self.quantizer.encode(self.encoder(part.x, part.fields), beam or self.shape.beam_width)
+            for part in rows.split(ROW_BLOCK)
+        ]
+        return torch.cat(blocks, dim=1).transpose(0, 1)
 
     def embed(self, tokens: Tensor, levels: int | None = None) -> Tensor:
         """Return the code sums [B, C, E] of tokens [B, C, L], of the first `levels`."""
         return self.quantizer.decode(tokens.transpose(0, 1), levels).transpose(0, 1)
+
+    @torch.no_grad()
+    def decode_own(self, tokens: Tensor, levels: int) -> Tensor:
+        """Return normalised rows [B, D], each column decoded by its own category alone."""
+        return torch.cat(
+            [
+                self.decoder.decode_own(self.quantizer.decode(block.transpose(0, 1), levels))
+                for block in tokens.split(ROW_BLOCK)
+            ]
+        )
 
     @torch.no_grad()
     def reconstruct(self, tokens: Tensor, levels: int | None = None) -> Tensor:

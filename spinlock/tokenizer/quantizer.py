@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from spinlock.tokenizer.codebook import code_norms, code_scores, residual_tokens
 
@@ -20,15 +21,18 @@ class Quantized:
     ----------
     tokens : Tensor [L, C, B]
         Code index per level, category and row.
-    prefixes : list [L] of Tensor [C, B, E]
-        Sum of the code vectors of levels 0..l.
-    residuals : list [L] of Tensor [C, B, E]
+    taken : Tensor [L, C, B, E]
+        The code vectors of each level; carries the gradient of the codes, if they have one.
+    prefixes : Tensor [L, C, B, E]
+        Sum of the code vectors of levels 0..l, without gradient.
+    residuals : Tensor [L, C, B, E]
         What level l had to quantise; carries the gradient of the encoder.
     """
 
     tokens: Tensor
-    prefixes: list[Tensor]
-    residuals: list[Tensor]
+    taken: Tensor
+    prefixes: Tensor
+    residuals: Tensor
 
     @property
     def codes(self) -> Tensor:
@@ -62,17 +66,24 @@ class ResidualQuantizer(nn.Module):
         self.dim = dim
         self.decay = decay
         self.use_ema = use_ema
+        # the books of all levels stand side by side, so that averages move in one operation
+        self.widths = self.sizes.max(axis=0).tolist()
+        shape = (self.n_categories, sum(self.widths))
+        self.all_codes = nn.Parameter(torch.zeros(*shape, dim), requires_grad=not use_ema)
+        self.register_buffer("all_counts", torch.zeros(shape))
+        self.register_buffer("all_sums", torch.zeros(*shape, dim))
         for level in range(self.n_levels):
-            n_codes = int(self.sizes[:, level].max())
-            shape = (self.n_categories, n_codes)
-            self.register_parameter(
-                f"codes_{level}", nn.Parameter(torch.zeros(*shape, dim), requires_grad=not use_ema)
-            )
-            self.register_buffer(f"count_{level}", torch.zeros(shape))
-            self.register_buffer(f"sum_{level}", torch.zeros(*shape, dim))
             self.register_buffer(f"projector_{level}", torch.empty(0))
-            valid = torch.arange(n_codes) < torch.as_tensor(self.sizes[:, level]).unsqueeze(1)
-            self.register_buffer(f"valid_{level}", valid, persistent=False)
+        level_of = torch.arange(self.n_levels).repeat_interleave(torch.tensor(self.widths))
+        first = torch.tensor([0, *np.cumsum(self.widths)[:-1].tolist()])
+        size_of = torch.as_tensor(self.sizes)[:, level_of]
+        valid = torch.arange(shape[1]) - first[level_of] < size_of
+        start = torch.arange(self.n_categories) * shape[1] + first.unsqueeze(1)
+        self.register_buffer("all_valid", valid, persistent=False)
+        self.register_buffer("first_place", start.unsqueeze(-1), persistent=False)
+        self.register_buffer("smoothing", SMOOTHING * size_of.float(), persistent=False)
+        member = functional.one_hot(level_of, self.n_levels).float()
+        self.register_buffer("level_member", member, persistent=False)
 
     @property
     def n_categories(self) -> int:
@@ -85,20 +96,23 @@ class ResidualQuantizer(nn.Module):
         return self.sizes.shape[1]
 
     def codes(self, level: int) -> Tensor:
-        """Return the padded codes [C, K, E] of a level."""
-        return getattr(self, f"codes_{level}")
+        """Return the padded codes [C, K, E] of a level, a view."""
+        return self._of_level(self.all_codes, level)
 
     def valid(self, level: int) -> Tensor:
         """Return which codes [C, K] of a level exist."""
-        return getattr(self, f"valid_{level}")
+        return self._of_level(self.all_valid, level)
 
     def count(self, level: int) -> Tensor:
-        """Return the moving average of the use [C, K] of each code."""
-        return getattr(self, f"count_{level}")
+        """Return the moving average of the use [C, K] of each code, a view."""
+        return self._of_level(self.all_counts, level)
 
     def sums(self, level: int) -> Tensor:
-        """Return the moving average of the sum [C, K, E] of what each code quantised."""
-        return getattr(self, f"sum_{level}")
+        """Return the moving average of the sum [C, K, E] of what each code quantised, a view."""
+        return self._of_level(self.all_sums, level)
+
+    def _of_level(self, values: Tensor, level: int) -> Tensor:
+        return values.narrow(1, sum(self.widths[:level]), self.widths[level])
 
     def book(self, category: int, level: int) -> Tensor:
         """Return the codes [K, E] of one book, without padding."""
@@ -135,19 +149,24 @@ class ResidualQuantizer(nn.Module):
     def forward(self, z: Tensor) -> Quantized:
         """Quantise embeddings z [C, B, E] greedily, level by level."""
         z = z.float()
-        tokens, prefixes, residuals = [], [], []
-        total = torch.zeros_like(z)
+        tokens, taken, prefixes, residuals = [], [], [], []
+        norms = code_norms(self.all_codes.detach(), self.all_valid)
         for level in range(self.n_levels):
-            residual = self.project(z - total.detach(), level)
-            codes = self.codes(level)
+            residual = self.project(z - prefixes[-1] if prefixes else z, level)
             with torch.no_grad():
-                norms = code_norms(codes, self.valid(level))
-                index = code_scores(residual, codes, norms).argmin(dim=-1)
-            total = total + take_codes(codes, index)
+                level_norms = norms.narrow(-1, sum(self.widths[:level]), self.widths[level])
+                index = code_scores(residual, self.codes(level), level_norms).argmin(dim=-1)
+            code = self._take(index, level)
             tokens.append(index)
-            prefixes.append(total)
+            taken.append(code)
+            prefixes.append(prefixes[-1] + code.detach() if prefixes else code.detach())
             residuals.append(residual)
-        return Quantized(torch.stack(tokens), prefixes, residuals)
+        return Quantized(*(torch.stack(parts) for parts in (tokens, taken, prefixes, residuals)))
+
+    def _take(self, index: Tensor, level: int) -> Tensor:
+        """Return the code vectors [C, B, E] of indices [C, B] into the books of a level."""
+        flat = (index + self.first_place[level]).flatten()
+        return self.all_codes.flatten(0, 1).index_select(0, flat).unflatten(0, index.shape)
 
     @torch.no_grad()
     @torch.autocast("cuda", enabled=False)
@@ -161,37 +180,37 @@ class ResidualQuantizer(nn.Module):
     def decode(self, tokens: Tensor, levels: int | None = None) -> Tensor:
         """Return the sum of the code vectors [C, B, E] of tokens [C, B, L], of the first levels."""
         used = range(self.n_levels if levels is None else levels)
-        total = self.codes(0).new_zeros(*tokens.shape[:2], self.dim)
+        total = self.all_codes.new_zeros(*tokens.shape[:2], self.dim)
         for level in used:
-            total = total + take_codes(self.codes(level), tokens[..., level])
+            total = total + self._take(tokens[..., level], level)
         return total
 
     @torch.no_grad()
     def update_averages(self, quantized: Quantized) -> None:
         """Move counts, sums and codes towards a batch (van den Oord et al. 2017, appendix A.1)."""
-        for level in range(self.n_levels):
-            batch_count, batch_sum = self._batch_statistics(quantized, level)
-            self.count(level).lerp_(batch_count, 1 - self.decay)
-            self.sums(level).lerp_(batch_sum, 1 - self.decay)
-            self.codes(level).copy_(self._smoothed_codes(level))
+        count, total = self._batch_statistics(quantized)
+        self.all_counts.lerp_(count, 1 - self.decay)
+        self.all_sums.lerp_(total, 1 - self.decay)
+        self.all_codes.copy_(self._smoothed_codes())
 
-    def _batch_statistics(self, quantized: Quantized, level: int) -> tuple[Tensor, Tensor]:
-        count, total = torch.zeros_like(self.count(level)), torch.zeros_like(self.sums(level))
-        n_codes = count.shape[1]
-        index = flat_index(quantized.tokens[level], n_codes)
-        count.view(-1).index_add_(0, index, torch.ones_like(index, dtype=count.dtype))
-        residual = quantized.residuals[level].detach().flatten(0, 1)
-        total.view(-1, self.dim).index_add_(0, index, residual)
+    def _batch_statistics(self, quantized: Quantized) -> tuple[Tensor, Tensor]:
+        """Return the use of each code by a batch, and the sum of what it stood for."""
+        count, total = torch.zeros_like(self.all_counts), torch.zeros_like(self.all_sums)
+        place = self.places(quantized.tokens)
+        count.view(-1).index_add_(0, place, count.new_ones(()).expand(place.shape))
+        residuals = quantized.residuals.detach().flatten(0, 2)
+        total.view(-1, self.dim).index_add_(0, place, residuals)
         return count, total
 
-    def _smoothed_codes(self, level: int) -> Tensor:
+    def places(self, tokens: Tensor) -> Tensor:
+        """Return where the codes of tokens [L, C, B] stand among all codes [C · K]."""
+        return (tokens + self.first_place).flatten()
+
+    def _smoothed_codes(self) -> Tensor:
         """Return sum / count with Laplace smoothing, which never enters the averages themselves."""
-        count = self.count(level)
-        mass = count.sum(dim=1, keepdim=True)
-        n_codes = self.valid(level).sum(dim=1, keepdim=True)
-        smoothed = (count + SMOOTHING) / (mass + n_codes * SMOOTHING) * mass
-        codes = self.sums(level) / smoothed.clamp_min(SMOOTHING).unsqueeze(-1)
-        return torch.where(self.valid(level).unsqueeze(-1), codes, 0.0)
+        mass = self.all_counts @ self.level_member @ self.level_member.T
+        smoothed = (self.all_counts + SMOOTHING) / (mass + self.smoothing) * mass
+        return self.all_sums / smoothed.clamp_min(SMOOTHING).unsqueeze(-1)
 
     @torch.no_grad()
     def reset_dead_codes(
@@ -244,5 +263,5 @@ def flat_index(index: Tensor, n_codes: int) -> Tensor:
 
 
 def straight_through(z: Tensor, quantized: Tensor) -> Tensor:
-    """Return `quantized` with the gradient of z (Bengio et al. 2013)."""
-    return z + (quantized - z).detach()
+    """Return exactly `quantized`, with the gradient of z (Bengio et al. 2013)."""
+    return quantized.detach() + (z - z.detach())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.quantizer import Quantized, flat_index
+from spinlock.tokenizer.quantizer import Quantized
 
 
 class EarlyStopping:
@@ -66,20 +66,24 @@ class CodebookUse:
 
     Attributes
     ----------
-    counts : list [L] of Tensor [C, K]
+    all_counts : Tensor [C, sum of widths]
+        Of all levels side by side.
     """
 
     def __init__(self, model: TokenizerModel):
         self._quantizer = model.quantizer
-        self.counts = [
-            torch.zeros_like(self._quantizer.count(level)) for level in range(model.n_levels)
-        ]
+        self.all_counts = torch.zeros_like(self._quantizer.all_counts)
 
     def add(self, quantized: Quantized) -> None:
         """Count the tokens of a batch."""
-        for level, counts in enumerate(self.counts):
-            index = flat_index(quantized.tokens[level], counts.shape[1])
-            counts.view(-1).index_add_(0, index, torch.ones_like(index, dtype=counts.dtype))
+        place = self._quantizer.places(quantized.tokens)
+        one = self.all_counts.new_ones(())
+        self.all_counts.view(-1).index_add_(0, place, one.expand(place.shape))
+
+    @property
+    def counts(self) -> tuple[Tensor, ...]:
+        """Counts [C, K] of each level."""
+        return self.all_counts.split(self._quantizer.widths, dim=1)
 
     def utilization(self) -> Tensor:
         """Return the fraction of each book's codes that were used [C, L]."""

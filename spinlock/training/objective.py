@@ -1,7 +1,6 @@
 """The training loss of a batch: five weighted terms."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -53,48 +52,38 @@ class Objective(nn.Module):
             weights.informativeness,
             weights.topographic,
         ]
-        self.vector = torch.tensor(vector)
+        self.register_buffer("vector", torch.tensor(vector), persistent=False)
 
     def forward(self, clean: Rows, noisy: Rows) -> tuple[Tensor, Quantized]:
         """Encode the noisy rows and compare with the clean ones."""
         model, weights, x = self.model, self.weights, clean.x
         encoded = model.encode(noisy)
-        quantized = encoded.quantized
-        codes = encoded.through(model.n_levels - 1)
+        quantized, dims = encoded.quantized, model.encoder.dims
+        codes = encoded.through()
         zero = x.new_zeros(())
-        decoded = model.decoder(codes, model.n_levels - 1)
-        terms = [reconstruction_loss(x, decoded)]
+        terms = [reconstruction_loss(x, model.decoder(codes, model.n_levels - 1))]
         terms.append(self._vq(quantized) if weights.vq else zero)
-        terms.append(
-            orthogonality_loss(encoded.z, codes, model.encoder.dims)
-            if weights.orthogonality
-            else zero
-        )
+        terms.append(orthogonality_loss(encoded.z, codes, dims) if weights.orthogonality else zero)
         if weights.informativeness:
-            partial = [decode(encoded.through(i)) for i, decode in enumerate(model.partial)]
-            terms.append(informativeness_loss(model.layout.gather(x), partial, model.layout.mask))
+            partial = model.decode_partially(encoded.through_levels())
+            terms.append(informativeness_loss(model.layout.gather(x), partial, model.layout))
         else:
             terms.append(zero)
-        n_pairs_rows = weights.topo_samples
-        terms.append(
-            topographic_loss(x[:n_pairs_rows], codes[:, :n_pairs_rows])
-            if weights.topographic
-            else zero
-        )
+        if weights.topographic:
+            rows = slice(0, weights.topo_samples)
+            terms.append(topographic_loss(x[rows], dims.compact(codes[:, rows])))
+        else:
+            terms.append(zero)
         return torch.stack(terms), quantized
 
     def weighted(self, terms: Tensor) -> Tensor:
         """Return the sum of the terms times their weights."""
-        return (terms * self.vector.to(terms.device)).sum()
+        return terms @ self.vector
 
     def _vq(self, quantized: Quantized) -> Tensor:
-        prefixes = quantized.prefixes
-        codes = [prefixes[0]]
-        # what a level added: the gradients through the levels before cancel
-        codes += [later - before for before, later in pairwise(prefixes)]
         return quantization_loss(
             quantized.residuals,
-            codes,
+            quantized.taken,
             self.model.encoder.dims,
             self.weights.commitment_cost,
             train_codes=not self.model.quantizer.use_ema,

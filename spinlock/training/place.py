@@ -39,7 +39,7 @@ class EpochPlace:
         return {
             "order": self.order,
             "noise": self.noise.get_state(),
-            "counts": self.use.counts,
+            "counts": self.use.all_counts,
             "done": self.done,
             "terms": self.terms,
             "random": _random_states(self.order.device),
@@ -50,7 +50,7 @@ class EpochPlace:
         device = self.order.device
         self.order = state["order"].to(device)
         self.noise.set_state(state["noise"].cpu())
-        self.use.counts = [counts.to(device) for counts in state["counts"]]
+        self.use.all_counts = state["counts"].to(device)
         self.done = state["done"]
         self.terms = [terms.to(device) for terms in state["terms"]]
         torch.set_rng_state(state["random"]["cpu"].cpu())

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from spinlock.tokenizer.decoder import ridge_correction
-from spinlock.tokenizer.initialization import fit_corrections
-from spinlock.tokenizer.model import Rows, TokenizerModel
+from spinlock.tokenizer.initialization import RIDGE_ROWS, fit_corrections
+from spinlock.tokenizer.model import ROW_BLOCK, Rows, TokenizerModel
 from spinlock.tokenizer.quantizer import flat_index, take_codes
 from spinlock.training.loop import validation_entries
 
@@ -41,15 +41,18 @@ def reestimate_books(model: TokenizerModel, train: Rows, validation: Rows) -> No
     """
     quantizer = model.quantizer
     tokens = model.tokenize(train).transpose(0, 1)
-    z = model.encoder(train.x, train.fields)
     for level in range(quantizer.n_levels):
-        codes, index = quantizer.codes(level), tokens[..., level]
-        others = quantizer.decode(tokens) - take_codes(codes, index)
-        rest = quantizer.project(z - others, level)
-        flat = flat_index(index, codes.shape[1])
-        count = torch.bincount(flat, minlength=codes[..., 0].numel()).to(z.dtype)
-        total = torch.zeros_like(codes).view(-1, quantizer.dim)
-        total.index_add_(0, flat, rest.flatten(0, 1))
+        codes = quantizer.codes(level)
+        count = codes.new_zeros(codes.shape[:2].numel())
+        total = codes.new_zeros(len(count), quantizer.dim)
+        blocks = zip(train.split(ROW_BLOCK), tokens.split(ROW_BLOCK, dim=1), strict=True)
+        for rows, block in blocks:
+            index = block[..., level]
+            others = quantizer.decode(block) - take_codes(codes, index)
+            rest = quantizer.project(model.encoder(rows.x, rows.fields) - others, level)
+            flat = flat_index(index, codes.shape[1])
+            count += torch.bincount(flat, minlength=len(count))
+            total.index_add_(0, flat, rest.flatten(0, 1))
         mean = (total / count.clamp_min(1).unsqueeze(1)).view_as(codes)
         used = (count > 0).view(codes.shape[:2]).unsqueeze(-1)
         codes.copy_(torch.where(used, mean, codes))
@@ -60,10 +63,13 @@ def refit_decoder(model: TokenizerModel, train: Rows, validation: Rows) -> None:
     """Fit the correction of the full depth anew, around what the network adds."""
     decoder, last = model.decoder, model.n_levels - 1
     parts = []
-    for rows in (train, validation):
-        codes = model.embed(model.tokenize(rows)).transpose(0, 1)
-        added = decoder.network(codes.transpose(0, 1).flatten(1))
-        parts += [decoder.decode_own(codes), rows.x - added]
+    for rows in (train.first(RIDGE_ROWS), validation):
+        tokens = model.tokenize(rows)
+        added = [
+            decoder.decode_network(model.embed(block).transpose(0, 1))
+            for block in tokens.split(ROW_BLOCK)
+        ]
+        parts += [model.decode_own(tokens, model.n_levels), rows.x - torch.cat(added)]
     cross, offset, mean = ridge_correction(*parts)
     decoder.cross[last].copy_(cross)
     decoder.offset[last].copy_(offset)

@@ -182,7 +182,7 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(save, saved, tmp_pa
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["quantizer.codes_1", "encoder.head.weight"])
+@pytest.mark.parametrize("name", ["quantizer.all_codes", "encoder.head.weight"])
 def test_weights_that_are_no_numbers_are_refused_by_name(checkpoint, tmp_path, name, value):
     model = copy.deepcopy(checkpoint.model)
     with torch.no_grad():

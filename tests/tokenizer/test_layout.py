@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear
+from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear, Dropout, EmbeddingDims
 
 modest = settings(deadline=None, max_examples=30)
 
@@ -65,3 +65,48 @@ def test_a_linear_map_starts_as_torchs_own_or_at_zero():
     assert linear.weight.abs().max() <= 16**-0.5
     assert linear.weight.std() > 0.8 * 16**-0.5 / 3**0.5
     assert not any(p.any() for p in CategoryLinear(3, 4, 2, zero=True).parameters())
+
+
+@modest
+@given(partitions())
+def test_scattering_sends_the_gradient_of_each_column_to_its_place(partition):
+    n_columns = sum(map(len, partition))
+    layout = CategoryLayout(partition, n_columns)
+    y = torch.randn(layout.n_categories, 3, layout.width, requires_grad=True)
+    upstream = torch.randn(3, n_columns)
+    layout.scatter(y).backward(upstream)
+    assert torch.equal(y.grad, layout.gather(upstream))
+
+
+@modest
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4))
+def test_compact_embeddings_are_their_real_dimensions_side_by_side(sizes):
+    dims = EmbeddingDims(sizes, 5)
+    z = torch.randn(len(sizes), 3, 5, requires_grad=True)
+    compact = dims.compact(z)
+    assert torch.equal(
+        compact, torch.cat([one[:, :n] for one, n in zip(z, sizes, strict=True)], dim=1)
+    )
+    compact.sum().backward()
+    assert torch.equal(z.grad, dims.mask.expand_as(z))
+    owner = torch.tensor([c for c, n in enumerate(sizes) for _ in range(n)])
+    assert torch.equal(dims.between, (owner.unsqueeze(0) != owner.unsqueeze(1)).float())
+
+
+def test_dropout_drops_its_share_and_scales_what_it_keeps():
+    torch.manual_seed(0)
+    dropout, x = Dropout(0.25), torch.ones(400, 401)
+    dropped = dropout(x)
+    kept = dropped[dropped != 0]
+    assert torch.equal(kept, torch.full_like(kept, 4 / 3))
+    assert abs(len(kept) / x.numel() - 0.75) < 0.005
+    rows, columns = (dropped != 0).float().mean(dim=1), (dropped != 0).float().mean(dim=0)
+    assert 0.6 < min(rows.min(), columns.min()) < max(rows.max(), columns.max()) < 0.9
+    torch.manual_seed(0)
+    assert torch.equal(dropout(x), dropped)
+
+
+def test_dropout_leaves_rows_alone_outside_training_and_at_rate_zero():
+    x = torch.randn(5, 3)
+    assert Dropout(0.5).eval()(x) is x
+    assert Dropout(0.0)(x) is x

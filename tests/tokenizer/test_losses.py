@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from spinlock.tokenizer.layout import CategoryLayout, EmbeddingDims
 from spinlock.tokenizer.losses import (
     PAIR_ROWS,
     correlation,
     distances,
     informativeness_loss,
+    mean_squared_cosine,
     orthogonality_loss,
     quantization_loss,
     reconstruction_loss,
@@ -53,30 +55,30 @@ def test_reconstruction_is_the_mean_squared_error(seed, n_rows, n_columns):
 def test_quantization_is_commitment_and_the_pull_on_trained_codes(seed, train_codes, beta):
     n_dims = [1, 3, 2]
     mask = dims_mask(n_dims, 3)
-    residuals = [draw(seed, 3, 5, 3) * mask, draw(seed + 1, 3, 5, 3) * mask]
-    codes = [draw(seed + 2, 3, 5, 3) * mask, draw(seed + 3, 3, 5, 3) * mask]
+    residuals, codes = draw(seed, 2, 3, 5, 3) * mask, draw(seed + 2, 2, 3, 5, 3) * mask
     total = 0.0
     for residual, code in zip(residuals, codes, strict=True):
         for c, row in itertools.product(range(3), range(5)):
             for e in range(n_dims[c]):
                 squared = float(residual[c, row, e] - code[c, row, e]) ** 2
                 total += (beta + train_codes) * squared / (sum(n_dims) * 5)
-    loss = quantization_loss(residuals, codes, mask, beta, train_codes=train_codes)
+    dims = EmbeddingDims(n_dims, 3)
+    loss = quantization_loss(residuals, codes, dims, beta, train_codes=train_codes)
     assert float(loss) == pytest.approx(total)
 
 
 def test_commitment_moves_the_encoder_and_the_second_part_the_codes():
-    residual, code = draw(0, 2, 4, 3).requires_grad_(), draw(1, 2, 4, 3).requires_grad_()
-    mask = dims_mask([3, 3], 3)
-    quantization_loss([residual], [code], mask, 0.25, train_codes=True).backward()
+    residual, code = draw(0, 1, 2, 4, 3).requires_grad_(), draw(1, 1, 2, 4, 3).requires_grad_()
+    quantization_loss(residual, code, EmbeddingDims([3, 3], 3), 0.25, train_codes=True).backward()
     difference = 2 * (residual - code).detach() / (6 * 4)
     torch.testing.assert_close(residual.grad, 0.25 * difference)
     torch.testing.assert_close(code.grad, -difference)
 
 
 def test_codes_that_follow_averages_get_no_gradient():
-    residual, code = draw(0, 2, 4, 3).requires_grad_(), draw(1, 2, 4, 3).requires_grad_()
-    quantization_loss([residual], [code], dims_mask([3, 3], 3), 0.25, train_codes=False).backward()
+    residual, code = draw(0, 1, 2, 4, 3).requires_grad_(), draw(1, 1, 2, 4, 3).requires_grad_()
+    dims = EmbeddingDims([3, 3], 3)
+    quantization_loss(residual, code, dims, 0.25, train_codes=False).backward()
     assert code.grad is None
 
 
@@ -109,7 +111,8 @@ def test_orthogonality_is_the_correlation_of_categories_and_the_cosine_of_codes(
     book = (book.round(decimals=1) + book.sign()) * mask
     codes = book[:, tokens]  # none so short that the guard of 0/0 shows
     expected = orthogonality_by_loop(z, codes, n_dims)
-    assert float(orthogonality_loss(z, codes, mask)) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    loss = orthogonality_loss(z, codes, EmbeddingDims(n_dims, 3))
+    assert float(loss) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 def test_rows_that_share_a_code_are_no_pair_of_codes():
@@ -118,22 +121,21 @@ def test_rows_that_share_a_code_are_no_pair_of_codes():
     book = 3 * torch.randn(1, 8, 16, generator=generator)
     codes = book[:, torch.randint(8, (64,), generator=generator)]
     expected = orthogonality_by_loop(torch.zeros(1, 64, 16), codes.double(), [16])
-    loss = orthogonality_loss(torch.zeros(1, 64, 16), codes, torch.ones(1, 1, 16))
+    loss = orthogonality_loss(torch.zeros(1, 64, 16), codes, EmbeddingDims([16], 16))
     assert float(loss) == pytest.approx(expected, rel=1e-4)
 
 
 def test_orthogonality_is_zero_for_one_category_with_one_code():
-    assert (
-        float(orthogonality_loss(draw(0, 1, 9, 2), torch.ones(1, 9, 2), torch.ones(1, 1, 2))) == 0
-    )
+    z, codes = draw(0, 1, 9, 2), torch.ones(1, 9, 2)
+    assert float(orthogonality_loss(z, codes, EmbeddingDims([2], 2))) == 0
 
 
 def test_dependent_categories_cost_more_than_independent_ones():
     z = draw(0, 1, 200, 2)
-    mask = dims_mask([2, 2], 2)
+    dims = EmbeddingDims([2, 2], 2)
     codes = torch.ones(2, 200, 2)
-    same = float(orthogonality_loss(torch.cat([z, z]), codes, mask))
-    other = float(orthogonality_loss(torch.cat([z, draw(1, 1, 200, 2)]), codes, mask))
+    same = float(orthogonality_loss(torch.cat([z, z]), codes, dims))
+    other = float(orthogonality_loss(torch.cat([z, draw(1, 1, 200, 2)]), codes, dims))
     assert same > 0.5 - 0.05
     assert other < 0.05
 
@@ -141,16 +143,18 @@ def test_dependent_categories_cost_more_than_independent_ones():
 @modest
 @given(seeds, st.lists(st.integers(1, 4), min_size=1, max_size=3), st.integers(1, 3))
 def test_informativeness_is_the_mean_error_of_the_partial_decoders(seed, widths, n_levels):
-    n_categories, n_rows = len(widths), 6
-    mask = dims_mask(widths, 4).squeeze(1)
-    x = draw(seed, n_categories, n_rows, 4) * mask.unsqueeze(1)
-    decoded = [draw(seed + i, n_categories, n_rows, 4) for i in range(1, n_levels + 1)]
+    n_categories, n_rows, width = len(widths), 6, max(widths)
+    mask = dims_mask(widths, width)
+    x = draw(seed, n_categories, n_rows, width) * mask
+    decoded = draw(seed + 1, n_levels, n_categories, n_rows, width) * mask
     total = 0.0
     for one, c, row in itertools.product(decoded, range(n_categories), range(n_rows)):
         for j in range(widths[c]):
             total += float(x[c, row, j] - one[c, row, j]) ** 2
     expected = total / (sum(widths) * n_rows * n_levels)
-    assert float(informativeness_loss(x, decoded, mask)) == pytest.approx(expected)
+    columns = np.split(np.arange(sum(widths)), np.cumsum(widths)[:-1])
+    layout = CategoryLayout(columns, sum(widths))
+    assert float(informativeness_loss(x, decoded, layout)) == pytest.approx(expected)
 
 
 def pair_distances(rows: Tensor) -> list[float]:
@@ -166,24 +170,24 @@ def test_topographic_is_one_less_the_correlation_over_pairs_without_the_diagonal
     x, codes = draw(seed, n_rows, 4), draw(seed + 1, 2, n_rows, 3)
     joined = codes.transpose(0, 1).flatten(1)
     expected = 1 - pearson(pair_distances(x), pair_distances(joined))
-    assert float(topographic_loss(x, codes)) == pytest.approx(expected, abs=1e-4)
+    assert float(topographic_loss(x, joined)) == pytest.approx(expected, abs=1e-4)
 
 
 def test_independent_noise_does_not_score_by_its_zero_diagonal():
-    x, codes = draw(0, 12, 50), draw(1, 1, 12, 50)
-    with_diagonal = correlation(distances(x).flatten(), distances(codes[0]).flatten())
+    x, codes = draw(0, 12, 50), draw(1, 12, 50)
+    with_diagonal = correlation(distances(x).flatten(), distances(codes).flatten())
     assert with_diagonal > 0.8
     assert float(topographic_loss(x, codes)) > 0.7
 
 
 def test_codes_that_are_the_rows_have_no_topographic_loss():
     x = draw(0, 20, 3)
-    assert float(topographic_loss(x, x.unsqueeze(0))) == pytest.approx(0, abs=1e-9)
+    assert float(topographic_loss(x, x)) == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("n_rows", [1, 2])
 def test_fewer_than_three_rows_have_no_topographic_loss(n_rows):
-    assert float(topographic_loss(draw(0, n_rows, 2), draw(1, 1, n_rows, 2))) == 0
+    assert float(topographic_loss(draw(0, n_rows, 2), draw(1, n_rows, 2))) == 0
 
 
 @modest
@@ -219,14 +223,14 @@ def hard_rows(kind: str) -> tuple[Tensor, Tensor]:
 )
 def test_all_gradients_are_finite(kind):
     z, codes = (one.requires_grad_() for one in hard_rows(kind))
-    mask = torch.ones(2, 1, 3)
+    dims, layout = EmbeddingDims([3, 3], 3), CategoryLayout(np.split(np.arange(6), 2), 6)
     x = z.detach().transpose(0, 1).flatten(1)
     terms = [
         reconstruction_loss(x, z.transpose(0, 1).flatten(1)),
-        quantization_loss([z], [codes], mask, 0.25, train_codes=True),
-        orthogonality_loss(z, codes, mask),
-        informativeness_loss(z.detach(), [codes], torch.ones(2, 3)),
-        topographic_loss(x, codes),
+        quantization_loss(z.unsqueeze(0), codes.unsqueeze(0), dims, 0.25, train_codes=True),
+        orthogonality_loss(z, codes, dims),
+        informativeness_loss(z.detach(), codes.unsqueeze(0), layout),
+        topographic_loss(x, dims.compact(codes)),
     ]
     for term in terms:
         z.grad = codes.grad = None
@@ -234,3 +238,34 @@ def test_all_gradients_are_finite(kind):
         assert term.isfinite()
         for leaf in (z, codes):
             assert leaf.grad is None or leaf.grad.isfinite().all()
+
+
+def plain_correlation(x: Tensor, y: Tensor) -> Tensor:
+    i, j = torch.triu_indices(len(x), len(x), offset=1)
+    return correlation((x[i] - x[j]).norm(dim=1), (y[i] - y[j]).norm(dim=1))
+
+
+@modest
+@given(seeds, st.integers(3, 12))
+def test_the_topographic_gradient_is_that_of_the_plain_correlation(seed, n_rows):
+    x, y = draw(seed, n_rows, 4), draw(seed + 1, n_rows, 3).requires_grad_()
+    (expected,) = torch.autograd.grad(1 - plain_correlation(x, y), y)
+    (gradient,) = torch.autograd.grad(topographic_loss(x, y), y)
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
+
+
+@modest
+@given(seeds, st.integers(2, 8))
+def test_the_gradient_of_squared_cosines_is_that_of_the_plain_loop(seed, n_vectors):
+    vectors = draw(seed, 2, n_vectors, 3).requires_grad_()
+    pairs = torch.ones(n_vectors, n_vectors).double() - torch.eye(n_vectors)
+    unit = vectors / vectors.norm(dim=-1, keepdim=True)
+    plain = [
+        (unit[c, i] @ unit[c, j]).square()
+        for c in range(2)
+        for i, j in itertools.permutations(range(n_vectors), 2)
+    ]
+    (expected,) = torch.autograd.grad(torch.stack(plain).mean(), vectors)
+    loss = mean_squared_cosine(vectors, pairs.expand(2, -1, -1))
+    (gradient,) = torch.autograd.grad(loss, vectors)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)

@@ -121,7 +121,7 @@ def test_the_networks_start_silent_so_that_the_start_is_linear():
     model, rows = TokenizerModel(make_shape()).eval(), make_rows()
     torch.nn.init.normal_(model.encoder.linear.weight)
     with torch.no_grad():
-        linear = model.encoder.linear(model.layout.gather(rows.x)) * model.encoder.dims
+        linear = model.encoder.linear(model.layout.gather(rows.x)) * model.encoder.dims.mask
         assert torch.equal(model.encoder(rows.x, rows.fields), linear)
 
 

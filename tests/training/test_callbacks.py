@@ -116,11 +116,16 @@ def tokens_of(model: TokenizerModel, seed: int, n_rows: int) -> torch.Tensor:
     return torch.from_numpy(rng.integers(sizes, size=(*sizes.shape[:2], n_rows)))
 
 
+def quantized_as(tokens: torch.Tensor) -> Quantized:
+    nothing = torch.empty(0)
+    return Quantized(tokens, nothing, nothing, nothing)
+
+
 @pytest.mark.parametrize("n_rows", [1, 3, 50])
 def test_use_is_counted_over_batches_without_padding(model, n_rows):
     use, batches = CodebookUse(model), [tokens_of(model, seed, n_rows) for seed in (0, 1)]
     for tokens in batches:
-        use.add(Quantized(tokens, [], []))
+        use.add(quantized_as(tokens))
     counted = torch.cat(batches, dim=2).numpy()
     for level in range(2):
         for c in range(2):
@@ -134,6 +139,6 @@ def test_use_is_counted_over_batches_without_padding(model, n_rows):
 def test_codes_used_alike_have_the_perplexity_of_their_number(model):
     use = CodebookUse(model)
     tokens = torch.arange(8) % torch.from_numpy(model.quantizer.sizes.T).unsqueeze(-1)
-    use.add(Quantized(tokens, [], []))
+    use.add(quantized_as(tokens))
     torch.testing.assert_close(use.perplexity(), torch.tensor([[4.0, 2.0], [2.0, 8.0]]))
     assert (use.utilization() == 1).all()

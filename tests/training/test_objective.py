@@ -27,17 +27,29 @@ def test_each_term_is_its_loss_of_what_the_model_gives(make_model, train):
     terms, quantized = Objective(model, WEIGHTS)(train, rows)
     encoded = model.encode(rows)
     codes = encoded.z + (encoded.quantized.codes - encoded.z).detach()
-    prefixes = [encoded.z + (one - encoded.z).detach() for one in encoded.quantized.prefixes]
-    partial = [decode(prefix) for decode, prefix in zip(model.partial, prefixes, strict=True)]
-    before = [torch.zeros_like(encoded.z), *encoded.quantized.prefixes[:-1]]
-    added = [b - a for a, b in zip(before, encoded.quantized.prefixes, strict=True)]
+    quantized_before = torch.cat(
+        [torch.zeros_like(encoded.z).unsqueeze(0), encoded.quantized.prefixes[:-1]]
+    )
+    added = encoded.quantized.prefixes - quantized_before
+    partial = torch.stack(
+        [
+            torch.stack(
+                [
+                    prefix[c] @ model.partial.weight[2 * level + c]
+                    + model.partial.bias[2 * level + c]
+                    for c in range(2)
+                ]
+            )
+            for level, prefix in enumerate(encoded.quantized.prefixes)
+        ]
+    )
     dims, layout = model.encoder.dims, model.layout
     expected = [
         reconstruction_loss(train.x, model.decoder(codes, 2)),
         quantization_loss(encoded.quantized.residuals, added, dims, 0.4, train_codes=False),
         orthogonality_loss(encoded.z, codes, dims),
-        informativeness_loss(layout.gather(train.x), partial, layout.mask),
-        topographic_loss(train.x[:20], codes[:, :20]),
+        informativeness_loss(layout.gather(train.x), partial, layout),
+        topographic_loss(train.x[:20], dims.compact(codes)[:20]),
     ]
     torch.testing.assert_close(terms, torch.stack(expected))
     assert torch.equal(quantized.tokens, encoded.quantized.tokens)
@@ -74,14 +86,14 @@ def test_every_term_moves_the_encoder(make_model, train):
 def code_gradients(model: TokenizerModel, rows: Rows) -> list[torch.Tensor]:
     terms, _ = Objective(model, WEIGHTS)(rows, rows)
     terms[TERMS.index("vq")].backward()
-    return [model.quantizer.codes(level).grad for level in range(model.n_levels)]
+    return list(model.quantizer.all_codes.grad.split(model.quantizer.widths, dim=1))
 
 
 def test_trained_codes_of_a_level_are_pulled_to_what_that_level_quantises(make_model, train):
     model = make_model(use_ema=False).eval()
     gradients = code_gradients(model, train)
     quantized = model.encode(train).quantized
-    n_values = float(model.encoder.dims.sum()) * len(train)
+    n_values = model.encoder.dims.total * len(train)
     for level, gradient in enumerate(gradients):
         for c in range(2):
             codes = model.quantizer.codes(level)[c].detach()
