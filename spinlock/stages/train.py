@@ -3,6 +3,8 @@
 Reads subset.h5, feature_statistics.npz and categories.json; writes best_model.pt and, next to
 it, normalization_stats.npz, training_history.json, config.yaml, checkpoint_epoch_*.pt when
 `training.save_every` is set, and state/last.pt, from which a training that was cut off goes on.
+Several processes train together under `torchrun --nproc-per-node N -m spinlock.stages.train …`;
+a batch is shared among them, so the result is that of one process up to rounding.
 """
 
 import copy
@@ -10,6 +12,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from spinlock.errors import memory_for
-from spinlock.features.table import TRAIN, VALIDATION, FeatureTable
+from spinlock.features.table import ROW_BLOCK, TRAIN, VALIDATION, FeatureTable
 from spinlock.files import atomic_path, file_digest, write_text
 from spinlock.settings import Experiment, stage_settings, to_yaml
 from spinlock.source import source_digest
@@ -29,6 +32,7 @@ from spinlock.stages.program import delayed_termination, execute, experiment_of,
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.model import Rows, TokenizerModel
 from spinlock.tokenizer.normalization import FeatureStatistics
+from spinlock.tokenizer.processes import process_count, process_group, process_rank
 from spinlock.training.loop import Trainer, TrainingPlan
 from spinlock.training.provenance import describe_run, files_digest, settings_digest
 from spinlock.training.refinement import refine
@@ -56,6 +60,19 @@ def run(
     """Train a model and write it with everything that belongs to it."""
     experiment = experiment_of(config)
     device = choose_device(experiment.device)
+    with process_group(device):
+        _run(experiment, device, subset, statistics, categories, output, resume_from)
+
+
+def _run(
+    experiment: Experiment,
+    device: torch.device,
+    subset: Path,
+    statistics: Path,
+    categories: Path,
+    output: Path,
+    resume_from: Path | None,
+) -> None:
     plan = training_plan(experiment)
     stamp = {
         "settings": settings_digest(training_settings(experiment)),
@@ -84,6 +101,8 @@ def run(
         provenance=describe_run(experiment.random_seed, device) | stamp,
     )
     _train(trainer, checkpoint, saved, output.parent, experiment.training.save_every)
+    if process_rank() > 0:
+        return  # the first process writes what all of them have
     _record(trainer, checkpoint)
     _finish(trainer, checkpoint)
     _write_outputs(checkpoint, experiment, output)
@@ -138,12 +157,15 @@ def _train(
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
+    together = process_count() > 1
     with (
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
-        delayed_termination() as asked_to_end,
+        nullcontext(lambda: None) if together else delayed_termination() as asked_to_end,
     ):
 
         def at_rest() -> None:
+            if together:  # the place in an epoch is each process's own: saved between epochs only
+                return
             number = asked_to_end()
             saved.save(trainer, now=number is not None)
             if number is not None:
@@ -155,6 +177,8 @@ def _train(
             epoch = entry["epoch"]
             progress.update(task, completed=epoch, loss=entry.get("val_loss", float("nan")))
             log.debug("%s", entry)
+            if process_rank() > 0:
+                continue  # the first process writes what all of them have
             saved.save(trainer, now=epoch == 0 or trainer.finished)
             if save_every and epoch and epoch % save_every == 0:
                 _record(trainer, checkpoint)
@@ -205,8 +229,12 @@ def _rows(
     if not len(rows):  # nothing was set aside: train rows must do
         rows = table.rows(TRAIN)
     fields = table.fields(rows)
+    x = np.empty((len(rows), len(statistics.kept)), np.float32)
+    for first in range(0, len(rows), ROW_BLOCK):
+        block = slice(first, first + ROW_BLOCK)
+        x[block] = statistics.apply(table.read(rows[block]))
     return Rows(
-        torch.from_numpy(statistics.apply(table.read(rows))).to(device),
+        torch.from_numpy(x).to(device),
         None if fields is None else torch.from_numpy(fields).to(device),
     )
 

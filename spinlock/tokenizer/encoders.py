@@ -17,6 +17,11 @@ from torch import Tensor, nn
 
 from spinlock.errors import SpinlockError
 from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear, Dropout
+from spinlock.tokenizer.processes import (
+    differentiable_sum,
+    process_count,
+    sum_over_processes,
+)
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -89,7 +94,10 @@ def build_encoder(name: str, columns: FamilyColumns, params: Mapping[str, Any]) 
 
 
 class CategoryNorm(nn.Module):
-    """Batch normalisation of [C, B, H], each category and unit by itself."""
+    """Batch normalisation of [C, B, H], each category and unit by itself.
+
+    In several processes the batch is that of all of them.
+    """
 
     def __init__(self, n_categories: int, width: int):
         super().__init__()
@@ -97,8 +105,22 @@ class CategoryNorm(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Normalise over the batch."""
-        flat = self.norm(h.transpose(0, 1).flatten(1))
+        flat = h.transpose(0, 1).flatten(1)
+        flat = self._together(flat) if self.training and process_count() > 1 else self.norm(flat)
         return flat.unflatten(1, (h.shape[0], h.shape[2])).transpose(0, 1)
+
+    def _together(self, flat: Tensor) -> Tensor:
+        """Normalise [b, C · H] by the moments of all processes' rows, and keep their averages."""
+        norm = self.norm
+        n_rows = float(sum_over_processes(torch.tensor(float(len(flat)))))
+        mean = differentiable_sum(flat.sum(dim=0)) / n_rows
+        centred = flat - mean
+        variance = differentiable_sum(centred.square().sum(dim=0)) / n_rows
+        with torch.no_grad():
+            norm.num_batches_tracked += 1
+            norm.running_mean.lerp_(mean, norm.momentum)
+            norm.running_var.lerp_(variance * n_rows / max(n_rows - 1, 1), norm.momentum)
+        return centred * (variance + norm.eps).rsqrt() * norm.weight + norm.bias
 
 
 def perceptron(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spinlock.tokenizer.codebook import residual_books, residual_tokens
 from spinlock.tokenizer.decoder import ridge_correction
-from spinlock.tokenizer.model import ModelShape, Rows, TokenizerModel
+from spinlock.tokenizer.model import ROW_BLOCK, ModelShape, Rows, TokenizerModel
 from spinlock.tokenizer.rate_allocation import choose_book_sizes
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,11 @@ class PrincipalAxes:
     def fit(cls, x: Tensor, limit: int) -> "PrincipalAxes":
         """Fit to rows x [n, d], keeping at most `limit` axes."""
         mean = x.mean(dim=0)
-        centred = (x - mean).double()
-        values, vectors = torch.linalg.eigh(centred.T @ centred)
+        gram = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64, device=x.device)
+        for block in x.split(ROW_BLOCK):
+            centred = (block - mean).double()
+            gram.addmm_(centred.T, centred)
+        values, vectors = torch.linalg.eigh(gram)
         order = values.argsort(descending=True)[:limit]
         axes = vectors[:, order].T
         # the sign of an eigenvector is arbitrary: fix it, so that equal data give equal models

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spinlock.tokenizer.codebook import code_norms, code_scores, residual_tokens
+from spinlock.tokenizer.processes import sum_over_processes
 
 SMOOTHING = 1e-5
 
@@ -148,7 +149,7 @@ class ResidualQuantizer(nn.Module):
     @torch.autocast("cpu", enabled=False)
     def forward(self, z: Tensor) -> Quantized:
         """Quantise embeddings z [C, B, E] greedily, level by level."""
-        z = z.float()
+        z = at_least_float32(z)
         tokens, taken, prefixes, residuals = [], [], [], []
         norms = code_norms(self.all_codes.detach(), self.all_valid)
         for level in range(self.n_levels):
@@ -173,7 +174,7 @@ class ResidualQuantizer(nn.Module):
     @torch.autocast("cpu", enabled=False)
     def encode(self, z: Tensor, beam: int = 1) -> Tensor:
         """Return tokens [C, B, L] of embeddings z [C, B, E], following `beam` encodings."""
-        z = z.float()
+        z = at_least_float32(z)
         books = [[self.book(c, level) for level in range(self.n_levels)] for c in range(len(z))]
         return torch.stack([residual_tokens(z[c], books[c], beam) for c in range(len(z))])
 
@@ -200,7 +201,7 @@ class ResidualQuantizer(nn.Module):
         count.view(-1).index_add_(0, place, count.new_ones(()).expand(place.shape))
         residuals = quantized.residuals.detach().flatten(0, 2)
         total.view(-1, self.dim).index_add_(0, place, residuals)
-        return count, total
+        return sum_over_processes(count), sum_over_processes(total)
 
     def places(self, tokens: Tensor) -> Tensor:
         """Return where the codes of tokens [L, C, B] stand among all codes [C · K]."""
@@ -260,6 +261,11 @@ def flat_index(index: Tensor, n_codes: int) -> Tensor:
     """Return indices [C, B] into per-category books as indices [C · B] into all of them."""
     offset = torch.arange(len(index), device=index.device).unsqueeze(1) * n_codes
     return (index + offset).flatten()
+
+
+def at_least_float32(z: Tensor) -> Tensor:
+    """Return z in float32, or in float64 when it is."""
+    return z if z.dtype == torch.float64 else z.float()
 
 
 def straight_through(z: Tensor, quantized: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.processes import sum_over_processes
 from spinlock.tokenizer.quantizer import Quantized
 
 
@@ -79,6 +80,10 @@ class CodebookUse:
         place = self._quantizer.places(quantized.tokens)
         one = self.all_counts.new_ones(())
         self.all_counts.view(-1).index_add_(0, place, one.expand(place.shape))
+
+    def sum_over_processes(self) -> None:
+        """Take in what the other processes counted."""
+        sum_over_processes(self.all_counts)
 
     @property
     def counts(self) -> tuple[Tensor, ...]:

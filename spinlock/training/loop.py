@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,8 +11,16 @@ from torch import Tensor
 
 from spinlock.errors import SpinlockError
 from spinlock.tokenizer.model import Rows, TokenizerModel
+from spinlock.tokenizer.processes import (
+    agree,
+    own_rows,
+    process_count,
+    sum_over_processes,
+    whole_batch,
+)
+from spinlock.tokenizer.quantizer import Quantized
 from spinlock.training.callbacks import BestModel, CodebookUse, EarlyStopping
-from spinlock.training.objective import TERMS, LossWeights, Objective
+from spinlock.training.objective import ROW_MEANS, TERMS, LossWeights, Objective
 from spinlock.training.place import EpochPlace
 from spinlock.training.schedule import LearningRate
 
@@ -76,6 +84,7 @@ class Trainer:
         self.validation_rows = validation
         self.plan = plan
         self.train_mean = train.x.mean(dim=0)
+        agree(model.state_dict().values())
         self.objective = Objective(model, plan.weights)
         self._step = _compiled(self.objective) if plan.compile else self.objective
         trained = [p for p in model.parameters() if p.requires_grad]
@@ -154,11 +163,12 @@ class Trainer:
         ]
         for index in batches[place.done :]:
             at_rest()
-            clean = rows.take(index)
-            noisy = Rows(self._with_noise(clean.x, place.noise), clean.fields)
-            terms, quantized = self._step(clean, noisy)
+            clean = rows.take(own_rows(index))
+            noisy = Rows(self._with_noise(clean.x, len(index), place.noise), clean.fields)
+            terms, quantized = self._step(clean, noisy, len(index))
             self.optimizer.zero_grad(set_to_none=True)
             self.objective.weighted(terms).backward()
+            self._share_gradients()
             self.optimizer.step()
             if self.model.quantizer.use_ema:
                 self.model.quantizer.update_averages(quantized)
@@ -167,13 +177,23 @@ class Trainer:
             place.done += 1
             self.batches += 1
             self._report(terms)
-        return torch.stack(place.terms), quantized
+        place.use.sum_over_processes()
+        return share_terms(torch.stack(place.terms)), whole_residuals(quantized, len(index))
 
-    def _with_noise(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def _with_noise(self, x: Tensor, n_rows: int, generator: torch.Generator) -> Tensor:
+        """Return this process's rows with noise; that of the batch is the same in any number."""
         if not self.plan.input_noise:
             return x
-        noise = torch.empty_like(x).normal_(generator=generator)
-        return x + self.plan.input_noise * noise
+        noise = x.new_empty(n_rows, x.shape[1]).normal_(generator=generator)
+        return x + self.plan.input_noise * own_rows(noise)
+
+    def _share_gradients(self) -> None:
+        if process_count() > 1:
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            flat = sum_over_processes(torch.cat([one.flatten() for one in gradients]))
+            parts = flat.split([one.numel() for one in gradients])
+            for one, part in zip(gradients, parts, strict=True):
+                one.copy_(part.view_as(one))
 
     def _loss_entries(self, terms: Tensor) -> dict[str, float]:
         finite = torch.isfinite(terms)
@@ -258,6 +278,20 @@ class Trainer:
         self.stopped, self.history = state["stopped"], state["history"]
 
 
+def share_terms(terms: Tensor) -> Tensor:
+    """Return the loss terms [batches, 5] of whole batches, of the parts of all processes."""
+    if process_count() > 1:
+        means = torch.tensor(ROW_MEANS, device=terms.device)
+        terms = torch.where(means, sum_over_processes(terms.clone()), terms)
+    return terms
+
+
+def whole_residuals(quantized: Quantized, n_rows: int) -> Quantized:
+    """Return a quantised batch with the residuals of all processes' rows."""
+    residuals = whole_batch(quantized.residuals.detach(), n_rows, dim=2)
+    return replace(quantized, residuals=residuals)
+
+
 def validation_entries(model: TokenizerModel, rows: Rows, train_mean: Tensor) -> dict[str, float]:
     """Return the mean squared error of rows decoded from their tokens, and R² about a mean [D]."""
     model.eval()
@@ -271,19 +305,19 @@ def validation_entries(model: TokenizerModel, rows: Rows, train_mean: Tensor) ->
     return {"val_loss": val_loss, "val_quality": 1 - error / total if total else math.nan}
 
 
-def _compiled(objective: Objective) -> Callable[[Rows, Rows], tuple[Tensor, Any]]:
+def _compiled(objective: Objective) -> Callable[[Rows, Rows, int], tuple[Tensor, Any]]:
     """Return the compiled objective, which falls back to plain execution with one warning."""
     compiled = torch.compile(objective)
     working = True
 
-    def step(clean: Rows, noisy: Rows) -> tuple[Tensor, Any]:
+    def step(clean: Rows, noisy: Rows, n_rows: int) -> tuple[Tensor, Any]:
         nonlocal working
         if working:
             try:
-                return compiled(clean, noisy)
+                return compiled(clean, noisy, n_rows)
             except Exception as error:
                 working = False
                 log.warning("torch.compile does not work here, training without: %s", error)
-        return objective(clean, noisy)
+        return objective(clean, noisy, n_rows)
 
     return step

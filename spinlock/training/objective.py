@@ -13,9 +13,12 @@ from spinlock.tokenizer.losses import (
     topographic_loss,
 )
 from spinlock.tokenizer.model import Rows, TokenizerModel
+from spinlock.tokenizer.processes import whole_batch
 from spinlock.tokenizer.quantizer import Quantized
 
 TERMS = ("reconstruction", "vq", "orthogonality", "informativeness", "topographic")
+
+ROW_MEANS = (True, True, False, True, False)  # the others compare the rows of a batch
 
 
 @dataclass(frozen=True)
@@ -54,16 +57,28 @@ class Objective(nn.Module):
         ]
         self.register_buffer("vector", torch.tensor(vector), persistent=False)
 
-    def forward(self, clean: Rows, noisy: Rows) -> tuple[Tensor, Quantized]:
-        """Encode the noisy rows and compare with the clean ones."""
+    def forward(
+        self, clean: Rows, noisy: Rows, n_rows: int | None = None
+    ) -> tuple[Tensor, Quantized]:
+        """Encode the noisy rows and compare with the clean ones.
+
+        In several processes the batch has `n_rows`, of which these are this process's part: a
+        term that is a mean over rows is its part of that mean, and the gradients of all
+        processes add up to those of the whole batch.
+        """
         model, weights, x = self.model, self.weights, clean.x
+        n_rows = len(x) if n_rows is None else n_rows
         encoded = model.encode(noisy)
         quantized, dims = encoded.quantized, model.encoder.dims
         codes = encoded.through()
         zero = x.new_zeros(())
         terms = [reconstruction_loss(x, model.decoder(codes, model.n_levels - 1))]
         terms.append(self._vq(quantized) if weights.vq else zero)
-        terms.append(orthogonality_loss(encoded.z, codes, dims) if weights.orthogonality else zero)
+        whole_codes = whole_batch(codes, n_rows, dim=1)
+        whole_z = whole_batch(encoded.z, n_rows, dim=1)
+        terms.append(
+            orthogonality_loss(whole_z, whole_codes, dims) if weights.orthogonality else zero
+        )
         if weights.informativeness:
             partial = model.decode_partially(encoded.through_levels())
             terms.append(informativeness_loss(model.layout.gather(x), partial, model.layout))
@@ -71,14 +86,20 @@ class Objective(nn.Module):
             terms.append(zero)
         if weights.topographic:
             rows = slice(0, weights.topo_samples)
-            terms.append(topographic_loss(x[rows], dims.compact(codes[:, rows])))
+            whole_x = whole_batch(x, n_rows, dim=0)
+            terms.append(topographic_loss(whole_x[rows], dims.compact(whole_codes[:, rows])))
         else:
             terms.append(zero)
+        if len(x) < n_rows:
+            share = len(x) / n_rows
+            terms = [
+                term * share if mean else term for term, mean in zip(terms, ROW_MEANS, strict=True)
+            ]
         return torch.stack(terms), quantized
 
     def weighted(self, terms: Tensor) -> Tensor:
         """Return the sum of the terms times their weights."""
-        return terms @ self.vector
+        return terms @ self.vector.to(terms.dtype)
 
     def _vq(self, quantized: Quantized) -> Tensor:
         return quantization_loss(

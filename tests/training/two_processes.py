@@ -1,0 +1,30 @@
+"""A process of a training in two, started by test_processes.py; writes what it ends with."""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from spinlock.tokenizer.model import Rows, TokenizerModel
+from spinlock.training.loop import Trainer
+
+
+def train(start: Path, use_rank: int, ends: Path) -> None:
+    """Train from what `start` holds, and write the state of model and history."""
+    shape, weights, rows, validation, plan = torch.load(start, weights_only=False)
+    model = TokenizerModel(shape).double()
+    model.load_weights(weights)
+    trainer = Trainer(model, Rows(rows), Rows(validation), plan)
+    for _ in trainer.run():
+        pass
+    torch.save((model.state_dict(), trainer.history), ends / f"{use_rank}.pt")
+
+
+if __name__ == "__main__":
+    rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+    torch.set_num_threads(1)
+    meeting = f"file://{folder / 'meeting'}"
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    train(folder / "start.pt", rank, folder)
+    distributed.destroy_process_group()
