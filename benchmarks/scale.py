@@ -75,7 +75,7 @@ def experiment(dataset: Path, families: Mapping[str, str]) -> dict[str, object]:
 ALL_FAMILIES = {
     "architecture": "MLPEncoder",
     "summary": "MLPEncoder",
-    "temporal": "TemporalCNNEncoder",
+    "temporal": "MLPEncoder",
 }
 
 

@@ -14,7 +14,7 @@ from spinlock.tokenizer.encoders import FamilyColumns, build_encoder
 from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear, Dropout, EmbeddingDims
 from spinlock.tokenizer.quantizer import Quantized, ResidualQuantizer, straight_through
 
-ROW_BLOCK = 4096  # rows that go through the model at once where no gradient is needed
+ROW_BLOCK = 1024  # rows that go through the model at once where no gradient is needed
 NETWORK_WIDTH = 4  # hidden width of the decoder's network, in units of group_hidden_dim
 
 

@@ -31,7 +31,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
 }
-EVALUATION_ROWS = 4096
+EVALUATION_ROWS = 1024
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ class LossWeights:
 class Objective(nn.Module):
     """Loss terms of a batch, as one module so that torch.compile sees the whole step.
 
+    Networks compute in bfloat16 on CUDA, and elsewhere when `bfloat16`.
+
     Returns
     -------
     terms : Tensor [5]
@@ -44,9 +46,10 @@ class Objective(nn.Module):
     quantized : Quantized
     """
 
-    def __init__(self, model: TokenizerModel, weights: LossWeights):
+    def __init__(self, model: TokenizerModel, weights: LossWeights, *, bfloat16: bool = False):
         super().__init__()
         self.model = model
+        self.bfloat16 = bfloat16
         self.weights = weights
         vector = [
             weights.reconstruction,
@@ -68,19 +71,22 @@ class Objective(nn.Module):
         """
         model, weights, x = self.model, self.weights, clean.x
         n_rows = len(x) if n_rows is None else n_rows
-        encoded = model.encode(noisy)
+        with self._autocast(x):
+            encoded = model.encode(noisy)
+            codes = encoded.through()
+            decoded = model.decoder(codes, model.n_levels - 1)
         quantized, dims = encoded.quantized, model.encoder.dims
-        codes = encoded.through()
         zero = x.new_zeros(())
-        terms = [reconstruction_loss(x, model.decoder(codes, model.n_levels - 1))]
+        terms = [reconstruction_loss(x, decoded.to(x.dtype))]
         terms.append(self._vq(quantized) if weights.vq else zero)
         whole_codes = whole_batch(codes, n_rows, dim=1)
-        whole_z = whole_batch(encoded.z, n_rows, dim=1)
+        whole_z = whole_batch(encoded.z.to(x.dtype), n_rows, dim=1)
         terms.append(
             orthogonality_loss(whole_z, whole_codes, dims) if weights.orthogonality else zero
         )
         if weights.informativeness:
-            partial = model.decode_partially(encoded.through_levels())
+            with self._autocast(x):
+                partial = model.decode_partially(encoded.through_levels()).to(x.dtype)
             terms.append(informativeness_loss(model.layout.gather(x), partial, model.layout))
         else:
             terms.append(zero)
@@ -96,6 +102,11 @@ class Objective(nn.Module):
                 term * share if mean else term for term, mean in zip(terms, ROW_MEANS, strict=True)
             ]
         return torch.stack(terms), quantized
+
+    def _autocast(self, x: Tensor) -> torch.autocast:
+        """Let networks compute in bfloat16; codebooks and losses stay in float32."""
+        enabled = self.bfloat16 or x.is_cuda
+        return torch.autocast(x.device.type, torch.bfloat16, enabled=enabled)
 
     def weighted(self, terms: Tensor) -> Tensor:
         """Return the sum of the terms times their weights."""

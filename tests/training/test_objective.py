@@ -111,3 +111,18 @@ def test_rows_that_took_one_code_are_no_pair_however_far_they_are_from_it(make_m
     z = model.encoder(far.x)
     expected = orthogonality_loss(z, quantized.codes, model.encoder.dims)
     torch.testing.assert_close(terms[TERMS.index("orthogonality")], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_networks_in_bfloat16_leave_codebooks_and_losses_in_float32(make_model, train):
+    exact, _ = Objective(make_model().eval(), WEIGHTS)(train, train)
+    objective = Objective(make_model().eval(), WEIGHTS, bfloat16=True)
+    terms, quantized = objective(train, train)
+    assert terms.dtype == torch.float32
+    torch.testing.assert_close(terms, exact, rtol=0.05, atol=0.02)
+    assert not torch.equal(terms, exact)
+    for part in (quantized.residuals, quantized.prefixes, quantized.taken):
+        assert part.dtype == torch.float32
+    objective.weighted(terms).backward()
+    for name, weight in objective.model.named_parameters():
+        assert weight.grad is None or weight.grad.dtype == torch.float32, name
+    objective.model.quantizer.update_averages(quantized)
