@@ -94,9 +94,9 @@ ADVICES = (
         CROWDED,
     ),
     Advice(
-        "increase `model.commitment_cost` (0.25 → 1)",
+        "increase `model.commitment_cost` (0.25 → 0.35)",
         "utilization (last epoch)",
-        {"model": {"commitment_cost": 1.0}},
+        {"model": {"commitment_cost": 0.35}},
         CROWDED,
     ),
     Advice(

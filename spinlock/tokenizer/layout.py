@@ -84,6 +84,8 @@ class EmbeddingDims(nn.Module):
         1 where a category has the dimension, 0 where it is padding.
     between : Tensor [S, S]
         1 where two of all S dimensions belong to different categories.
+    met_in_another : float
+        How many dimensions of another category a dimension meets, on average.
     """
 
     mask: Tensor
@@ -96,6 +98,8 @@ class EmbeddingDims(nn.Module):
         self.sizes = list(sizes)
         self.width = width
         self.total = sum(self.sizes)
+        n_pairs = self.total**2 - sum(size**2 for size in self.sizes)
+        self.met_in_another = n_pairs / max(1, self.total * (len(self.sizes) - 1))
         n_dims = torch.tensor(self.sizes).unsqueeze(1)
         exists = torch.arange(width) < n_dims
         category = torch.arange(len(self.sizes)).repeat_interleave(n_dims.flatten())

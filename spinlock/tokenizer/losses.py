@@ -50,9 +50,10 @@ def quantization_loss(
 def orthogonality_loss(z: Tensor, code_vectors: Tensor, dims: EmbeddingDims) -> Tensor:
     """Return the dependence between categories plus that between the codes of a book.
 
-    Between categories a ≠ b: the mean squared correlation of the dimensions of their
-    embeddings over the batch. Within books: the mean squared cosine of the codes that
-    different rows took, which carries the gradient of the embeddings.
+    Between categories: the squared correlations, over the batch, of a dimension of one embedding
+    with all those of another, summed (how much of it the other tells, were its dimensions
+    uncorrelated), the mean over dimensions and other categories. Within books: the mean squared
+    cosine of the codes that different rows took, which carries the gradient of the embeddings.
 
     Parameters
     ----------
@@ -70,7 +71,8 @@ def _between_categories(z: Tensor, dims: EmbeddingDims) -> Tensor:
     if z.shape[0] < 2 or z.shape[1] < 2:
         return z.new_zeros(())
     flat = dims.compact(z)
-    return mean_squared_cosine((flat - flat.mean(dim=0)).T, dims.between)
+    per_pair = mean_squared_cosine((flat - flat.mean(dim=0)).T, dims.between)
+    return per_pair * dims.met_in_another
 
 
 def _within_books(code_vectors: Tensor) -> Tensor:

@@ -93,7 +93,8 @@ def orthogonality_by_loop(z: Tensor, codes: Tensor, n_dims: list[int]) -> float:
             if (book[i] != book[j]).any():
                 lengths = np.linalg.norm(book[i]) * np.linalg.norm(book[j])
                 cosines.append((book[i] @ book[j] / lengths) ** 2)
-    between = sum(squared) / len(squared) if squared else 0.0
+    told = sum(n_dims) * (len(z) - 1)
+    between = sum(squared) / told if told else 0.0
     return between + (sum(cosines) / len(cosines) if cosines else 0.0)
 
 
