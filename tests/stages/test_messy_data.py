@@ -150,8 +150,9 @@ def test_whole_groups_go_to_one_side(planted_features, write_dataset, run_pipeli
         assert list(metrics[part][next(iter(metrics[part]))]) == ["coarse", "medium", "fine"]
 
 
-def test_series_and_fields_are_read_by_their_encoders(
-    planted_features, write_dataset, run_pipeline
+@pytest.mark.parametrize("initial", ["InitialCNNEncoder", "InitialHybridEncoder"])
+def test_all_families_are_read_by_their_encoders(
+    planted_features, write_dataset, run_pipeline, initial
 ):
     rng = np.random.default_rng(2)
     values = planted_features(90)
@@ -164,7 +165,8 @@ def test_series_and_fields_are_read_by_their_encoders(
         write_dataset(values, fields=fields),
         {
             "temporal": "TemporalCNNEncoder",
-            "initial": "InitialHybridEncoder",
+            "initial": initial,
+            "architecture": "IdentityEncoder",
             "summary": "MLPEncoder",
         },
         evaluation={"baselines": False},
