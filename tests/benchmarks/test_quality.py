@@ -1,0 +1,65 @@
+"""The program that compares quality at equal bits: fair to the others, honest in its page."""
+
+import numpy as np
+import pytest
+
+from benchmarks.quality import measure_table, replaced
+from benchmarks.quality_page import best_peer, page
+from benchmarks.tables import RawTable, messy
+
+
+def other(method: str, bits: float, quality: float) -> dict:
+    return {"method": method, "bits": bits, "quality": quality}
+
+
+def run(ours: float, others: list[dict], seed: int = 0) -> dict:
+    own = {"bits": 95.0, "budget": 96, "categories": 8, "quality": ours}
+    own |= {"utilization": 0.9, "orthogonality": 0.1}
+    sizes = {"train_rows": 80, "test_rows": 10, "columns": 30}
+    return sizes | {"seed": seed, "ours": [own], "others": others}
+
+
+def test_a_peer_has_no_fewer_bits_than_ours_and_none_that_ours_has_not():
+    peers = [other("faiss_pq4", 92.0, 0.99), other("faiss_pq4", 96.0, 0.8)]
+    peers += [other("faiss_rq8", 160.0, 0.95), other("gaussian_reference", 96.0, 1.0)]
+    assert best_peer(run(0.9, peers[:2]), 95.0) == (0.8, "PQ 4-bit")
+    assert best_peer(run(0.9, peers), 95.0) == (0.95, "RQ 8-bit")
+
+
+def test_where_none_can_spend_the_bits_their_most_count():
+    peers = [other("pca_lloyd_max", 40.0, 0.7), other("pca_lloyd_max", 60.0, 0.8)]
+    assert best_peer(run(0.9, peers), 95.0) == (0.8, "PCA + Lloyd")
+
+
+@pytest.mark.parametrize(
+    ("ours", "shown"), [(0.9, "**0.900** / 0.800"), (0.7, "0.700 / **0.800**")]
+)
+def test_the_page_marks_whichever_is_better(ours, shown):
+    text = page({"a table": [run(ours, [other("faiss_pq8", 96.0, 0.8)])]})
+    assert shown in text
+    assert "| a table | 80 × 30 | 1 |" in text
+
+
+def test_several_seeds_show_their_spread():
+    peer = [other("faiss_pq8", 96.0, 0.8)]
+    text = page({"a table": [run(0.7, peer), run(0.9, peer, seed=1)]})
+    assert "**0.800 ± 0.141**" in text
+
+
+def test_a_run_replaces_the_one_of_its_seed_and_no_other():
+    kept = replaced([{"seed": 1, "old": True}, {"seed": 0, "old": True}], {"seed": 0})
+    assert kept == [{"seed": 0}, {"seed": 1, "old": True}]
+
+
+def test_a_messy_table_is_measured_from_its_raw_rows_to_its_tokens():
+    rng = np.random.default_rng(0)
+    clean = np.repeat(rng.normal(size=(120, 4)), 3, axis=1) + 0.1 * rng.normal(size=(120, 12))
+    measured = measure_table(messy(RawTable({"table": clean}), 0), 0, [12, 24], [12])
+    assert measured["columns"] == 12  # what messy() adds is dropped
+    low, high = measured["ours"]
+    assert 0.3 < low["quality"] < high["quality"]
+    assert low["bits"] <= 12
+    assert "trained" in low
+    assert "trained" not in high
+    budgets = {one["bits"] for one in measured["others"] if one["method"] == "gaussian_reference"}
+    assert {12.0, 24.0} <= budgets
