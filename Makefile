@@ -11,7 +11,7 @@ EXPERIMENT ?= arch_summary
 FUZZ_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run all test bench fuzz faults coverage mutation lint audit format quality
+.PHONY: help setup run all test test-slurm bench fuzz faults coverage mutation lint audit format quality
 .PHONY: troubleshooting docs lock hashes clean
 
 help: ## List the commands
@@ -36,6 +36,9 @@ all: $(READY) ## The same, with metrics, tokens, figures and report
 
 test: $(READY) ## Run the tests (no GPU, no network)
 	pytest --numprocesses auto --dist loadscope tests
+
+test-slurm: $(READY) ## Run the workflow on a real one-node Slurm (root on Debian; SPINLOCK_SLURM_FULL=1: all operators)
+	pytest -m slurm tests/slurm
 
 bench: $(READY) ## Measure speed and memory beside references into benchmarks/results.md
 	python -m benchmarks

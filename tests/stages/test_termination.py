@@ -1,0 +1,77 @@
+"""A block that is asked to end leaves when its work is at rest, and soon in any case."""
+
+import signal
+import threading
+import time
+
+import pytest
+
+from spinlock.stages import program
+from spinlock.stages.program import delayed_termination
+
+ASKING = (signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.fixture(autouse=True)
+def handlers_are_as_before():
+    before = [signal.getsignal(number) for number in ASKING]
+    yield
+    assert [signal.getsignal(number) for number in ASKING] == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("number", ASKING)
+def test_the_block_is_told_and_leaves_when_it_likes(number):
+    def work() -> None:
+        with delayed_termination() as asked:
+            assert asked() is None
+            signal.raise_signal(number)
+            if asked() == number:
+                raise SystemExit(128 + number)
+
+    with pytest.raises(SystemExit) as caught:
+        work()
+    assert caught.value.code == 128 + number
+
+
+def test_a_second_signal_does_not_wait():
+    def work() -> None:
+        with delayed_termination():
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            pytest.fail("the block went on")
+
+    with pytest.raises(SystemExit) as caught:
+        work()
+    assert caught.value.code == 128 + signal.SIGTERM
+
+
+def test_a_block_that_never_comes_to_rest_is_left_after_the_time_of_grace(monkeypatch):
+    monkeypatch.setattr(program, "GRACE_SECONDS", 0.05)
+
+    def work() -> None:
+        with delayed_termination():
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(20)
+            pytest.fail("the block went on")
+
+    with pytest.raises(SystemExit):
+        work()
+
+
+def test_a_block_that_ends_by_itself_passes_the_signal_on():
+    with pytest.raises(KeyboardInterrupt), delayed_termination():
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_in_another_thread_signals_are_not_touched():
+    answers = []
+
+    def work() -> None:
+        with delayed_termination() as asked:
+            answers.append(asked())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert answers == [None]
