@@ -17,6 +17,7 @@ include: "workflow/rules/report.smk"
 
 
 rule all:
+    """Make everything of the default experiment."""
     default_target: True
     input:
         "results/arch_summary/best_model.pt",

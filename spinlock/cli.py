@@ -290,7 +290,14 @@ def verify(
 
     _log(verbose)
     states = stage.run(results)
-    _print_summary(states, as_json)
+    times = stage.wall_times(results)
+    if as_json:
+        _print_json(states | {"wall_seconds": times})
+    else:
+        _print_summary(states, as_json)
+        shown = [f"{name} {seconds:.1f} s" for name, seconds in times.items()]
+        if shown:
+            out.print(f"wall time: {', '.join(shown)}", highlight=False, soft_wrap=True)
     if stage.DIFFERS in states.values():
         raise typer.Exit(1)
 

@@ -85,11 +85,18 @@ def test_train_encode_decode_evaluate_compare_verify(spinlock, experiment, tmp_p
     assert spinlock("evaluate", "--model", model, dataset)[0] == 0
     status, shown, _ = spinlock("verify", out)
     assert status == 0
-    assert "data: same" in shown
+    assert shown.splitlines() == [
+        "settings: same", "code: same", "dataset: same", "data: same", "tokens: not there",
+    ]  # fmt: skip
     (out / "categories.json").write_text("{}")
     status, shown, _ = spinlock("verify", out, "--json")
     assert status == 1
     assert json.loads(shown)["data"] == "DIFFERS"
+    with h5py.File(dataset, "r+") as file:
+        file["features/summary/aggregated/features"][0, 0] = 7
+    assert "dataset: DIFFERS" in spinlock("verify", out)[1]
+    dataset.unlink()
+    assert "dataset: not there" in spinlock("verify", out)[1]
 
 
 def test_an_exported_model_encodes_alike(spinlock, experiment, tmp_path):

@@ -1,8 +1,9 @@
 """train: train the Categorical Hierarchical VQ-VAE.
 
 Reads subset.h5, feature_statistics.npz and categories.json; writes best_model.pt and, next to
-it, normalization_stats.npz, training_history.json, config.yaml, checkpoint_epoch_*.pt when
-`training.save_every` is set, and state/last.pt, from which a training that was cut off goes on.
+it, normalization_stats.npz, training_history.json, config.yaml, provenance.json,
+checkpoint_epoch_*.pt when `training.save_every` is set, and state/last.pt, from which a
+training that was cut off goes on.
 Several processes train together under `torchrun --nproc-per-node N -m spinlock.stages.train …`;
 a batch is shared among them, so the result is that of one process up to rounding.
 """
@@ -98,7 +99,9 @@ def _run(
         statistics=fitted,
         categories=partition,
         config=experiment.model_dump(mode="json"),
-        provenance=describe_run(experiment.random_seed, device) | stamp,
+        provenance=describe_run(experiment.random_seed, device)
+        | {"dataset": header.source_digest}
+        | stamp,
     )
     _train(trainer, checkpoint, saved, output.parent, experiment.training.save_every)
     if process_rank() > 0:
@@ -219,6 +222,7 @@ def _write_outputs(checkpoint: Checkpoint, experiment: Experiment, output: Path)
     history = json.dumps(checkpoint.history, indent=1)
     write_text(folder / "training_history.json", history + "\n")
     write_text(folder / "config.yaml", to_yaml(experiment))
+    write_text(folder / "provenance.json", json.dumps(checkpoint.provenance, indent=1) + "\n")
     checkpoint.save(output)
 
 

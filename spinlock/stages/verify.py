@@ -1,12 +1,18 @@
 """verify: recompute the digests of what a model was made from, and compare.
 
-Reads a result folder; writes nothing.
+Reads a result folder and the dataset that it was made from; writes nothing.
 """
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from spinlock.errors import SpinlockError
+from spinlock.features.dataset import open_dataset
 from spinlock.files import file_digest
+from spinlock.settings import Experiment
+from spinlock.settings.dataset_files import dataset_files
+from spinlock.source import source_digest
 from spinlock.stages.program import execute, experiment_of_model, stage_parser
 from spinlock.stages.train import training_inputs, training_settings
 from spinlock.tokenizer.checkpoint import Checkpoint
@@ -17,26 +23,47 @@ SAME, DIFFERS, MISSING = "same", "DIFFERS", "not there"
 
 
 def run(results: Path) -> dict[str, str]:
-    """Return what became of settings, data and tokens since the model was trained."""
+    """Return what became of settings, code, data and tokens since the model was trained."""
     model = results / "best_model.pt"
     checkpoint = Checkpoint.load(model)
     recorded = checkpoint.provenance
     experiment = experiment_of_model(checkpoint.config, model)
-    inputs = training_inputs(results)
+    inputs, tokens = training_inputs(results), results / "tokens.h5"
     states = {
         "settings": _state(
             settings_digest(training_settings(experiment)), recorded.get("settings")
         ),
+        "code": _state(source_digest("spinlock.stages.train"), recorded.get("code")),
+        "dataset": _dataset_state(experiment, recorded.get("dataset")),
         "data": MISSING,
         "tokens": MISSING,
     }
     if all(path.is_file() for path in inputs):
         states["data"] = _state(files_digest(inputs), recorded.get("data"))
-    tokens = results / "tokens.h5"
     if tokens.is_file():
         with open_tokens(tokens) as file:
             states["tokens"] = _state(file_digest(model), file.attrs["model_digest"])
     return states
+
+
+def wall_times(results: Path) -> dict[str, float]:
+    """Return stage → seconds that it took, from Snakemake's benchmarks."""
+    seconds = {}
+    for path in sorted((results / "benchmarks").glob("*.tsv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            seconds[path.stem] = float(next(csv.DictReader(file, delimiter="\t"))["s"])
+    return seconds
+
+
+def _dataset_state(experiment: Experiment, recorded: object) -> str:
+    try:
+        paths = dataset_files(experiment)
+    except SpinlockError:
+        return MISSING
+    if not all(path.is_file() for path in paths):
+        return MISSING
+    with open_dataset(paths, external=experiment.allow_external_data) as dataset:
+        return _state(dataset.digest(), recorded)
 
 
 def _state(found: str, recorded: object) -> str:

@@ -12,7 +12,7 @@ import torch
 
 OUTPUTS = (
     "best_model.pt", "normalization_stats.npz", "training_history.json", "config.yaml",
-    "metrics.json", "baselines.csv", "tokens.h5", "tokens.parquet", "report.html",
+    "provenance.json", "metrics.json", "baselines.csv", "tokens.h5", "tokens.parquet", "report.html",
     "figures/training.svg", "figures/rate_distortion.png",
 )  # fmt: skip
 CHECKPOINT_CONTENTS = {
@@ -99,6 +99,21 @@ def test_the_command_line_gives_the_same_model_tensor_for_tensor(workspace, resu
     for name, tensor in ours["model_state_dict"].items():
         assert torch.equal(tensor, theirs["model_state_dict"][name]), name
     assert ours["history"] == theirs["history"]
+
+
+def test_the_results_say_what_made_them(workspace, results):
+    made = json.loads((results / "provenance.json").read_text())
+    assert made.keys() >= {
+        "spinlock", "git_commit", "python", "libraries", "random_seed", "device", "threads",
+        "settings", "code", "data", "dataset",
+    }  # fmt: skip
+    assert made["libraries"].keys() >= {"torch", "numpy", "h5py"}
+    shown = workspace.run("-m", "spinlock.cli", "verify", "results/tiny").stdout.splitlines()
+    assert shown[:5] == [
+        "settings: same", "code: same", "dataset: same", "data: same", "tokens: same",
+    ]  # fmt: skip
+    stages = ("cluster", "encode", "evaluate", "normalize", "subset", "train", "visualize")
+    assert all(f"{stage} " in shown[5] for stage in stages)
 
 
 def test_an_unknown_experiment_names_the_known_ones(workspace):

@@ -9,6 +9,7 @@ rule train:
         normalization="results/{experiment}/normalization_stats.npz",
         history="results/{experiment}/training_history.json",
         config="results/{experiment}/config.yaml",
+        provenance="results/{experiment}/provenance.json",
     log:
         "results/{experiment}/logs/train.log",
     benchmark:

@@ -1,0 +1,125 @@
+"""Parsing loads nothing heavy, threads reach the libraries, and two runs share a checkout."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# what a rule file imports, run as Snakemake runs it: on a cluster every job does it again
+PARSED = """
+import json, sys
+from pathlib import Path
+for line in Path("workflow/rules/common.smk").read_text().splitlines():
+    if line.startswith(("import ", "from ")) and "snakemake" not in line:
+        exec(line)
+from spinlock.settings.dataset_files import dataset_files
+settings = load_experiment("configs/vqvae/arch_summary.yaml")
+stage_settings(settings, "train"), source_digest("spinlock.stages.train")
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "h5py", "matplotlib", "faiss", "numba"}
+THREADS = """
+import json, os
+from spinlock.stages import train
+from spinlock.stages.program import limit_threads
+import torch
+from threadpoolctl import threadpool_info
+limit_threads(2)
+import faiss
+pools = {pool["user_api"]: pool["num_threads"] for pool in threadpool_info()}
+print(json.dumps(pools | {"torch": torch.get_num_threads(), "faiss": faiss.omp_get_max_threads()}))
+"""
+
+
+def shown(program: str, **environment: str) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def test_reading_the_workflow_loads_nothing_heavy():
+    loaded = set(shown(PARSED))
+    assert "pydantic" in loaded
+    assert loaded & HEAVY == set()
+
+
+def test_the_threads_of_a_rule_reach_blas_openmp_and_torch():
+    assert shown(THREADS, OMP_NUM_THREADS="3", OPENBLAS_NUM_THREADS="3") == {
+        "blas": 2, "openmp": 2, "torch": 2, "faiss": 2,
+    }  # fmt: skip
+
+
+def test_the_graph_of_rules_in_the_readme_is_that_of_the_workflow():
+    program = (
+        "import json, sys; sys.path.insert(0, 'docs'); import make; "
+        "print(json.dumps([make.rule_graph(), make.README.read_text()]))"
+    )
+    graph, readme = shown(program)
+    assert graph in readme, "run `make docs`"
+
+
+def test_every_rule_says_what_it_does():
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--list-rules"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line for line in done.stdout.splitlines() if line]
+    assert len(lines) >= 10
+    assert [line for line in lines if not re.fullmatch(r"\w+ \([A-Z].*\.\)", line)] == []
+
+
+def test_two_runs_on_two_experiments_share_a_checkout(workspace):
+    for name in ("first", "second"):
+        config = workspace.path / f"configs/vqvae/{name}.yaml"
+        config.write_text((workspace.path / "configs/vqvae/tiny.yaml").read_text())
+    # Snakemake locks the files that a run reads and writes, not the folder
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "snakemake", "--cores", "1", f"results/{name}/best_model.pt"],
+            cwd=workspace.path,
+            env=os.environ | {"PYTHONPATH": str(workspace.path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for name in ("first", "second")
+    ]
+    for run in runs:
+        said = run.communicate(timeout=300)[0]
+        assert run.returncode == 0, said
+    models = [workspace.path / f"results/{name}/best_model.pt" for name in ("first", "second")]
+    assert models[0].is_file()
+    assert models[1].is_file()
+
+
+def test_two_runs_that_would_write_the_same_file_are_told_so(workspace):
+    lock = workspace.path / ".snakemake/locks/0.output.lock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text("results/other/best_model.pt\n")
+    try:
+        refused = workspace.snakemake("results/other/best_model.pt", check=False)
+        assert refused.returncode != 0
+        assert "locked" in (refused.stdout + refused.stderr).lower()
+        assert workspace.planned("results/tiny/best_model.pt") == {}
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def test_two_experiments_on_the_same_operators_simulate_them_once(workspace):
+    config = workspace.path / "configs/vqvae/larger_batches.yaml"
+    text = (workspace.path / "configs/vqvae/tiny.yaml").read_text()
+    config.write_text(text.replace("batch_size: 32", "batch_size: 64"))
+    planned = workspace.planned("results/larger_batches/best_model.pt")
+    assert planned == dict.fromkeys(("subset", "normalize", "cluster", "train"), 1)
