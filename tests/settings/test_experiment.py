@@ -183,11 +183,10 @@ def test_a_change_is_noticed_by_exactly_the_stages_that_declare_it(key, value):
 
 def test_all_other_keys_belong_to_a_stage():
     keys = {
-        prefix + key
+        key if name == "Experiment" else f"{name}.{key}"
         for name, found in ALL_KEYS.items()
         for key, extra in found.items()
         if not extra.get("stages")
-        for prefix in ["" if name == "Experiment" else f"{name}."]
     }
     assert keys == HOW_NOT_WHAT
 
