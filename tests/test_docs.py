@@ -1,0 +1,143 @@
+"""What the documentation says is so: links, commands, configurations and code."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from spinlock import cli
+from spinlock.settings import load_experiment
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "configs/vqvae/README.md",
+    ROOT / "examples/README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+TARGET = re.compile(r"results/([\w/-]+)/([\w.]+)$")
+MADE = {"best_model.pt", "metrics.json", "tokens.h5", "tokens.parquet", "report.html"}
+
+
+def fenced(page, language):
+    """Return the blocks of code in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(page):
+    """Return the commands of a page, from blocks of bash and from indented lines."""
+    text = page.read_text()
+    lines = re.findall(r"^    (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.S | re.M), re.M)
+    blocks = ["\n".join(lines), *fenced(page, "bash")]
+    joined = "\n".join(blocks).replace("\\\n", " ")
+    split = [shlex.split(line, comments=True) for line in joined.splitlines()]
+    return [words for words in split if words[:1] in (["spinlock"], ["snakemake"])]
+
+
+ALL = [
+    pytest.param(words, id=f"{page.parent.name}/{page.name}-{' '.join(words)[:90]}")
+    for page in PAGES
+    for words in commands(page)
+]
+SPINLOCK = [one for one in ALL if one.values[0][0] == "spinlock"]
+SNAKEMAKE = [one for one in ALL if one.values[0][0] == "snakemake"]
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page):
+    links = [link for link in LINK.findall(page.read_text()) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("words", SPINLOCK)
+def test_the_command_line_takes_every_command(words):
+    command = get_command(cli.app).commands[words[1]]
+    with command.make_context(words[1], words[2:]) as context:
+        config = context.params.get("config")
+    assert config is None or config.is_file() or config.stem == "my_experiment"
+
+
+@pytest.mark.parametrize(
+    "words", [one for one in SPINLOCK if "validation" in " ".join(one.values[0][:4])]
+)
+def test_trainings_are_valid_up_to_the_first_epoch(words, monkeypatch):
+    monkeypatch.setattr(cli.logging, "basicConfig", lambda **_: None)
+    done = CliRunner().invoke(cli.app, [*words[1:], "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert "would write: checkpoints/validation/1k_arch_summary" in done.output
+    if "--batch-size" in words:
+        assert "batch_size: 128" in done.output
+
+
+@pytest.mark.parametrize("words", SNAKEMAKE)
+def test_every_target_is_of_an_experiment_that_is_there(words):
+    targets = [TARGET.match(word) for word in words if word.startswith("results/")]
+    assert targets
+    for match in targets:
+        assert match[2] in MADE
+        known = (ROOT / f"configs/vqvae/{match[1]}.yaml").is_file()
+        assert known or match[1] == "my_experiment"
+
+
+def test_there_are_commands_of_every_kind():
+    named = {one.values[0][1] for one in SPINLOCK}
+    assert named == {command.name or command.callback.__name__
+                     for command in cli.app.registered_commands} - {"verify"}  # fmt: skip
+    assert len(SNAKEMAKE) > 3
+
+
+def test_the_configuration_on_the_page_is_valid(tmp_path):
+    (block,) = fenced(ROOT / "configs/vqvae/README.md", "yaml")
+    path = tmp_path / "page.yaml"
+    path.write_text(block)
+    experiment = load_experiment(path)
+    assert experiment.training.num_epochs == 500
+    assert set(experiment.families) == {"summary", "architecture"}
+
+
+def test_every_configuration_is_in_the_table_once():
+    folder = ROOT / "configs/vqvae"
+    files = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")}
+    rows = re.findall(r"^\| `([\w/]+)` \|", (folder / "README.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(files)
+
+
+def test_the_worked_example_of_an_encoder_trains(
+    monkeypatch, tmp_path, planted_features, write_dataset
+):
+    from spinlock.pipeline import train_experiment
+    from spinlock.settings import families
+    from spinlock.tokenizer import encoders
+    from spinlock.tokenizer.tokenizer import Tokenizer
+
+    monkeypatch.setattr(families, "ENCODER_PARAMS", dict(families.ENCODER_PARAMS))
+    monkeypatch.setattr(encoders, "REGISTRY", dict(encoders.REGISTRY))
+    page = ROOT / "docs/encoders.md"
+    for block in fenced(page, "python"):
+        exec(compile(block, str(page), "exec"), {"__name__": "worked_example"})
+    (used,) = fenced(page, "yaml")
+    config = tmp_path / "small.yaml"
+    config.write_text(
+        f"dataset_path: {write_dataset(planted_features(80))}\n{used}"
+        "model: {bits: 24, group_hidden_dim: 4}\n"
+        "training: {num_epochs: 1, batch_size: 64, num_categories_auto: 2, max_clusters: 3,\n"
+        "  use_torch_compile: false}\nlogging: {verbose: false}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    model = train_experiment(load_experiment(config), tmp_path / "made", None)
+    tokenizer = Tokenizer.load(model)
+    network = tokenizer._model.encoder.networks["summary"]
+    assert type(network).__name__ == "QuadraticEncoder"
+    assert network.output_dim == 8
+    assert os.listdir(tmp_path / "made")  # noqa: PTH208
