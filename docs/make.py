@@ -1,7 +1,7 @@
-"""Write what is generated: the template configuration, and two blocks of the README.
+"""Write what is generated: the template configuration, blocks and pictures of the README.
 
-The rule graph comes from Snakemake; the table of targets from results/arch_summary, made by
-`make all`, and stays as it is where those results are not there.
+The rule graph comes from Snakemake; the table of targets and the pictures from
+results/arch_summary, made by `make all`, and stay as they are where those results are not there.
 """
 
 import json
@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 from spinlock.settings.documentation import default_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -17,6 +19,10 @@ README = ROOT / "README.md"
 TEMPLATE = ROOT / "configs/vqvae/default.yaml"
 METRICS = ROOT / "results/arch_summary/metrics.json"
 REPORT = "results/arch_summary/report.html"
+FIGURES = ROOT / "results/arch_summary/figures"
+PICTURES = ROOT / "docs/images"
+PICTURED = ("rate_distortion", "correlation", "token_meanings")
+PICTURE_WIDTH, PICTURE_COLORS = 900, 48  # small enough for a repository
 EDGE = re.compile(r"^\s*(id\d+) --> (id\d+)$")
 NODE = re.compile(r"^\s*(id\d+)\[(\w+)\]$")
 
@@ -58,6 +64,16 @@ def target_table() -> str:
     )
 
 
+def write_pictures() -> None:
+    """Write small copies of some figures of the default experiment."""
+    PICTURES.mkdir(exist_ok=True)
+    for name in PICTURED:
+        with Image.open(FIGURES / f"{name}.png") as figure:
+            picture = figure.convert("RGB")
+        picture.thumbnail((PICTURE_WIDTH, 2 * PICTURE_WIDTH))
+        picture.quantize(PICTURE_COLORS).save(PICTURES / f"{name}.png", optimize=True)
+
+
 def with_block(text: str, name: str, content: str) -> str:
     """Return `text` with the block between two markers replaced."""
     pattern = re.compile(f"(<!-- {name}:begin -->).*?(<!-- {name}:end -->)", re.DOTALL)
@@ -70,6 +86,8 @@ def main() -> None:
     readme = with_block(README.read_text(encoding="utf-8"), "rules", rule_graph())
     if METRICS.is_file():
         readme = with_block(readme, "targets", target_table())
+    if FIGURES.is_dir():
+        write_pictures()
     README.write_text(readme, encoding="utf-8")
 
 

@@ -90,6 +90,15 @@ def test_every_target_is_of_an_experiment_that_is_there(words):
         assert known or match[1] == "my_experiment"
 
 
+def test_pictures_are_small_and_shown():
+    pictures = sorted((ROOT / "docs/images").iterdir())
+    assert pictures
+    text = "".join(page.read_text() for page in PAGES)
+    for picture in pictures:
+        assert picture.stat().st_size < 150_000
+        assert f"images/{picture.name})" in text
+
+
 def test_there_are_commands_of_every_kind():
     named = {one.values[0][1] for one in SPINLOCK}
     assert named == {command.name or command.callback.__name__
