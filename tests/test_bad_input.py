@@ -142,7 +142,9 @@ settings_case("misspelt key", section("training", batchsize=4), "did you mean 'b
 settings_case("misspelt section", section("trainings"), "did you mean 'training'?")
 settings_case("no dataset", lambda s: s.pop("dataset_path"), "dataset_path: this key is required")
 settings_case("no row trains", section("split", val_fraction=0.6, test_fraction=0.6), "val_frac")
-settings_case("manual without mapping", section("training", category_assignment="manual"), "mapp")
+settings_case(
+    "manual without mapping", section("training", category_assignment="manual"), "mapping_file"
+)
 settings_case("unknown encoder", section("families", summary={"encoder": "X"}), "unknown encoder")
 settings_case("device that is no device", lambda s: s.update(device="gpu"), "device")
 settings_case("billion laughs", "a: &a [x, x]\nb: &b [*a, *a]\n", "aliases")

@@ -204,7 +204,7 @@ def _clustering(silhouette: Path, linkage: Path) -> Clustering:
     try:
         with linkage.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             tree, correlation = arrays["Z"], arrays["correlation"]
-    except (OSError, ValueError, KeyError, BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise _unreadable(linkage, "cluster", error) from error
     columns = {str(name): candidates[name].to_numpy() for name in candidates}
     return Clustering(columns, tree, correlation)

@@ -183,7 +183,7 @@ def _require_same_shapes(shape: ModelShape, weights: Mapping[str, Tensor]) -> No
 
 
 def write_state(path: str | Path, entries: Mapping[str, Any]) -> None:
-    """Write plain values and tensors with torch.save, atomically."""
+    """Write plain values and tensors with torch.save, atomically; equal entries, equal bytes."""
     # torch hides why a write failed, and names its entries after the file
     buffer = io.BytesIO()
     torch.save(dict(entries), buffer)
