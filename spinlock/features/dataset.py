@@ -133,6 +133,8 @@ class OperatorDataset(AbstractContextManager):
         if not all(isinstance(part, h5py.Dataset) for part in parts):
             return None
         for part, path, count in zip(parts, self._paths, self._counts, strict=True):
+            with damage_told(path, "/inputs/fields"):
+                part.dtype  # noqa: B018 - of a damaged type, h5py first complains here
             if part.ndim < 3 or len(part) != count or part.dtype.kind not in "fiub":
                 raise SpinlockError(
                     f"/inputs/fields holds {part.dtype} {part.shape}; "
@@ -193,10 +195,11 @@ class OperatorDataset(AbstractContextManager):
         return digest.hexdigest()
 
     def _items(self, name: str) -> list[h5py.Group | h5py.Dataset | None]:
-        return [
-            own_item(file, name, path, self._external)
-            for file, path in zip(self._files, self._paths, strict=True)
-        ]
+        with damage_told(self.where, f"/{name}"):
+            return [
+                own_item(file, name, path, self._external)
+                for file, path in zip(self._files, self._paths, strict=True)
+            ]
 
     def _gather(self, parts: Sequence[h5py.Dataset], rows: slice | np.ndarray) -> np.ndarray:
         if isinstance(rows, slice):

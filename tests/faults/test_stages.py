@@ -44,10 +44,10 @@ def test_a_killed_stage_leaves_whole_files_and_runs_again_to_the_same_bits(
 
 
 def test_a_killed_report_is_made_again(laboratory, tmp_path):
-    whole = laboratory.run("visualize", tmp_path / "whole")
-    expected = laboratory.digests("visualize", tmp_path / "whole")
+    whole = laboratory.run("visualize", tmp_path / "whole/results/x")
+    expected = laboratory.digests("visualize", tmp_path / "whole/results/x")
     assert whole.status == 0, whole.messages
-    out = tmp_path / "killed"
+    out = tmp_path / "killed/results/x"
     for moment in np.random.default_rng(0).uniform(0, 1, SLOW_MOMENTS) * whole.seconds:
         laboratory.run("visualize", out, kill_after=float(moment))
         assert complete_or_absent(laboratory, "visualize", out, expected)

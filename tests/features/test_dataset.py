@@ -422,6 +422,20 @@ def test_data_that_stands_in_a_raw_file_is_not_read(write_h5, tmp_path, place):
         read_all(path)
 
 
+@pytest.mark.parametrize("byte", [b"\0", b"\x01", b"\xff"])
+def test_a_wrong_byte_anywhere_is_read_over_or_told(write_h5, byte):
+    path = write_h5(values())
+    whole = path.read_bytes()
+    told = 0
+    for at in range(0, len(whole), 97):
+        path.write_bytes(whole[:at] + byte + whole[at + 1 :])
+        try:
+            read_all(path)
+        except SpinlockError:
+            told += 1
+    assert told, "some of these bytes matter"
+
+
 def read_all(path, **options) -> tuple:
     with open_dataset(path, **options) as source:
         values = source.read("summary", slice(None))

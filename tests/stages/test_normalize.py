@@ -43,3 +43,13 @@ def test_coefficients_of_a_series_share_one_scale(finished):
 def test_missing_statistics_are_told(tmp_path):
     with pytest.raises(SpinlockError, match="feature statistics"):
         normalize.read_statistics(tmp_path / "gone.npz")
+
+
+@pytest.mark.parametrize(("at", "byte"), [(8, 99), (6, 1), (4, 200)])
+def test_archives_that_claim_other_methods_are_told(finished, tmp_path, at, byte):
+    content = bytearray(finished.path("feature_statistics.npz").read_bytes())
+    directory = content.index(b"PK\x01\x02")  # where an archive lists what it holds
+    content[at] = content[directory + at + 2] = byte
+    (tmp_path / "bad.npz").write_bytes(content)
+    with pytest.raises(SpinlockError, match="feature statistics"):
+        normalize.read_statistics(tmp_path / "bad.npz")
