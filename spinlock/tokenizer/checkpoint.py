@@ -205,6 +205,8 @@ def read_state(path: str | Path, device: str | torch.device = "cpu") -> dict[str
         entries = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
         first_line = (str(error) or type(error).__name__).splitlines()[0]
+        if "weights_only" in first_line:  # torch advises to run what the file says: never
+            first_line = "it holds something else than plain values and tensors"
         raise SpinlockError(
             f"this file cannot be read as a model: {first_line}",
             where=path,
