@@ -15,7 +15,9 @@ from spinlock.tokenizer.rate_allocation import choose_book_sizes
 
 log = logging.getLogger(__name__)
 
-FIT_BEAMS = (1, 4)  # residual books are fitted both ways; validation rows choose per category
+FIT_BEAMS = (1, 4, 8, 16)  # widths that residual books are fitted with
+BEAM_ROWS = 16_000  # rows that a width above 4 may give k-means
+FITS = 3  # that validation rows choose from, per category
 FIT_ROWS = 20_000  # rows that books are fitted on, at most
 RIDGE_ROWS = 50_000
 
@@ -247,9 +249,19 @@ def _fit_books(
 def _best_books(
     z: Tensor, held_out: Tensor, sizes: Sequence[int], generator: torch.Generator, beam: int
 ) -> list[Tensor]:
-    """Fit residual books in two ways and return those with the lower held-out error."""
-    fits = [residual_books(z, sizes, generator, beam=width) for width in FIT_BEAMS]
+    """Fit residual books with several beams and return those with the lowest held-out error."""
+    fits = [residual_books(z, sizes, generator, beam=width) for width in fit_beams(len(z))]
     return min(fits, key=lambda books: books_error(held_out, books, beam))
+
+
+def fit_beams(n_rows: int) -> tuple[int, ...]:
+    """Return the beams that books are fitted with: the fewer rows, the wider.
+
+    A wide beam shows the later levels residuals that are not the closest, as those of unseen
+    rows are not: with few rows for each code this keeps books from learning rows by heart.
+    """
+    affordable = [width for width in FIT_BEAMS if width <= 4 or width * n_rows <= BEAM_ROWS]
+    return tuple(affordable[-FITS:])
 
 
 def books_error(z: Tensor, books: Sequence[Tensor], beam: int) -> float:

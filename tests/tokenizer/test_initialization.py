@@ -15,6 +15,7 @@ from spinlock.tokenizer.initialization import (
     PrincipalAxes,
     books_error,
     decide_book_sizes,
+    fit_beams,
     fit_corrections,
     initialize_model,
     partition_quality,
@@ -254,3 +255,10 @@ def test_the_error_of_books_is_what_their_tokens_leave(seed, beam):
         for row, (a, b) in zip(z, tokens.tolist(), strict=True)
     )
     assert books_error(z, books, beam) == pytest.approx(left, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "beams"), [(40, (4, 8, 16)), (1000, (4, 8, 16)), (1500, (1, 4, 8)), (3200, (1, 4))]
+)
+def test_books_of_few_rows_are_fitted_with_wide_beams(n_rows, beams):
+    assert fit_beams(n_rows) == beams
