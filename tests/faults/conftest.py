@@ -36,6 +36,7 @@ SETTINGS = {
         "batch_size": 64, "num_epochs": 5, "learning_rate": 0.01, "num_categories_auto": 3,
         "val_every_n_epochs": 1, "use_torch_compile": False, "save_every": 2,
     },
+    "evaluation": {"baselines": False},  # which would take most of the time
     "visualization": {"projection": "tsne", "max_points": 40},
     "device": "cpu",
 }  # fmt: skip
