@@ -11,7 +11,7 @@ EXPERIMENT ?= arch_summary
 FUZZ_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run all test test-slurm bench fuzz faults coverage mutation lint audit format quality
+.PHONY: help setup run all test test-slurm bench fuzz faults coverage lint audit format quality
 .PHONY: troubleshooting docs lock hashes clean
 
 help: ## List the commands
