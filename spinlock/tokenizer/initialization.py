@@ -19,7 +19,7 @@ FIT_BEAMS = (1, 4, 8, 16)  # widths that residual books are fitted with
 BEAM_ROWS = 16_000  # rows that a width above 4 may give k-means
 FITS = 3  # that validation rows choose from, per category
 FIT_ROWS = 20_000  # rows that books are fitted on, at most
-RIDGE_ROWS = 50_000
+RIDGE_ROWS = 20_000
 
 
 @dataclass(frozen=True)

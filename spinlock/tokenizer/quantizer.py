@@ -175,6 +175,8 @@ class ResidualQuantizer(nn.Module):
     def encode(self, z: Tensor, beam: int = 1) -> Tensor:
         """Return tokens [C, B, L] of embeddings z [C, B, E], following `beam` encodings."""
         z = at_least_float32(z)
+        if beam == 1:
+            return self(z).tokens.permute(1, 2, 0)
         books = [[self.book(c, level) for level in range(self.n_levels)] for c in range(len(z))]
         return torch.stack([residual_tokens(z[c], books[c], beam) for c in range(len(z))])
 
