@@ -23,7 +23,6 @@ PLACES = {
     "cluster": ["categories.json", "silhouette.csv", "linkage.npz"],
     "train": [
         "best_model.pt", "normalization_stats.npz", "training_history.json", "config.yaml",
-        "checkpoint_epoch_0002.pt", "checkpoint_epoch_0004.pt",
     ],
     "evaluate": ["metrics.json", "baselines.csv"],
     "encode": ["tokens.h5", "tokens.parquet"],
