@@ -100,17 +100,20 @@ class EmbeddingDims(nn.Module):
         self.total = sum(self.sizes)
         n_pairs = self.total**2 - sum(size**2 for size in self.sizes)
         self.met_in_another = n_pairs / max(1, self.total * (len(self.sizes) - 1))
-        n_dims = torch.tensor(self.sizes).unsqueeze(1)
-        exists = torch.arange(width) < n_dims
-        category = torch.arange(len(self.sizes)).repeat_interleave(n_dims.flatten())
-        position = exists.flatten().nonzero().flatten()
-        index = torch.full((len(self.sizes), width), self.total)
-        index.view(-1)[position] = torch.arange(self.total)
-        self.register_buffer("mask", exists.float().unsqueeze(1), persistent=False)
-        different = category.unsqueeze(0) != category.unsqueeze(1)
-        self.register_buffer("between", different.float(), persistent=False)
-        self.register_buffer("index", index, persistent=False)
-        self.register_buffer("position", position, persistent=False)
+        # in numpy: on the device "meta", where checkpoints compare shapes, tensors have no values
+        exists = np.arange(width) < np.array(self.sizes)[:, None]
+        category = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        position = np.flatnonzero(exists)
+        index = np.full((len(self.sizes), width), self.total)
+        index.flat[position] = np.arange(self.total)
+        buffers = {
+            "mask": exists.astype(np.float32)[:, None],
+            "between": (category[:, None] != category).astype(np.float32),
+            "index": index,
+            "position": position,
+        }
+        for name, values in buffers.items():
+            self.register_buffer(name, torch.from_numpy(values), persistent=False)
 
     def compact(self, z: Tensor) -> Tensor:
         """Return the dimensions of all categories side by side [B, S] of z [C, B, E]."""

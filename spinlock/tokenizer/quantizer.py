@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from spinlock.tokenizer.codebook import code_norms, code_scores, residual_tokens
 from spinlock.tokenizer.processes import sum_over_processes
@@ -75,16 +74,18 @@ class ResidualQuantizer(nn.Module):
         self.register_buffer("all_sums", torch.zeros(*shape, dim))
         for level in range(self.n_levels):
             self.register_buffer(f"projector_{level}", torch.empty(0))
-        level_of = torch.arange(self.n_levels).repeat_interleave(torch.tensor(self.widths))
-        first = torch.tensor([0, *np.cumsum(self.widths)[:-1].tolist()])
-        size_of = torch.as_tensor(self.sizes)[:, level_of]
-        valid = torch.arange(shape[1]) - first[level_of] < size_of
-        start = torch.arange(self.n_categories) * shape[1] + first.unsqueeze(1)
-        self.register_buffer("all_valid", valid, persistent=False)
-        self.register_buffer("first_place", start.unsqueeze(-1), persistent=False)
-        self.register_buffer("smoothing", SMOOTHING * size_of.float(), persistent=False)
-        member = functional.one_hot(level_of, self.n_levels).float()
-        self.register_buffer("level_member", member, persistent=False)
+        # in numpy: on the device "meta", where checkpoints compare shapes, tensors have no values
+        level_of = np.repeat(np.arange(self.n_levels), self.widths)
+        first = np.cumsum([0, *self.widths[:-1]])
+        size_of = self.sizes[:, level_of]
+        buffers = {
+            "all_valid": np.arange(shape[1]) - first[level_of] < size_of,
+            "first_place": (np.arange(self.n_categories) * shape[1] + first[:, None])[..., None],
+            "smoothing": (SMOOTHING * size_of).astype(np.float32),
+            "level_member": np.eye(self.n_levels, dtype=np.float32)[level_of],
+        }
+        for name, values in buffers.items():
+            self.register_buffer(name, torch.from_numpy(values), persistent=False)
 
     @property
     def n_categories(self) -> int:
