@@ -87,6 +87,7 @@ OTHER = {
 NOT_TRIED = {"logging.wandb"}  # needs a package
 FAMILY_KEYS = {"families"}  # tried below
 HOW_NOT_WHAT = {
+    "allow_external_data",
     "device",
     "training.use_torch_compile",
     "training.checkpoint_dir",

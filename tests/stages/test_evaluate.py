@@ -52,7 +52,9 @@ def test_all_rows_of_a_dataset_are_measured(finished, caplog):
 
 
 def test_a_label_is_predicted_better_than_by_chance_or_said_to_be_missing(finished, metrics):
-    assert set(metrics["probe"]) == {"majority", "features", "tokens"}
+    assert set(metrics["probe"]) == {"majority", "logistic", "nearest"}
+    for predictor in ("logistic", "nearest"):
+        assert set(metrics["probe"][predictor]) == {"features", "tokens", "faiss_rq"}
     experiment = finished.experiment
     evaluation = experiment.evaluation.model_copy(update={"probe_column": "gone"})
     with pytest.raises(SpinlockError, match="no label 'gone'"):

@@ -14,10 +14,13 @@ ASKING = (signal.SIGTERM, signal.SIGINT)
 
 @pytest.fixture(autouse=True)
 def handlers_are_as_before():
+    # a shell lets what it runs in the background ignore Ctrl-C
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = [signal.getsignal(number) for number in ASKING]
     yield
     assert [signal.getsignal(number) for number in ASKING] == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    signal.signal(signal.SIGINT, ignored)
 
 
 @pytest.mark.parametrize("number", ASKING)

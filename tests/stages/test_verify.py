@@ -13,7 +13,9 @@ def copy(finished, tmp_path):
 
 
 def test_an_untouched_folder_is_the_same(copy):
-    assert verify.run(copy) == dict.fromkeys(("settings", "data", "tokens"), verify.SAME)
+    assert verify.run(copy) == dict.fromkeys(
+        ("settings", "code", "dataset", "data", "tokens"), verify.SAME
+    )
 
 
 def test_changed_data_and_tokens_of_another_model_differ(copy):
@@ -28,5 +30,6 @@ def test_what_is_not_there_is_said(copy):
     (copy / "tokens.h5").unlink()
     (copy / "subset.h5").unlink()
     assert verify.run(copy) == {
-        "settings": verify.SAME, "data": verify.MISSING, "tokens": verify.MISSING,
+        "settings": verify.SAME, "code": verify.SAME, "dataset": verify.SAME,
+        "data": verify.MISSING, "tokens": verify.MISSING,
     }  # fmt: skip

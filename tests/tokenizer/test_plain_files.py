@@ -35,8 +35,8 @@ def test_the_files_are_read_without_spinlock(written, checkpoint):
     tensors = safetensors.load_file(written)
     described = json.loads(written.with_suffix(".json").read_text())
     assert described["group_indices"] == {k: v.tolist() for k, v in checkpoint.categories.items()}
-    codes = tensors["model_state_dict/quantizer.codes_0"]
-    assert torch.equal(codes, checkpoint.model.quantizer.codes(0))
+    codes = tensors["model_state_dict/quantizer.all_codes"]
+    assert torch.equal(codes, checkpoint.model.quantizer.all_codes)
     assert tensors["feature_statistics/center"].dtype == torch.float64
 
 

@@ -25,10 +25,10 @@ FIRST_STAGE = {
         training.category_assignment training.category_mapping_file training.num_categories_auto
         training.category_correlation training.orthogonality_target
         training.min_features_per_category training.max_clusters
-    """,
+        model.levels model.levels.latent_dim model.levels.num_tokens model.bits model.max_tokens
+    """,  # the last five where the number of categories is automatic, as it is here
     "train": """
-        model.group_embedding_dim model.group_hidden_dim model.levels model.levels.latent_dim
-        model.levels.num_tokens model.bits model.target_quality model.max_tokens model.beam_width
+        model.group_embedding_dim model.group_hidden_dim model.target_quality model.beam_width
         model.commitment_cost model.use_ema model.decay model.dropout
         model.orthogonality_weight model.informativeness_weight
         training.batch_size training.learning_rate training.num_epochs training.optimizer
@@ -53,7 +53,7 @@ FIRST_STAGE = {
     "visualize": "visualization.projection visualization.color_by visualization.max_points",
     # how a stage runs, not what it gives
     "nothing": """
-        device training.checkpoint_dir training.use_torch_compile logging.wandb
+        device allow_external_data training.checkpoint_dir training.use_torch_compile logging.wandb
         logging.log_interval logging.eval_interval logging.verbose
     """,
 }
