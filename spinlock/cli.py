@@ -59,6 +59,7 @@ def train_vqvae(
     resume_from: Annotated[
         Path | None, typer.Option(help="best_model.pt or checkpoint_epoch_*.pt to go on from.")
     ] = None,
+    dataset: Annotated[Path | None, typer.Option(help="dataset_path.")] = None,
     epochs: Annotated[int | None, typer.Option(help="training.num_epochs.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="training.batch_size.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="training.learning_rate.")] = None,
@@ -75,6 +76,7 @@ def train_vqvae(
     from spinlock.settings import load_experiment, to_yaml
 
     overrides = {
+        "dataset_path": None if dataset is None else str(dataset),
         "training.num_epochs": epochs,
         "training.batch_size": batch_size,
         "training.learning_rate": learning_rate,

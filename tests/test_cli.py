@@ -59,6 +59,17 @@ def test_a_dry_run_checks_the_data_prints_the_settings_and_writes_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_dataset_of_the_command_line_takes_the_place_of_the_settings_one(
+    spinlock, experiment, tmp_path
+):
+    other = (tmp_path / "dataset.h5").rename(tmp_path / "other.h5")
+    dry_run = ("train-vqvae", "--config", experiment, "--dry-run")
+    assert spinlock(*dry_run)[0] == 2
+    status, shown, _ = spinlock(*dry_run, "--dataset", other)
+    assert status == 0
+    assert f"dataset_path: {other}" in shown
+
+
 def test_train_encode_decode_evaluate_compare_verify(spinlock, experiment, tmp_path):
     out = tmp_path / "model"
     model, tokens = out / "best_model.pt", tmp_path / "tokens.h5"

@@ -5,7 +5,7 @@ it, normalization_stats.npz, training_history.json, config.yaml, provenance.json
 checkpoint_epoch_*.pt when `training.save_every` is set, and state/last.pt, from which a
 training that was cut off goes on.
 Several processes train together under `torchrun --nproc-per-node N -m spinlock.stages.train …`;
-a batch is shared among them, so the result is that of one process up to rounding.
+a batch is shared among them, so without dropout the result is that of one process up to rounding.
 """
 
 import copy
