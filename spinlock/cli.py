@@ -90,7 +90,7 @@ def train_vqvae(
         from spinlock.pipeline import describe_data
 
         data = describe_data(experiment)
-        out.print(to_yaml(experiment), markup=False, highlight=False)
+        out.print(to_yaml(experiment), markup=False, highlight=False, soft_wrap=True)
         out.print(f"# dataset: {json.dumps(data)}", markup=False, highlight=False, soft_wrap=True)
         out.print(f"# would write: {folder}", markup=False, highlight=False, soft_wrap=True)
         return
