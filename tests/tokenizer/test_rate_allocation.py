@@ -163,6 +163,6 @@ def test_the_fewest_categories_hold_the_budget_and_one_less_would_not(budget, n_
     assert most >= fewest
 
 
-def test_so_many_categories_get_eight_bits_each():
-    assert useful_categories(288, 3200) == (10, 36)
-    assert useful_categories(24, 3200) == (2, 3)
+def test_so_many_categories_get_twelve_bits_each():
+    assert useful_categories(288, 3200) == (10, 24)
+    assert useful_categories(36, 3200) == (2, 3)
