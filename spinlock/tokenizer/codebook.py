@@ -13,7 +13,14 @@ def nearest_code(z: Tensor, codes: Tensor) -> Tensor:
 
     Ties go to the lower index. A code that is infinitely far is never taken: see `code_norms`.
     """
-    return code_scores(z, codes, code_norms(codes)).argmin(dim=-1)
+    return lowest(code_scores(z, codes, code_norms(codes)))
+
+
+def lowest(scores: Tensor) -> Tensor:
+    """Return the index [...] of the lowest of scores [..., K], the first of equals."""
+    if scores.device.type == "cpu" and not torch.compiler.is_compiling():
+        return torch.from_numpy(scores.numpy().argmin(axis=-1))  # several times as fast as torch's
+    return scores.argmin(dim=-1)
 
 
 def code_norms(codes: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -28,7 +35,7 @@ def code_scores(z: Tensor, codes: Tensor, norms: Tensor) -> Tensor:
     """Return ‖z − c‖² − ‖z‖² [..., B, K], enough to compare codes."""
     if z.dim() == 3:
         return torch.baddbmm(norms, z, codes.transpose(-1, -2), alpha=-2)
-    return norms - 2 * z @ codes.transpose(-1, -2)
+    return torch.addmm(norms, z, codes.T, alpha=-2)
 
 
 def kmeans(
@@ -138,10 +145,21 @@ def residual_tokens(z: Tensor, books: Sequence[Tensor], beam: int) -> Tensor:
 
 def beam_tokens(z: Tensor, books: Sequence[Tensor], beam: int) -> Tensor:
     """Return what `residual_tokens` does, of all rows at once."""
+    if beam == 1:
+        return greedy_tokens(z, books)
     search = Beam(z, beam)
     for codes in books:
         search.extend(codes)
     return search.tokens[:, 0]
+
+
+def greedy_tokens(z: Tensor, books: Sequence[Tensor]) -> Tensor:
+    """Return tokens [n, L] of rows z [n, E], each level's nearest code to what is left."""
+    tokens, residual = [], z
+    for codes in books:
+        tokens.append(nearest_code(residual, codes))
+        residual = residual - codes.index_select(0, tokens[-1])
+    return torch.stack(tokens, dim=-1)
 
 
 def residual_books(

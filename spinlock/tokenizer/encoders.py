@@ -102,12 +102,23 @@ class CategoryNorm(nn.Module):
     def __init__(self, n_categories: int, width: int):
         super().__init__()
         self.norm = nn.BatchNorm1d(n_categories * width)
+        self.shape = n_categories, 1, width
 
     def forward(self, h: Tensor) -> Tensor:
-        """Normalise over the batch."""
+        """Normalise over the batch, in training; by the averages afterwards."""
+        if not self.training:
+            scale, shift = self.by_averages()
+            return torch.addcmul(shift, h, scale)
         flat = h.transpose(0, 1).flatten(1)
-        flat = self._together(flat) if self.training and process_count() > 1 else self.norm(flat)
+        flat = self._together(flat) if process_count() > 1 else self.norm(flat)
         return flat.unflatten(1, (h.shape[0], h.shape[2])).transpose(0, 1)
+
+    def by_averages(self) -> tuple[Tensor, Tensor]:
+        """Return what h is multiplied by and what is added after training, both [C, 1, H]."""
+        norm = self.norm
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        shift = norm.bias - norm.running_mean * scale
+        return scale.view(self.shape), shift.view(self.shape)
 
     def _together(self, flat: Tensor) -> Tensor:
         """Normalise [b, C · H] by the moments of all processes' rows, and keep their averages."""

@@ -185,7 +185,7 @@ def fit_corrections(
 ) -> None:
     """Fit the ridge correction of the decoder for prefixes of the levels, in place."""
     decoder = model.decoder
-    rows = train.first(RIDGE_ROWS)
+    rows = train[:RIDGE_ROWS]
     tokens, held_out = model.tokenize(rows), model.tokenize(validation)
     for level in range(model.n_levels) if levels is None else levels:
         with torch.no_grad():

@@ -1,7 +1,8 @@
 """The Categorical Hierarchical VQ-VAE: category encoders, residual books, joint decoder."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spinlock.tokenizer.category_path import CategoryPath, families_read_together
+from spinlock.tokenizer.codebook import residual_tokens
 from spinlock.tokenizer.decoder import JointDecoder
 from spinlock.tokenizer.encoders import FamilyColumns, build_encoder
 from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear, Dropout, EmbeddingDims
-from spinlock.tokenizer.quantizer import Quantized, ResidualQuantizer, straight_through
+from spinlock.tokenizer.quantizer import (
+    Quantized,
+    ResidualQuantizer,
+    at_least_float32,
+    straight_through,
+)
+from spinlock.tokenizer.threads import map_blocks, row_blocks
 
 ROW_BLOCK = 1024  # rows that go through the model at once where no gradient is needed
 NETWORK_WIDTH = 4  # hidden width of the decoder's network, in units of group_hidden_dim
@@ -79,9 +88,9 @@ class Rows:
         fields = [None] * len(parts) if self.fields is None else self.fields.split(size)
         return (Rows(x, field) for x, field in zip(parts, fields, strict=True))
 
-    def first(self, number: int) -> "Rows":
-        """Return the first rows, at most `number`, without copying them."""
-        return Rows(self.x[:number], None if self.fields is None else self.fields[:number])
+    def __getitem__(self, block: slice) -> "Rows":
+        """Return a block of rows without copying them."""
+        return Rows(self.x[block], None if self.fields is None else self.fields[block])
 
     def take(self, index: Tensor) -> "Rows":
         """Return the rows at positions `index`."""
@@ -199,14 +208,41 @@ class TokenizerModel(nn.Module):
         """Return a category's columns [L, C, B, W] of its code sums [L, C, B, E] alone."""
         return self.partial(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
 
-    @torch.no_grad()
     def tokenize(self, rows: Rows, beam: int | None = None) -> Tensor:
         """Return tokens [B, C, L] of normalised rows, following `beam` encodings."""
-        blocks = [
-            self.quantizer.encode(self.encoder(part.x, part.fields), beam or self.shape.beam_width)
-            for part in rows.split(ROW_BLOCK)
-        ]
-        return torch.cat(blocks, dim=1).transpose(0, 1)
+        tokens_of = self.token_function(beam)
+        if rows.x.is_cuda:
+            with torch.no_grad():
+                return torch.cat([tokens_of(part) for part in rows.split(ROW_BLOCK)])
+        return torch.cat(map_blocks(lambda part: tokens_of(rows[part]), row_blocks(len(rows))))
+
+    def token_function(self, beam: int | None = None) -> Callable[[Rows], Tensor]:
+        """Return what makes tokens [B, C, L] of rows, with the weights as they are now."""
+        beam = beam or self.shape.beam_width
+        device = self.quantizer.all_codes.device
+        return self._by_category(beam) if device.type == "cpu" else partial(self._together, beam)
+
+    def _together(self, beam: int, rows: Rows) -> Tensor:
+        z = self.encoder(rows.x, rows.fields)
+        return self.quantizer.encode(z, beam).transpose(0, 1)
+
+    @torch.no_grad()
+    def _by_category(self, beam: int) -> Callable[[Rows], Tensor]:
+        """Return what gives the tokens of `_together` with less arithmetic, on a CPU."""
+        paths = [CategoryPath(self.encoder, c) for c in range(self.layout.n_categories)]
+        books = [self.quantizer.books(c, path.dims) for c, path in enumerate(paths)]
+        together = families_read_together(self.encoder)
+        networks = {family: self.encoder.networks[family] for family in together}
+
+        def tokens_of(rows: Rows) -> Tensor:
+            read = {family: network(rows.x, rows.fields) for family, network in networks.items()}
+            tokens = [
+                residual_tokens(at_least_float32(path.embed(rows.x, read)), book, beam)
+                for path, book in zip(paths, books, strict=True)
+            ]
+            return torch.stack(tokens, dim=1)
+
+        return tokens_of
 
     def embed(self, tokens: Tensor, levels: int | None = None) -> Tensor:
         """Return the code sums [B, C, E] of tokens [B, C, L], of the first `levels`."""

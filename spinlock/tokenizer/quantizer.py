@@ -1,13 +1,13 @@
 """Residual vector quantisation of all categories at once, with moving-average codebooks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spinlock.tokenizer.codebook import code_norms, code_scores, residual_tokens
+from spinlock.tokenizer.codebook import code_norms, code_scores, lowest, residual_tokens
 from spinlock.tokenizer.processes import sum_over_processes
 
 SMOOTHING = 1e-5
@@ -120,6 +120,10 @@ class ResidualQuantizer(nn.Module):
         """Return the codes [K, E] of one book, without padding."""
         return self.codes(level)[category, : self.sizes[category, level]]
 
+    def books(self, category: int, dim: int | None = None) -> list[Tensor]:
+        """Return the codes [K_l, dim] of a category's books, of all dimensions by default."""
+        return [self.book(category, level)[:, :dim] for level in range(self.n_levels)]
+
     def set_books(self, books: Sequence[Sequence[Tensor]], share: float = 1.0) -> None:
         """Set all books [category][level] of [K, E']; each code starts as used equally.
 
@@ -150,20 +154,21 @@ class ResidualQuantizer(nn.Module):
     @torch.autocast("cpu", enabled=False)
     def forward(self, z: Tensor) -> Quantized:
         """Quantise embeddings z [C, B, E] greedily, level by level."""
-        z = at_least_float32(z)
-        tokens, taken, prefixes, residuals = [], [], [], []
+        levels = zip(*self._greedily(at_least_float32(z)), strict=True)
+        return Quantized(*(torch.stack(parts) for parts in levels))
+
+    def _greedily(self, z: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Give each level's tokens [C, B], codes taken, sum of codes so far, and residuals."""
+        prefix = None
         norms = code_norms(self.all_codes.detach(), self.all_valid)
         for level in range(self.n_levels):
-            residual = self.project(z - prefixes[-1] if prefixes else z, level)
+            residual = self.project(z if prefix is None else z - prefix, level)
             with torch.no_grad():
                 level_norms = norms.narrow(-1, sum(self.widths[:level]), self.widths[level])
-                index = code_scores(residual, self.codes(level), level_norms).argmin(dim=-1)
+                index = lowest(code_scores(residual, self.codes(level), level_norms))
             code = self._take(index, level)
-            tokens.append(index)
-            taken.append(code)
-            prefixes.append(prefixes[-1] + code.detach() if prefixes else code.detach())
-            residuals.append(residual)
-        return Quantized(*(torch.stack(parts) for parts in (tokens, taken, prefixes, residuals)))
+            prefix = code.detach() if prefix is None else prefix + code.detach()
+            yield index, code, prefix, residual
 
     def _take(self, index: Tensor, level: int) -> Tensor:
         """Return the code vectors [C, B, E] of indices [C, B] into the books of a level."""
@@ -177,9 +182,8 @@ class ResidualQuantizer(nn.Module):
         """Return tokens [C, B, L] of embeddings z [C, B, E], following `beam` encodings."""
         z = at_least_float32(z)
         if beam == 1:
-            return self(z).tokens.permute(1, 2, 0)
-        books = [[self.book(c, level) for level in range(self.n_levels)] for c in range(len(z))]
-        return torch.stack([residual_tokens(z[c], books[c], beam) for c in range(len(z))])
+            return torch.stack([index for index, *_ in self._greedily(z)], dim=-1)
+        return torch.stack([residual_tokens(z[c], self.books(c), beam) for c in range(len(z))])
 
     def decode(self, tokens: Tensor, levels: int | None = None) -> Tensor:
         """Return the sum of the code vectors [C, B, E] of tokens [C, B, L], of the first levels."""

@@ -1,7 +1,7 @@
 """The public tokenizer: from features in original units to tokens, and back."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from spinlock.features.table import Column, TableHeader
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.model import Rows
 from spinlock.tokenizer.plain_files import read_safetensors
+from spinlock.tokenizer.threads import map_blocks, row_blocks
 
 ROW_BLOCK = 4096
 
@@ -189,7 +190,8 @@ class Tokenizer:
             with open_dataset([Path(one) for one in paths]) as source:
                 blocks = [self.encode(*block, beam) for block in self.read_blocks(source)]
             return np.concatenate(blocks)
-        return self.tokenize(self.normalize(self._table(features)), fields, beam)
+        table = self._table(features)
+        return self._tokens(lambda block: self.normalize(table[block]), len(table), fields, beam)
 
     def decode(self, tokens: np.ndarray, levels: int | None = None) -> np.ndarray:
         """Return features [n, columns] in original units, from the first `levels` of tokens."""
@@ -218,11 +220,23 @@ class Tokenizer:
         self, x: np.ndarray, fields: np.ndarray | None = None, beam: int | None = None
     ) -> np.ndarray:
         """Return tokens [n, C, L] of normalised rows x [n, D]."""
-        blocks = [
-            self._model.tokenize(self._rows(x, fields, first), beam).cpu().numpy()
-            for first in range(0, len(x), ROW_BLOCK)
-        ]
-        return np.concatenate(blocks) if blocks else np.empty((0, *self.codebook_sizes.shape), int)
+        return self._tokens(lambda block: x[block], len(x), fields, beam)
+
+    def _tokens(
+        self,
+        read: Callable[[slice], np.ndarray],
+        n_rows: int,
+        fields: np.ndarray | None,
+        beam: int | None,
+    ) -> np.ndarray:
+        tokens_of = self._model.token_function(beam)
+
+        def tokens_of_block(block: slice) -> np.ndarray:
+            x = torch.as_tensor(np.ascontiguousarray(read(block)), device=self._device)
+            read_too = None if fields is None else torch.as_tensor(fields[block]).to(self._device)
+            return tokens_of(Rows(x, read_too)).cpu().numpy()
+
+        return np.concatenate(map_blocks(tokens_of_block, row_blocks(n_rows)))
 
     def reconstruct(self, tokens: np.ndarray, levels: int | None = None) -> np.ndarray:
         """Return normalised rows [n, D] of tokens [n, C, L].
@@ -244,13 +258,6 @@ class Tokenizer:
     def _by_block(self, function: Any, tokens: np.ndarray) -> np.ndarray:
         whole = torch.as_tensor(np.asarray(tokens, np.int64), device=self._device)
         return torch.cat([function(block) for block in whole.split(ROW_BLOCK)]).cpu().numpy()
-
-    def _rows(self, x: np.ndarray, fields: np.ndarray | None, first: int) -> Rows:
-        block = slice(first, first + ROW_BLOCK)
-        return Rows(
-            torch.as_tensor(np.ascontiguousarray(x[block]), device=self._device),
-            None if fields is None else torch.as_tensor(fields[block], device=self._device),
-        )
 
     @property
     def _device(self) -> torch.device:

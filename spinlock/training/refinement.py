@@ -63,7 +63,7 @@ def refit_decoder(model: TokenizerModel, train: Rows, validation: Rows) -> None:
     """Fit the correction of the full depth anew, around what the network adds."""
     decoder, last = model.decoder, model.n_levels - 1
     parts = []
-    for rows in (train.first(RIDGE_ROWS), validation):
+    for rows in (train[:RIDGE_ROWS], validation):
         tokens = model.tokenize(rows)
         added = [
             decoder.decode_network(model.embed(block).transpose(0, 1))

@@ -1,0 +1,40 @@
+"""Blocks of rows on several threads, each block computed by one."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+LARGEST_BLOCK, SMALLEST_BLOCK = 2048, 128  # rows
+BLOCKS = 8  # at least, where rows are enough
+
+
+Result = TypeVar("Result")
+
+
+def row_blocks(n_rows: int) -> list[slice]:
+    """Return blocks of rows in order; the same for any number of threads, as sums depend on them.
+
+    There is one, empty, when there are no rows.
+    """
+    size = min(LARGEST_BLOCK, max(SMALLEST_BLOCK, -(-n_rows // BLOCKS)))
+    return [slice(first, min(first + size, n_rows)) for first in range(0, max(1, n_rows), size)]
+
+
+def map_blocks(function: Callable[[slice], Result], blocks: Sequence[slice]) -> list[Result]:
+    """Return what a function without gradients gives for each block, in order.
+
+    Operations on a block are too small to be worth sharing among threads, each with its wait
+    for the slowest; so each thread takes whole blocks instead, as many as torch may use.
+    """
+    threads = torch.get_num_threads()
+    if min(threads, len(blocks)) == 1:
+        with torch.no_grad():
+            return [function(block) for block in blocks]
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(torch.no_grad()(function), blocks))
+    finally:
+        torch.set_num_threads(threads)
