@@ -85,7 +85,9 @@ def table_of(values: np.ndarray, families: list[str], description: str) -> Table
     """Split raw rows [n, D] at random, 80/10/10, and clean and normalise them on train rows."""
     split = random_split(len(values), 0.1, 0.1, SEED)
     train = values[split == TRAIN]
-    fitted = fit_statistics(lambda columns: train[:, columns], values.shape[1], CleaningRules())
+    fitted = fit_statistics(
+        lambda columns, rows: train[rows, columns], *train.shape, CleaningRules()
+    )
     sides = {side: Rows(torch.from_numpy(fitted.apply(values[split == side]))) for side in range(3)}
     return Table(
         sides[TRAIN],

@@ -2,7 +2,8 @@
 
     python -m benchmarks.peak_memory spinlock.stages.subset --config …
 
-The last line of standard output is JSON: seconds (imports left out) and peak_bytes.
+The last line of standard output is JSON: seconds and processor_seconds (imports left out), and
+peak_bytes.
 """
 
 import importlib
@@ -29,10 +30,14 @@ def peak_resident() -> int:
 def main(argv: list[str]) -> None:
     """Run the stage named first with the arguments that follow."""
     stage = importlib.import_module(argv[0])
-    start = time.perf_counter()
+    start, busy_before = time.perf_counter(), time.process_time()
     stage.main(argv[1:])
-    seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, "peak_bytes": peak_resident()}))
+    measured = {
+        "seconds": time.perf_counter() - start,
+        "processor_seconds": time.process_time() - busy_before,
+        "peak_bytes": peak_resident(),
+    }
+    print(json.dumps(measured))
 
 
 if __name__ == "__main__":

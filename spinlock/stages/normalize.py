@@ -36,7 +36,8 @@ def run(config: Path | Experiment, subset: Path, output: Path) -> None:
         rows = table.rows(TRAIN)
         with located(subset):
             statistics = fit_statistics(
-                lambda columns: table.read(rows, columns),
+                lambda columns, part: table.read(rows[part], columns),
+                len(rows),
                 len(table.columns),
                 rules,
                 scale_groups=series_channels(table),

@@ -10,12 +10,14 @@ from spinlock.errors import SpinlockError
 
 MAD_TO_DEVIATION = 1.4826  # of a Gaussian
 ROW_BLOCK = 256
+GRAM_ROWS = 2048  # rows of all columns that correlations are accumulated from at once
 ROUNDING = 1e-6  # relative deviations below this are rounding noise
 LARGEST = 1e9  # deviations at which every column is capped: float32 can still sum its squares
 KEPT, MISSING, CONSTANT, DUPLICATE = 0, 1, 2, 3
 REASONS = ("kept", "missing", "constant", "duplicate")
 
-ReadColumns = Callable[[slice], np.ndarray]
+ReadColumns = Callable[[slice, slice], np.ndarray]
+ALL_ROWS = slice(None)
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ class FeatureStatistics:
 
 def fit_statistics(
     read_train: ReadColumns,
+    n_rows: int,
     n_columns: int,
     rules: CleaningRules,
     scale_groups: Iterable[np.ndarray] = (),
@@ -161,9 +164,9 @@ def fit_statistics(
     Parameters
     ----------
     read_train : callable
-        Gives the train rows [n, columns] of a slice of columns.
-    n_columns : int
-        Number of raw columns.
+        Gives train rows [n, columns] of a slice of columns and a slice of the train rows.
+    n_rows, n_columns : int
+        Number of train rows and of raw columns.
     rules : CleaningRules
     scale_groups : iterable of int arrays
         Columns that share one scale, such as the coefficients of one series: the scale is the
@@ -176,7 +179,7 @@ def fit_statistics(
         When no column is left.
     """
     parts = [
-        _fit_block(np.asarray(read_train(slice(first, first + block)), np.float64), rules)
+        _fit_block(np.asarray(read_train(slice(first, first + block), ALL_ROWS), np.float64), rules)
         for first in range(0, n_columns, block)
     ]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -189,7 +192,7 @@ def fit_statistics(
             f"no feature column is left after cleaning {n_columns} columns: {counts}",
             remedy="check the dataset, or relax feature_cleaning",
         )
-    twins = _find_duplicates(read_train, columns, rules.deduplicate_threshold, 4 * block)
+    twins = _find_duplicates(read_train, columns, rules.deduplicate_threshold, n_rows)
     return FeatureStatistics(kept=np.flatnonzero(reason == KEPT), **columns, **twins)
 
 
@@ -270,42 +273,44 @@ def _shared_scale(columns: dict[str, np.ndarray], group: np.ndarray) -> np.ndarr
 
 
 def _find_duplicates(
-    read_train: ReadColumns, columns: dict[str, np.ndarray], threshold: float, block: int
+    read_train: ReadColumns, columns: dict[str, np.ndarray], threshold: float, n_rows: int
 ) -> dict[str, np.ndarray]:
     """Mark columns that repeat an earlier kept one, in `columns['reason']`."""
     n_columns = len(columns["reason"])
     twin = np.full(n_columns, -1)
     slope, intercept = np.zeros(n_columns), np.zeros(n_columns)
-    blocks = [slice(first, first + block) for first in range(0, n_columns, block)]
-    for i, later in enumerate(blocks):
-        z_later = _standardised(read_train, columns, later)
-        for earlier in blocks[: i + 1]:
-            z_earlier = z_later if earlier is later else _standardised(read_train, columns, earlier)
-            correlation = z_earlier.T @ z_later
-            for a, b in np.argwhere(np.abs(correlation) > threshold):
-                first, second = earlier.start + a, later.start + b
-                both_kept = columns["reason"][first] == columns["reason"][second] == KEPT
-                if first < second and both_kept:
-                    columns["reason"][second] = DUPLICATE
-                    twin[second] = first
-                    slope[second], intercept[second] = _line(read_train, columns, first, second)
+    kept = np.flatnonzero(columns["reason"] == KEPT)
+    correlation = np.triu(_correlations(read_train, columns, kept, n_rows), k=1)
+    for first, second in kept[np.argwhere(np.abs(correlation) > threshold)]:
+        if columns["reason"][first] == columns["reason"][second] == KEPT:
+            columns["reason"][second] = DUPLICATE
+            twin[second] = first
+            slope[second], intercept[second] = _line(read_train, columns, first, second)
     return {"twin": twin, "slope": slope, "intercept": intercept}
 
 
-def _standardised(
-    read_train: ReadColumns, columns: dict[str, np.ndarray], block: slice
+def _correlations(
+    read_train: ReadColumns, columns: dict[str, np.ndarray], kept: np.ndarray, n_rows: int
 ) -> np.ndarray:
-    """Return capped columns, centred and of unit norm; dropped ones as zeros."""
-    values = _capped(read_train, columns, block)
-    values -= values.mean(axis=0)
-    values /= np.maximum(np.abs(values).max(axis=0), np.finfo(np.float64).tiny)
-    norm = np.linalg.norm(values, axis=0)
-    usable = (columns["reason"][block] == KEPT) & (norm > 0)
-    return np.where(usable, values / np.where(norm > 0, norm, 1.0), 0.0)
+    """Return the correlations of the capped kept columns, accumulated row block by row block."""
+    gram = np.zeros((len(kept), len(kept)))
+    for first in range(0, n_rows, GRAM_ROWS):
+        part = slice(first, min(first + GRAM_ROWS, n_rows))
+        z = _capped(read_train, columns, slice(0, len(columns["reason"])), part)[:, kept]
+        z -= columns["mean"][kept]
+        z /= columns["scale"][kept]
+        gram += z.T @ z
+    norm = np.sqrt(np.maximum(gram.diagonal(), np.finfo(np.float64).tiny))
+    return gram / norm / norm[:, None]
 
 
-def _capped(read_train: ReadColumns, columns: dict[str, np.ndarray], block: slice) -> np.ndarray:
-    values = np.asarray(read_train(block), np.float64)
+def _capped(
+    read_train: ReadColumns,
+    columns: dict[str, np.ndarray],
+    block: slice,
+    rows: slice = ALL_ROWS,
+) -> np.ndarray:
+    values = np.asarray(read_train(block, rows), np.float64)
     values = np.where(np.isfinite(values), values, columns["impute"][block])
     return np.clip(values, columns["lower"][block], columns["upper"][block])
 

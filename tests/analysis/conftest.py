@@ -34,7 +34,9 @@ def random_tokenizer(n_columns: int, n_categories: int, hostile: str = HOSTILE) 
     columns = [Column(families[i % 2], name) for i, name in enumerate(names[:n_columns])]
     values = rng.normal(size=(200, n_columns)) * np.logspace(-3, 3, n_columns)
     values[::7, 0] = np.nan
-    statistics = fit_statistics(lambda chosen: values[:, chosen], n_columns, CleaningRules())
+    statistics = fit_statistics(
+        lambda chosen, rows: values[rows, chosen], len(values), n_columns, CleaningRules()
+    )
     parts = [part.tolist() for part in np.array_split(np.arange(n_columns), n_categories)]
     shape = ModelShape(
         partition=parts,

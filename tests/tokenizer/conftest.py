@@ -65,9 +65,8 @@ def make_checkpoint(raw_values: np.ndarray) -> Callable[..., Checkpoint]:
         book_sizes: list[list[int]], fields: np.ndarray | None = None, **changes: Any
     ) -> Checkpoint:
         train = raw_values[:N_TRAIN]
-        statistics = fit_statistics(
-            lambda chosen: train[:, chosen], len(COLUMNS), CleaningRules(outlier_method="none")
-        )
+        rules = CleaningRules(outlier_method="none")
+        statistics = fit_statistics(lambda chosen, rows: train[rows, chosen], *train.shape, rules)
         shape = ModelShape(
             partition=PARTITION,
             book_sizes=book_sizes,

@@ -45,7 +45,9 @@ all_rules = st.builds(
 
 
 def fit(values: np.ndarray, rules: CleaningRules = UNCAPPED, **options) -> FeatureStatistics:
-    return fit_statistics(lambda chosen: values[:, chosen], values.shape[1], rules, **options)
+    return fit_statistics(
+        lambda chosen, rows: values[rows, chosen], *values.shape, rules, **options
+    )
 
 
 def fit_or_none(values: np.ndarray, rules: CleaningRules) -> FeatureStatistics | None:
