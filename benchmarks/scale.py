@@ -164,7 +164,10 @@ def _run_stages(
 
 
 def _growth(runs: Mapping[int, Mapping[str, Run]], sizes: tuple[int, ...]) -> dict[str, Result]:
-    """Compare the processor time per row, which neighbours hardly change, of the largest dataset with that of each smaller one."""
+    """Compare the time per row of the largest dataset with that of each smaller one.
+
+    In processor time, which neighbours on the machine hardly change.
+    """
     largest = sizes[-1]
     return {
         f"scale_{stage}_{largest}_vs_{n_rows}": Result(
