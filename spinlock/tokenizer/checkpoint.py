@@ -186,9 +186,29 @@ def write_state(path: str | Path, entries: Mapping[str, Any]) -> None:
     """Write plain values and tensors with torch.save, atomically; equal entries, equal bytes."""
     # torch hides why a write failed, and names its entries after the file
     buffer = io.BytesIO()
-    torch.save(dict(entries), buffer)
+    torch.save(_without_identity(entries, {}), buffer)
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
+
+
+def _without_identity(value: Any, strings: dict[str, str]) -> Any:
+    """Return nested values where equal strings are one object, and containers and storages none.
+
+    A pickle says which objects are the same one, and that differs between values that were
+    computed and equal ones that were read back.
+    """
+    if isinstance(value, str):
+        return strings.setdefault(value, value)
+    if isinstance(value, Mapping):
+        return {
+            _without_identity(key, strings): _without_identity(one, strings)
+            for key, one in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return type(value)(_without_identity(one, strings) for one in value)
+    if isinstance(value, Tensor) and value.untyped_storage().nbytes() > value.nbytes:
+        return value.clone()
+    return value
 
 
 def read_state(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:

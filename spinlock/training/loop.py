@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spinlock.errors import SpinlockError
 from spinlock.tokenizer.model import Rows, TokenizerModel
 from spinlock.tokenizer.processes import (
     agree,
@@ -23,6 +22,7 @@ from spinlock.training.callbacks import BestModel, CodebookUse, EarlyStopping
 from spinlock.training.objective import ROW_MEANS, TERMS, LossWeights, Objective
 from spinlock.training.place import EpochPlace
 from spinlock.training.schedule import LearningRate
+from spinlock.training.soundness import require_finite_terms, require_finite_weights
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +119,18 @@ class Trainer:
         done = self.stopped or self.epoch >= self.plan.num_epochs
         return done and self.place is None
 
+    def require_sound(self) -> None:
+        """Check what is there of an epoch that is running, before it is saved.
+
+        Raises
+        ------
+        SpinlockError
+            When a loss or a weight is not a number.
+        """
+        if self.place is not None and self.place.done:
+            require_finite_terms(torch.stack(self.place.terms), self.epoch)
+            require_finite_weights(self.model, self.epoch, self.place.done)
+
     def _start(self) -> dict[str, Any]:
         entry = {"step": "start", "epoch": 0} | self._validate(0)
         self.history.append(entry)
@@ -134,6 +146,8 @@ class Trainer:
             group["lr"] = rate
         self.model.train()
         terms, quantized = self._run_batches(self.place, at_rest)
+        require_finite_terms(terms, self.epoch)
+        require_finite_weights(self.model, self.epoch, self.place.done)
         entry: dict[str, Any] = {"step": "epoch", "epoch": self.epoch, "learning_rate": rate}
         entry |= self._loss_entries(terms)
         entry["codes_reset"] = self._reset_dead_codes(quantized)
@@ -196,15 +210,6 @@ class Trainer:
                 one.copy_(part.view_as(one))
 
     def _loss_entries(self, terms: Tensor) -> dict[str, float]:
-        finite = torch.isfinite(terms)
-        if not bool(finite.all()):
-            batch, term = (~finite).nonzero()[0].tolist()
-            raise SpinlockError(
-                f"the {TERMS[term]} loss became {terms[batch, term].item()} in epoch "
-                f"{self.epoch}, batch {batch + 1}",
-                remedy="lower training.learning_rate or the weight of this term; "
-                "the last good checkpoint is kept",
-            )
         means = terms.mean(dim=0)
         named = {f"{name}_loss": value for name, value in zip(TERMS, means.tolist(), strict=True)}
         return {"train_loss": float(self.objective.weighted(means))} | named

@@ -46,8 +46,15 @@ class SavedState:
         return found["training_state"]
 
     def save(self, trainer: Trainer, *, now: bool = False) -> None:
-        """Save the state of a trainer at rest, unless the last save is recent."""
+        """Save the state of a trainer at rest, unless the last save is recent.
+
+        Raises
+        ------
+        SpinlockError
+            When losses or weights are no numbers any more; the last state that was saved stays.
+        """
         if now or time.monotonic() - self._saved > SAVE_SECONDS:
+            trainer.require_sound()
             write_state(self.path, {"stamp": self.stamp, "training_state": trainer.state_dict()})
             self._saved = time.monotonic()
 

@@ -59,7 +59,7 @@ def files_in(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("stage", QUICK)
+@pytest.mark.parametrize("stage", [*QUICK, "train"])
 def test_a_write_that_fails_is_told_and_leaves_nothing(laboratory, stage, tmp_path):
     assert laboratory.run(stage, tmp_path / "whole").status == 0
     whole = laboratory.digests(stage, tmp_path / "whole")

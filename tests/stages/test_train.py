@@ -62,6 +62,39 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(
     assert all(torch.isfinite(weights).all() for weights in state["model"].values())
 
 
+def nan_losses(terms):
+    return terms * torch.nan
+
+
+def nan_gradients(terms):  # the losses are still numbers
+    terms.register_hook(lambda gradient: gradient * torch.nan)
+    return terms
+
+
+@pytest.mark.parametrize("batch", [7, 8])  # the first and the last one of epoch 4
+@pytest.mark.parametrize("spoil", [nan_losses, nan_gradients])
+def test_what_is_saved_while_numbers_are_lost_goes_on_to_the_undisturbed_model(
+    finished, tmp_path, monkeypatch, spoil, batch
+):
+    forward, batches = Objective.forward, []
+
+    def broken(self, *given):
+        terms, quantized = forward(self, *given)
+        batches.append(1)
+        return spoil(terms) if len(batches) == batch else terms, quantized
+
+    whole, cut = tmp_path / "whole/best_model.pt", tmp_path / "cut/best_model.pt"
+    run(finished, whole, num_epochs=6, save_every=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("spinlock.training.resume.SAVE_SECONDS", -1.0)  # before every batch
+        patch.setattr(Objective, "forward", broken)
+        with pytest.raises(SpinlockError, match=f"in epoch 4, (after )?batch {batch - 6}"):
+            run(finished, cut, num_epochs=6, save_every=1)
+    assert not (cut.parent / "checkpoint_epoch_0004.pt").exists()
+    run(finished, cut, num_epochs=6, save_every=1)
+    assert cut.read_bytes() == whole.read_bytes()
+
+
 class OutOfMemoryError(RuntimeError):
     """As torch.cuda raises it."""
 

@@ -109,7 +109,8 @@ def test_a_training_that_is_killed_at_random_moments_ends_with_the_same_bits(pre
     assert len(killed) >= 3
     for folder in killed:
         assert_same(read_state(folder / "best_model.pt"), read_state(undisturbed / "best_model.pt"))
-        for name in ("training_history.json", "config.yaml", "normalization_stats.npz"):
+        names = ("training_history.json", "config.yaml", "normalization_stats.npz")
+        for name in ("best_model.pt", *names):
             assert (folder / name).read_bytes() == (undisturbed / name).read_bytes()
         assert not list(folder.glob("state/last.pt"))
 
