@@ -80,9 +80,22 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def file_digest(path: str | Path) -> str:
-    """Return the SHA-256 of the file's bytes as hexadecimal text."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of the file's bytes as hexadecimal text.
+
+    Raises
+    ------
+    SpinlockError
+        When it cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise SpinlockError(
+            f"cannot read the file: {error.strerror or error}",
+            where=path,
+            remedy="check its permissions and the disk, or make the file again",
+        ) from error
 
 
 def _flush(path: Path) -> None:

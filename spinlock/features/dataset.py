@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from spinlock.errors import SpinlockError
+from spinlock.features.hdf5 import damage_told
 from spinlock.features.naming import column_names
 
 DIGEST_ROWS = 4096
@@ -341,19 +342,6 @@ def _is_label(item: object, count: int, external: bool) -> bool:
 def _read(dataset: h5py.Dataset, rows: slice) -> np.ndarray:
     with damage_told(dataset.file.filename, dataset.name):
         return dataset[rows]
-
-
-@contextmanager
-def damage_told(where: object, name: str = "the file") -> Iterator[None]:
-    """Turn whatever h5py raises in the block, of a damaged file, into a message."""
-    try:
-        yield
-    except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
-        raise SpinlockError(
-            f"{name} cannot be read: {error}",
-            where=where,
-            remedy="the file is damaged; copy or generate it again",
-        ) from error
 
 
 def _checked(dataset: h5py.Dataset, path: Path) -> h5py.Dataset:

@@ -1,6 +1,7 @@
-"""New HDF5 files, written atomically, also onto a disk that is full."""
+"""HDF5 files: new ones, written atomically, also onto a full disk; damage of old ones, told."""
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import h5py
 
+from spinlock.errors import SpinlockError
 from spinlock.files import atomic_path
 
 
@@ -27,6 +29,20 @@ def create_hdf5(path: str | Path) -> Iterator[h5py.File]:
         finally:
             if disk.refusal is not None:
                 raise disk.refusal
+
+
+@contextmanager
+def damage_told(where: object, name: str = "the file") -> Iterator[None]:
+    """Turn whatever h5py raises in the block, of a damaged file or disk, into a message."""
+    try:
+        yield
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
+        number = getattr(error, "errno", None)
+        raise SpinlockError(
+            f"{name} cannot be read: {os.strerror(number) if number else error}",
+            where=where,
+            remedy="the file is damaged; copy or generate it again",
+        ) from error
 
 
 class _Disk(io.FileIO):

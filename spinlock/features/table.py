@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from spinlock.errors import SpinlockError
+from spinlock.features.hdf5 import damage_told
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLIT_NAMES = ("train", "validation", "test")
@@ -181,8 +182,9 @@ class FeatureTable(AbstractContextManager):
         self.columns = header.columns
         self.source_digest = header.source_digest
         self.series = header.series
-        self.split: np.ndarray = self._file["split"][:]
-        self.row_ids: np.ndarray = self._file["row_ids"][:]
+        with damage_told(self.path):
+            self.split: np.ndarray = self._file["split"][:]
+            self.row_ids: np.ndarray = self._file["row_ids"][:]
         self.n_rows = len(self.split)
 
     def __exit__(
@@ -218,12 +220,13 @@ class FeatureTable(AbstractContextManager):
     ) -> np.ndarray:
         """Return values [rows, columns]; all of them by default. Row arrays must ascend."""
         columns = columns or slice(None)
-        if rows is None or isinstance(rows, slice):
-            return self._values[rows or slice(None), columns]
-        return np.concatenate(
-            [block[chosen] for block, chosen in self._blocks(rows, columns)]
-            or [self._values[:0, columns]]
-        )
+        with damage_told(self.path, "/values"):
+            if rows is None or isinstance(rows, slice):
+                return self._values[rows or slice(None), columns]
+            return np.concatenate(
+                [block[chosen] for block, chosen in self._blocks(rows, columns)]
+                or [self._values[:0, columns]]
+            )
 
     def blocks(self, size: int = ROW_BLOCK) -> Iterator[slice]:
         """Give slices that cover all rows in order."""
@@ -232,7 +235,8 @@ class FeatureTable(AbstractContextManager):
 
     def fields(self, rows: slice | np.ndarray) -> np.ndarray | None:
         """Return the initial fields [n, C, H, W] of the rows, None when the subset has none."""
-        return self._file["fields"][rows] if "fields" in self._file else None
+        with damage_told(self.path, "/fields"):
+            return self._file["fields"][rows] if "fields" in self._file else None
 
     def label_names(self) -> list[str]:
         """Return the names of the labels that the subset carries."""
@@ -251,8 +255,9 @@ class FeatureTable(AbstractContextManager):
                 where=self.path,
                 remedy=f"labels of this dataset: {', '.join(self.label_names()) or 'none'}",
             )
-        data = self._file[f"labels/{name.strip('/')}"]
-        return data.asstr()[:].astype(str) if h5py.check_string_dtype(data.dtype) else data[:]
+        with damage_told(self.path, f"the label {name}"):
+            data = self._file[f"labels/{name.strip('/')}"]
+            return data.asstr()[:].astype(str) if h5py.check_string_dtype(data.dtype) else data[:]
 
     @property
     def _values(self) -> h5py.Dataset:

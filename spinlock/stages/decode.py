@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from spinlock.errors import SpinlockError, located, memory_for
-from spinlock.features.dataset import damage_told
+from spinlock.features.hdf5 import damage_told
 from spinlock.files import atomic_path, file_digest
 from spinlock.stages.program import execute, stage_parser
 from spinlock.tokenizer.token_file import open_tokens

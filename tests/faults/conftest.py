@@ -17,7 +17,10 @@ import pytest
 import yaml
 
 ZYGOTE = Path(__file__).with_name("zygote.py")
+LAYER = Path(__file__).with_name("faulty_files.c")
 PLACES = {
+    "generate": ["operators.h5"],
+    "concatenate": ["joined.h5"],
     "subset": ["subset.h5"],
     "normalize": ["feature_statistics.npz"],
     "cluster": ["categories.json", "silhouette.csv", "linkage.npz"],
@@ -26,8 +29,10 @@ PLACES = {
     ],
     "evaluate": ["metrics.json", "baselines.csv"],
     "encode": ["tokens.h5", "tokens.parquet"],
+    "decode": ["decoded.csv"],
     "visualize": ["report.html"],
 }  # fmt: skip
+WITHOUT_EXPERIMENT = ("generate", "concatenate", "decode")
 SETTINGS = {
     "families": {"summary": {"encoder": "MLPEncoder", "encoder_params": {"hidden_dims": [8]}}},
     "model": {"bits": 18, "group_hidden_dim": 8, "group_embedding_dim": 4},
@@ -38,6 +43,9 @@ SETTINGS = {
     "evaluation": {"baselines": False},  # which would take most of the time
     "visualization": {"projection": "tsne", "max_points": 40},
     "device": "cpu",
+}  # fmt: skip
+OPERATORS = {
+    "num_operators": 60, "grid_size": 8, "channels": 1, "steps": 8, "max_depth": 1,
 }  # fmt: skip
 
 
@@ -55,14 +63,24 @@ class Laboratory:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.layer = self._compile_layer()
+        preloaded = {"LD_PRELOAD": str(self.layer)} if self.layer else {}
         self._process = subprocess.Popen(
             [sys.executable, ZYGOTE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"} | preloaded,
         )
         self.reference = folder / "results"
+
+    def _compile_layer(self) -> Path | None:
+        """Return the library that lets files fail, None where there is no C compiler."""
+        compiler, library = shutil.which("cc"), self.folder / "faulty_files.so"
+        if compiler is None:
+            return None
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, LAYER, "-ldl"], check=True)
+        return library
 
     def close(self) -> None:
         """End the process that runs the stages."""
@@ -83,6 +101,10 @@ class Laboratory:
         ready, written = self.reference, out
         config, dataset = self.folder / "experiment.yaml", self.folder / "dataset.h5"
         files = {
+            "generate": [
+                "--config", self.folder / "operators.yaml", "--output", written / "operators.h5",
+            ],
+            "concatenate": ["--shards", ready / "operators.h5", "--output", written / "joined.h5"],
             "subset": ["--dataset", dataset, "--output", written / "subset.h5"],
             "normalize": [
                 "--subset", ready / "subset.h5", "--output", written / "feature_statistics.npz",
@@ -105,6 +127,10 @@ class Laboratory:
                 ready / "subset.h5", "--tokens", written / "tokens.h5",
                 "--parquet", written / "tokens.parquet",
             ],
+            "decode": [
+                "--model", ready / "best_model.pt", "--tokens", ready / "tokens.h5",
+                "--output", written / "decoded.csv",
+            ],
             "visualize": [
                 "--model", ready / "best_model.pt", "--subset", ready / "subset.h5",
                 "--silhouette", ready / "silhouette.csv", "--linkage", ready / "linkage.npz",
@@ -113,14 +139,17 @@ class Laboratory:
                 "--report", written / "report.html",
             ],
         }[stage]  # fmt: skip
-        return ["--config", str(config), *map(str, files)]
+        experiment = [] if stage in WITHOUT_EXPERIMENT else ["--config", config]
+        return [str(one) for one in (*experiment, *files)]
 
     def digests(self, stage: str, out: Path) -> dict[str, str]:
         """Return the digests of the outputs of a stage that are there."""
-        names = [*PLACES[stage], *(f"figures/{p.name}" for p in (out / "figures").glob("*"))]
+        names = list(PLACES[stage])
+        if stage == "visualize":
+            names += [f"figures/{path.name}" for path in (out / "figures").glob("[!.]*")]
         return {
             name: hashlib.sha256((out / name).read_bytes()).hexdigest()
-            for name in (names if stage == "visualize" else PLACES[stage])
+            for name in names
             if (out / name).is_file()
         }
 
@@ -136,8 +165,11 @@ def laboratory() -> Iterator[Laboratory]:
         file["features/summary/aggregated/features"] = values.astype(np.float32)
     settings = SETTINGS | {"dataset_path": str(folder / "dataset.h5")}
     (folder / "experiment.yaml").write_text(yaml.safe_dump(settings))
+    (folder / "operators.yaml").write_text(yaml.safe_dump(OPERATORS))
     made = Laboratory(folder)
-    for stage in ("subset", "normalize", "cluster", "train", "evaluate", "encode"):
+    for stage in PLACES:
+        if stage == "visualize":
+            continue  # which takes longer than all the others
         outcome = made.run(stage, made.reference)
         assert outcome.status == 0, outcome.messages
     yield made

@@ -5,6 +5,7 @@ is a line of JSON on standard input, the answer a line on standard output.
 """
 
 import codecs
+import ctypes
 import json
 import os
 import resource
@@ -13,7 +14,10 @@ import sys
 import time
 from importlib import import_module
 
-NAMES = ("subset", "normalize", "cluster", "train", "evaluate", "encode", "visualize")
+NAMES = (
+    "generate", "concatenate", "subset", "normalize", "cluster", "train", "evaluate", "encode",
+    "decode", "visualize",
+)  # fmt: skip
 NOBODY = 65534
 
 
@@ -46,6 +50,8 @@ def _run(stage: object, request: dict, messages: int) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing then fails, as on a full disk
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_limit"], limit))
+    if request.get("failing") is not None:
+        ctypes.CDLL(None).fail_files(*_as_c(**request["failing"]))
     if request.get("nobody") and not os.getuid():
         os.setuid(NOBODY)  # for root, no folder is read-only
     code = 0
@@ -58,6 +64,10 @@ def _run(stage: object, request: dict, messages: int) -> None:
         code = 70
     sys.stderr.flush()
     os._exit(code)
+
+
+def _as_c(path: str, operation: int, error: int, after: int) -> tuple[object, ...]:
+    return path.encode(), operation, error, ctypes.c_longlong(after)
 
 
 if __name__ == "__main__":
