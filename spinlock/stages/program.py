@@ -46,10 +46,20 @@ def execute(
     for noisy in ("matplotlib", "numba", "PIL", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # a terminated stage leaves through its clean-up, so nothing half-written stays behind
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    asked: list[int] = []
+
+    def leave(number: int, _: object) -> None:
+        asked.append(number)
+        sys.exit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, leave)
     try:
         run(**arguments)
-    except SpinlockError as error:
+    except Exception as error:
+        if asked:  # compiled code may make another exception of the one that leaves
+            sys.exit(TERMINATED)
+        if not isinstance(error, SpinlockError):
+            raise
         if verbose:
             raise
         print(f"error: {error}", file=sys.stderr)

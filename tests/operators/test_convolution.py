@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import correlate2d
 
+from spinlock.operators import convolution
 from spinlock.operators.convolution import PeriodicConvolution, wrap
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -106,3 +107,12 @@ def test_wrapping_is_that_of_numpy(seed, lines, columns, height, width):
     u = np.random.default_rng(seed).normal(size=(2, 3, height, width)).astype(np.float32)
     expected = np.pad(u, ((0, 0), (0, 0), (lines, lines), (columns, columns)), mode="wrap")
     np.testing.assert_array_equal(wrap(u, lines, columns), expected)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_compiled_and_interpreted_it_is_the_same(rng, monkeypatch, size):
+    convolve = PeriodicConvolution(rng.normal(size=(3, 2, size, size)), rng.normal(size=3))
+    u = rng.normal(size=(2, 2, 6, 7)).astype(np.float32)
+    compiled = convolve(u)
+    monkeypatch.setattr(convolution, "_convolve", convolution._convolve.py_func)
+    np.testing.assert_allclose(convolve(u), compiled, rtol=1e-5, atol=1e-5)

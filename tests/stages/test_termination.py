@@ -67,6 +67,26 @@ def test_a_block_that_ends_by_itself_passes_the_signal_on():
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.parametrize("terminated", [True, False])
+def test_an_exception_that_compiled_code_makes_of_the_termination_ends_the_stage_alike(terminated):
+    def run() -> None:
+        try:
+            if terminated:
+                signal.raise_signal(signal.SIGTERM)
+        except SystemExit:
+            pass
+        raise RuntimeError("in a callback")
+
+    before = signal.getsignal(signal.SIGTERM)
+    expected = SystemExit if terminated else RuntimeError
+    try:
+        with pytest.raises(expected) as caught:
+            program.execute(run, program.stage_parser("a stage"), [])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not terminated or caught.value.code == program.TERMINATED
+
+
 def test_in_another_thread_signals_are_not_touched():
     answers = []
 

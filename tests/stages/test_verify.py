@@ -2,8 +2,11 @@
 
 import shutil
 
+import h5py
+import numpy as np
 import pytest
 
+from spinlock.errors import SpinlockError
 from spinlock.stages import verify
 
 
@@ -33,3 +36,25 @@ def test_what_is_not_there_is_said(copy):
         "settings": verify.SAME, "code": verify.SAME, "dataset": verify.SAME,
         "data": verify.MISSING, "tokens": verify.MISSING,
     }  # fmt: skip
+
+
+def test_a_dataset_that_is_gone_or_another_is_said(copy, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(verify, "dataset_files", lambda _: [tmp_path / "gone.h5"])
+    assert verify.run(copy)["dataset"] == verify.MISSING
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["features/summary/features"] = np.zeros((5, 2))
+    monkeypatch.setattr(verify, "dataset_files", lambda _: [tmp_path / "other.h5"])
+    assert verify.run(copy)["dataset"] == verify.DIFFERS
+
+    def none(_):
+        raise SpinlockError("there is no such dataset")
+
+    monkeypatch.setattr(verify, "dataset_files", none)
+    assert verify.run(copy)["dataset"] == verify.MISSING
+    verify.main(["--results", str(copy)])
+
+
+def test_wall_times_are_those_of_the_benchmarks(copy):
+    (copy / "benchmarks").mkdir()
+    (copy / "benchmarks/train.tsv").write_text("s\th:m:s\n12.5\t0:00:12\n")
+    assert verify.wall_times(copy) == {"train": 12.5}

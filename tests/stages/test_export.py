@@ -1,0 +1,21 @@
+"""Which files are written of a model for use without spinlock."""
+
+import pytest
+import torch
+
+from spinlock.stages import export
+
+
+def test_the_program_writes_the_formats_that_are_asked_for(finished, tmp_path):
+    model = str(finished.path("best_model.pt"))
+    export.main(["--model", model, "--output", str(tmp_path), "--formats", "safetensors"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+    with pytest.raises(SystemExit) as caught:
+        export.main(["--model", model, "--output", str(tmp_path), "--formats", "pickle"])
+    assert caught.value.code == 2
+
+
+def test_graphs_of_torch_alone_are_written_without_onnx(finished, tmp_path):
+    written = export.run(finished.path("best_model.pt"), tmp_path, ["torch"])
+    assert [path.name for path in written] == ["encode.pt2", "decode.pt2"]
+    assert all(torch.export.load(path) is not None for path in written)
