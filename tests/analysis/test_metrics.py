@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy
+from sklearn.manifold import trustworthiness
 
 from spinlock.analysis import metrics
 
@@ -131,3 +132,77 @@ def test_quality_of_a_group_is_that_of_its_columns_alone():
     found = metrics.quality_by_group(x, decoded, mean, groups)
     assert found["exact"] == 1.0
     assert found["noisy"] == pytest.approx(metrics.quality(x[:, 3:], decoded[:, 3:], mean[3:]))
+
+
+def test_quality_by_feature_is_one_less_the_share_of_the_error_of_each_column():
+    rng = np.random.default_rng(7)
+    x = 3 * rng.normal(size=(60, 14)) + 1
+    noise = rng.normal(size=x.shape) * np.linspace(0.1, 2, 14)
+    mean, names = x.mean(axis=0), [f"f{i}" for i in range(14)]
+    found = metrics.quality_by_feature(x, x + noise, mean, names)
+    each = 1 - (noise**2).sum(axis=0) / ((x - mean) ** 2).sum(axis=0)
+    assert found["median"] == pytest.approx(np.median(each))
+    assert found["percentile_10"] == pytest.approx(np.quantile(each, 0.1))
+    assert [one["quality"] for one in found["worst"]] == pytest.approx(sorted(each)[:10])
+    nothing = metrics.quality_by_feature(np.zeros((4, 2)), np.ones((4, 2)), np.zeros(2), ["a", "b"])
+    assert nothing["median"] is nothing["percentile_10"] is nothing["minimum"] is None
+    assert nothing["undefined"] == 2
+
+
+def test_a_column_that_varies_by_very_little_has_a_quality():
+    x = np.array([[1e-140], [-1e-140]])
+    assert metrics.quality(x, x, np.zeros(1)) == 1.0
+
+
+def test_codes_that_are_taken_once_are_used_and_those_never_taken_are_not():
+    counts = [[np.array([5, 1, 0, 0])], [np.array([4, 4])]]
+    assert metrics.utilization(counts) == pytest.approx((0.5 + 1) / 2)
+    table = metrics.book_table(counts, ["a", "b"], ["coarse"])
+    assert table["a"]["coarse"]["used"] == 0.5
+    assert table["a"]["coarse"]["perplexity"] == pytest.approx(2 ** entropy([5, 1], base=2))
+    assert metrics.entropy_bits(np.array([0, 1])) == 0
+    assert metrics.entropy_bits(np.zeros(3, int)) == 0
+
+
+def test_a_table_of_books_has_a_name_for_each():
+    counts = [[np.array([1, 1])], [np.array([1, 1])]]
+    for names in ((["a"], ["coarse"]), (["a", "b"], ["coarse", "fine"])):
+        with pytest.raises(ValueError, match="zip"):
+            metrics.book_table(counts, *names)
+
+
+@pytest.mark.parametrize(("shape", "known"), [((3, 2), False), ((4, 2), True), ((9, 1), False)])
+def test_the_dependence_of_codes_needs_four_rows_and_two_categories(shape, known):
+    found = metrics.code_dependence(np.random.default_rng(8).normal(size=(*shape, 2)))
+    assert {found["mean"] is not None, found["maximum"] is not None} == {known}
+
+
+@pytest.mark.parametrize(("n_rows", "known"), [(2, False), (3, True)])
+def test_the_correlation_of_distances_needs_three_rows_that_vary(n_rows, known):
+    x = np.random.default_rng(9).normal(size=(n_rows, 2))
+    assert (metrics.topographic(x, x) is not None) == known
+    assert metrics.topographic(x, np.zeros((n_rows, 2))) is None
+
+
+@pytest.mark.parametrize(("n_rows", "known"), [(5, False), (20, False), (21, True), (30, True)])
+def test_the_trust_in_neighbours_needs_more_than_twice_as_many_rows(n_rows, known):
+    x = np.random.default_rng(10).normal(size=(n_rows, 3))
+    found = metrics.neighbourhood_trust(x, x)
+    assert found == (1.0 if known else None)
+    if known:
+        noise = np.random.default_rng(11).normal(size=(n_rows, 3))
+        expected = trustworthiness(x, noise, n_neighbors=10)
+        assert metrics.neighbourhood_trust(x, noise) == expected < 1
+
+
+@pytest.mark.parametrize("bits", [0.5, 2, 9])
+def test_the_gaussian_reference_fills_only_directions_above_the_water(bits):
+    variances = np.array([8.0, 2.0, 0.5, 0.01])
+    found = metrics.gaussian_reference(np.diag(variances), bits)
+    # of all splits of the bits, the best: by steps to whichever direction gains most
+    left = variances.copy()
+    steps = 20_000
+    for _ in range(steps):
+        most = left.argmax()
+        left[most] *= 2 ** (-2 * bits / steps)
+    assert found == pytest.approx(1 - left.sum() / variances.sum(), abs=1e-3)

@@ -347,3 +347,59 @@ def test_rules_that_differ_give_statistics_that_differ():
         for change in ({}, {"outlier_bound": 2.0}, {"outlier_method": "none"}, {"method": "mad"})
     }
     assert len(centers) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"scale": np.array(["1"] * 6)}, "scale is no list of numbers"),
+        ({"center": np.zeros((6, 1))}, "center is no list of numbers"),
+        ({"upper": np.zeros(5)}, "upper describes 5 columns of 6"),
+        ({"kept": np.array([0, 1])}, "kept and reason differ"),
+        ({"kept": np.array([], int), "reason": np.full(6, MISSING)}, "no column is kept"),
+        ({"scale": np.array([1, 1, 1, 1, 1, np.nan])}, "a scale is not a number"),
+    ],
+)
+def test_arrays_that_do_not_describe_the_same_columns_are_refused(changes, problem):
+    statistics = fit(sample())
+    statistics.require_consistent()
+    statistics.require_consistent(6)
+    with pytest.raises(ValueError, match="describes 6 columns of 7"):
+        statistics.require_consistent(7)
+    with pytest.raises(ValueError, match=problem):
+        replace(statistics, **changes).require_consistent()
+
+
+def test_a_group_of_which_no_column_is_kept_has_no_scale_of_its_own():
+    values = sample()
+    values[:, [1, 2]] = [3.0, np.nan]
+    statistics = fit(values, scale_groups=[np.array([1, 2])])
+    assert statistics.kept.tolist() == [0, 3, 4, 5]
+    assert statistics.scale[[1, 2]].tolist() == [1, 1]
+
+
+def test_rows_with_imputed_and_with_capped_cells_are_told_apart():
+    values = sample()
+    statistics = fit(values, CleaningRules(outlier_bound=3.0))
+    rows = np.zeros((5, 6))
+    rows[1, 0], rows[2, 1], rows[3, 2], rows[4] = np.nan, 1e6, -1e6, [np.inf, 1e6, 0, 0, 0, 0]
+    expected = [[False, False], [True, False], [False, True], [False, True], [True, True]]
+    assert statistics.altered_rows(rows).tolist() == expected
+
+
+def test_caps_count_what_lies_beyond_them_at_either_end():
+    values = np.arange(201.0)[:, None] - 100
+    values[[0, 1, 200]] = [[-1e4], [-1e4], [1e4]]
+    statistics = fit(values, CleaningRules(outlier_bound=3.0))
+    assert statistics.capped.tolist() == [3]
+    assert statistics.summary()["capped_cells"] == 3
+    capped = np.clip(values, statistics.lower, statistics.upper)
+    assert statistics.mean[0] == pytest.approx(capped.mean())
+
+
+def test_without_caps_values_end_where_float32_can_still_sum_their_squares():
+    values = sample()
+    statistics = fit(values)
+    normalised = statistics.apply(np.full((1, 6), 1e300) * [1, -1, 1, -1, 1, -1])
+    np.testing.assert_allclose(normalised, 1e9 * np.array([[1, -1, 1, -1, 1, -1]]), rtol=1e-6)
+    assert statistics.capped.sum() == 0
