@@ -222,9 +222,7 @@ def _fit_books(
     generator: torch.Generator,
     latent_dims: Sequence[Sequence[int | None]] | None,
 ) -> tuple[list[list[Tensor]], list[Tensor]]:
-    with torch.no_grad():
-        z = model.encoder.linear(model.layout.gather(x_train))
-        z_held_out = model.encoder.linear(model.layout.gather(x_validation))
+    z, z_held_out = _linear_embeddings(model, x_train), _linear_embeddings(model, x_validation)
     sizes = model.quantizer.sizes.tolist()
     dims = [min(n, model.shape.width) for n in model.layout.sizes]
     books = []
@@ -244,6 +242,13 @@ def _fit_books(
             )
     restricted = latent_dims is not None and any(any(levels) for levels in latent_dims)
     return books, list(projectors) if restricted else []
+
+
+@torch.no_grad()
+def _linear_embeddings(model: TokenizerModel, x: Tensor) -> Tensor:
+    """Return embeddings [C, n, E] by the linear paths; padded columns stand for a block only."""
+    blocks = [model.encoder.linear(model.layout.gather(block)) for block in x.split(ROW_BLOCK)]
+    return torch.cat(blocks, dim=1)
 
 
 def _best_books(
