@@ -11,7 +11,7 @@ EXPERIMENT ?= arch_summary
 FUZZ_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run all test test-slurm bench fuzz faults coverage lint audit format quality
+.PHONY: help setup run all test test-slurm bench fuzz faults coverage mutate lint audit format quality
 .PHONY: troubleshooting docs lock hashes clean
 
 help: ## List the commands
@@ -50,7 +50,12 @@ faults: $(READY) ## Kill every stage at many more moments (FAULT_MOMENTS=20 also
 	FAULT_MOMENTS=20 pytest tests/faults
 
 coverage: $(READY) ## Run the tests and measure which lines and branches of spinlock/ they reach
-	pytest --numprocesses auto --dist loadscope --cov --cov-report term:skip-covered tests
+	pytest --numprocesses auto --dist loadscope --cov --cov-report term-missing:skip-covered \
+	  --cov-fail-under 95 tests
+
+mutate: $(READY) ## Put small mistakes into four modules: do their tests notice? (half an hour)
+	python -c 'import cosmic_ray' 2> /dev/null || pip install --quiet 'cosmic-ray>=8.7,<9'
+	python -m tests.mutation --jobs $$(nproc)
 
 lint: $(READY) ## Check style, import contracts, spelling, settings and workflow
 	ruff check .

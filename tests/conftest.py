@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from spinlock.features.operator_file import OperatorFileWriter
 
@@ -18,6 +18,10 @@ settings.register_profile(
     deadline=None,
     print_blob=True,
     suppress_health_check=list(HealthCheck),
+)
+# of a mutation test: that an example fails is enough, the simplest one is not looked for
+settings.register_profile(
+    "quick", settings.get_profile("same"), phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 

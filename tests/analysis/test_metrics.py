@@ -206,3 +206,7 @@ def test_the_gaussian_reference_fills_only_directions_above_the_water(bits):
         most = left.argmax()
         left[most] *= 2 ** (-2 * bits / steps)
     assert found == pytest.approx(1 - left.sum() / variances.sum(), abs=1e-3)
+
+
+def test_the_gaussian_reference_of_one_direction_halves_its_error_with_every_half_bit():
+    assert metrics.gaussian_reference(np.eye(1), 20) == pytest.approx(1 - 2.0**-40, abs=1e-15)
