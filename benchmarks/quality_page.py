@@ -30,6 +30,8 @@ ours has. **Bold**: the better one.
 
 Where a table has few columns or rows, three levels of books with no more codes than train rows
 hold fewer bits than the budget; then ours uses fewer, and the peers are given what ours uses.
+*Foreign operators* are those of a file that another program wrote (`--foreign FILE`; without it,
+of its excerpt under `tests/data/`).
 """
 
 
