@@ -106,7 +106,8 @@ def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> C
         max_clusters=training.max_clusters,
         min_features=training.min_features_per_category,
         orthogonality_target=training.orthogonality_target,
-        useful=_useful_categories(experiment, len(x)),
+        # what is measured needs no rule
+        useful=None if by_validation else _useful_categories(experiment, len(x)),
         validation_quality=_quality_of(experiment, x, held_out) if by_validation else None,
     )
 

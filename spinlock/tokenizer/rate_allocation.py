@@ -13,6 +13,7 @@ from spinlock.tokenizer.codebook import Beam, kmeans
 LEVELS = 3
 MOST_BOOK_BITS = 10  # of the largest automatic book
 ROWS_PER_CODE = 2  # train rows for each code of the largest book, at least
+ROOM = 1.5  # what a category count's books could hold, over the budget: a choice of where bits go
 CAPS_TRIED = 3  # sizes of the largest book that are compared
 BITS_PER_CATEGORY = 12  # below, an unseen row is told better by fewer, larger categories
 ROWS_FOR_ONE_FOLD = 1500  # from here on a single held-out part is precise enough
@@ -97,8 +98,8 @@ def largest_book_bits(n_rows: int) -> int:
 
 
 def useful_categories(budget: int, n_rows: int) -> tuple[int, int]:
-    """Return the fewest categories that hold `budget` bits, and the most that all get enough."""
-    fewest = max(2, math.ceil(budget / (LEVELS * largest_book_bits(n_rows))))
+    """Return the fewest categories that leave room for a choice, and the most that get enough."""
+    fewest = max(2, math.ceil(ROOM * budget / (LEVELS * largest_book_bits(n_rows))))
     return fewest, max(fewest, budget // BITS_PER_CATEGORY)
 
 
