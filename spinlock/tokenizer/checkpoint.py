@@ -162,13 +162,13 @@ class Checkpoint:
         }
 
     def _require_finite(self, path: str | Path) -> None:
-        for name, weights in self.model.state_dict().items():
-            if not bool(torch.isfinite(weights).all()):
-                raise SpinlockError(
-                    f"the model has weights that are not numbers ({name})",
-                    where=path,
-                    remedy="train it again",
-                )
+        name = self.model.not_finite()
+        if name is not None:
+            raise SpinlockError(
+                f"the model has weights that are not numbers ({name})",
+                where=path,
+                remedy="train it again",
+            )
 
 
 def _require_same_shapes(shape: ModelShape, weights: Mapping[str, Tensor]) -> None:

@@ -199,6 +199,13 @@ class TokenizerModel(nn.Module):
             self.quantizer.set_projector(level, weights[f"quantizer.projector_{level}"])
         self.load_state_dict(weights)
 
+    def not_finite(self) -> str | None:
+        """Return the name of the first weights or buffer with what is no number; None if sound."""
+        weights = self.state_dict()
+        finite = torch.stack([one.isfinite().all() for one in weights.values()])
+        bad = (~finite).nonzero().flatten().tolist()  # the device is waited for once
+        return list(weights)[bad[0]] if bad else None
+
     def encode(self, rows: Rows) -> Encoded:
         """Embed and quantise a batch greedily, for training."""
         z = self.encoder(rows.x, rows.fields)

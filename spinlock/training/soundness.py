@@ -35,10 +35,9 @@ def require_finite_weights(model: TokenizerModel, epoch: int, batches: int) -> N
     SpinlockError
         When one is not a number, as a gradient may make it before any loss shows it.
     """
-    for name, weights in model.state_dict().items():
-        if not bool(torch.isfinite(weights).all()):
-            raise SpinlockError(
-                f"the weights {name} are no numbers any more in epoch {epoch}, after batch "
-                f"{batches}",
-                remedy="lower training.learning_rate; the last good checkpoint is kept",
-            )
+    name = model.not_finite()
+    if name is not None:
+        raise SpinlockError(
+            f"the weights {name} are no numbers any more in epoch {epoch}, after batch {batches}",
+            remedy="lower training.learning_rate; the last good checkpoint is kept",
+        )
