@@ -1,6 +1,7 @@
 """Books of codes as plain tensors: nearest code, k-means, residual encoding with a beam."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -101,6 +102,36 @@ def _spread_rows(x: Tensor, k: int, generator: torch.Generator) -> Tensor:
     return centres
 
 
+class Book(NamedTuple):
+    """Codes to search: [K, E], and their ‖c‖² [1, K], infinite where an earlier code is the same.
+
+    So of equal codes the first is taken, however the distances are added up.
+    """
+
+    codes: Tensor
+    norms: Tensor
+
+    @classmethod
+    def of(cls, codes: Tensor) -> "Book":
+        """Return the book of codes [K, E]."""
+        _, same = codes.unique(dim=0, return_inverse=True)
+        place = torch.arange(len(codes), device=codes.device)
+        first = place.new_full((len(codes),), len(codes)).scatter_reduce(0, same, place, "amin")
+        return cls(codes, code_norms(codes, first[same] == place))
+
+
+class Found(NamedTuple):
+    """Tokens [n, L] of rows, and how clearly they were chosen [n].
+
+    The margin is the smallest difference of squared errors between what was kept and what was
+    not, over any level, in units of 1 + ‖z‖² + the score that was kept: below
+    what the arithmetic rounds off, the choice was one of rounding.
+    """
+
+    tokens: Tensor
+    margin: Tensor
+
+
 class Beam:
     """The best partial encodings of rows, extended one residual level at a time.
 
@@ -111,6 +142,8 @@ class Beam:
     tokens : Tensor [n, width, level]
     error : Tensor [n, width]
         ‖residual‖², ascending.
+    margin : Tensor [n]
+        See `Found`; of what was left out so far.
     """
 
     def __init__(self, z: Tensor, width: int):
@@ -118,48 +151,78 @@ class Beam:
         self.residual = z.unsqueeze(1)
         self.error = z.square().sum(-1, keepdim=True)
         self.tokens = torch.empty(z.shape[0], 1, 0, dtype=torch.long, device=z.device)
+        self.scale = 1 + self.error[:, 0]
+        self.margin = torch.full_like(self.scale, torch.inf)
 
-    def extend(self, codes: Tensor) -> None:
+    def extend(self, codes: Tensor, norms: Tensor | None = None) -> None:
         """Add a level whose codes are [K, E], keeping the `width` best encodings of each row."""
         n_rows, paths, _ = self.residual.shape
-        scores = code_scores(self.residual.flatten(0, 1), codes, code_norms(codes))
+        norms = code_norms(codes) if norms is None else norms
+        scores = code_scores(self.residual.flatten(0, 1), codes, norms)
         errors = (scores.unflatten(0, (n_rows, paths)) + self.error.unsqueeze(-1)).flatten(1)
         keep = min(self.width, errors.shape[1])
         if keep == 1:  # unlike topk, min gives the first of equals
             self.error, chosen = errors.min(dim=1, keepdim=True)
         else:
             self.error, chosen = errors.topk(keep, dim=1, largest=False, sorted=True)
+        self._narrow(self.error[:, -1], lowest_but(chosen, errors))
         path, code = chosen // len(codes), chosen % len(codes)
         rows = torch.arange(n_rows, device=path.device).unsqueeze(1)
         self.residual = self.residual[rows, path] - codes[code]
         self.tokens = torch.cat([self.tokens[rows, path], code.unsqueeze(-1)], dim=-1)
 
+    def best(self) -> Found:
+        """Return the best encodings."""
+        if self.error.shape[1] > 1:
+            self._narrow(self.error[:, 0], self.error[:, 1])
+        return Found(self.tokens[:, 0], self.margin)
 
-def residual_tokens(z: Tensor, books: Sequence[Tensor], beam: int) -> Tensor:
-    """Return tokens [n, L] of rows z [n, E] under residual books [K_l, E].
+    def _narrow(self, kept: Tensor, left: Tensor) -> None:
+        self.margin = torch.fmin(self.margin, relative_margin(kept, left, self.scale))
+
+
+def lowest_but(chosen: Tensor, scores: Tensor) -> Tensor:
+    """Return the lowest [n] of scores [n, K] but those chosen [n, k], which are overwritten."""
+    return scores.scatter_(-1, chosen, torch.inf).amin(-1)
+
+
+def relative_margin(kept: Tensor, left: Tensor, scale: Tensor) -> Tensor:
+    """Return how far apart the scores of what is kept and left are; NaN if both are infinite."""
+    return (left - kept) / (scale + kept.abs())
+
+
+def residual_tokens(z: Tensor, codes: Sequence[Tensor], beam: int) -> Tensor:
+    """Return tokens [n, L] of rows z [n, E] under residual books of codes [K_l, E].
 
     `beam` partial encodings are followed; 1 is the greedy choice.
     """
-    return torch.cat([beam_tokens(block, books, beam) for block in z.split(ROW_BLOCK)])
+    books = [Book.of(book) for book in codes]
+    return torch.cat([search(block, books, beam).tokens for block in z.split(ROW_BLOCK)])
 
 
-def beam_tokens(z: Tensor, books: Sequence[Tensor], beam: int) -> Tensor:
-    """Return what `residual_tokens` does, of all rows at once."""
+def search(z: Tensor, books: Sequence[Book], beam: int) -> Found:
+    """Find the tokens of rows z [n, E], of all rows at once."""
     if beam == 1:
-        return greedy_tokens(z, books)
-    search = Beam(z, beam)
-    for codes in books:
-        search.extend(codes)
-    return search.tokens[:, 0]
+        return _greedily(z, books)
+    partial = Beam(z, beam)
+    for book in books:
+        partial.extend(*book)
+    return partial.best()
 
 
-def greedy_tokens(z: Tensor, books: Sequence[Tensor]) -> Tensor:
-    """Return tokens [n, L] of rows z [n, E], each level's nearest code to what is left."""
+def _greedily(z: Tensor, books: Sequence[Book]) -> Found:
+    """Take each level's nearest code to what is left."""
     tokens, residual = [], z
-    for codes in books:
-        tokens.append(nearest_code(residual, codes))
-        residual = residual - codes.index_select(0, tokens[-1])
-    return torch.stack(tokens, dim=-1)
+    scale = 1 + z.square().sum(-1)
+    margin = torch.full_like(scale, torch.inf)
+    for codes, norms in books:
+        scores = code_scores(residual, codes, norms)
+        chosen = lowest(scores).unsqueeze(-1)
+        kept = scores.gather(-1, chosen).squeeze(-1)
+        margin = torch.fmin(margin, relative_margin(kept, lowest_but(chosen, scores), scale))
+        tokens.append(chosen)
+        residual = residual - codes.index_select(0, chosen[:, 0])
+    return Found(torch.cat(tokens, dim=-1), margin)
 
 
 def residual_books(

@@ -15,9 +15,11 @@ from torch.export import Dim, ExportedProgram
 from spinlock.errors import SpinlockError
 from spinlock.files import atomic_path
 from spinlock.tokenizer.checkpoint import Checkpoint
-from spinlock.tokenizer.codebook import beam_tokens
+from spinlock.tokenizer.codebook import search
+from spinlock.tokenizer.float64_operations import with_float64_operations
 from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.normalization import DUPLICATE, FeatureStatistics
+from spinlock.tokenizer.token_search import TokenSearch
 
 EXAMPLE_ROWS = 4  # of the batch that a graph is traced with; it takes any number
 
@@ -25,7 +27,8 @@ EXAMPLE_ROWS = 4  # of the batch that a graph is traced with; it takes any numbe
 class EncodeProgram(nn.Module):
     """Raw columns float64 [n, columns], and fields where the model reads them, to tokens.
 
-    The arithmetic of `FeatureStatistics.apply` and `TokenizerModel.tokenize`, as one graph.
+    The arithmetic of `FeatureStatistics.apply` and `TokenizerModel.tokenize`, as one graph; all
+    in float64, which is where the tokenizer decides what float32 leaves open.
     """
 
     kept: Tensor
@@ -37,8 +40,8 @@ class EncodeProgram(nn.Module):
 
     def __init__(self, model: TokenizerModel, statistics: FeatureStatistics):
         super().__init__()
-        self.encoder, self.quantizer = model.encoder, model.quantizer
-        self.beam = model.shape.beam_width
+        exact = TokenSearch(model.encoder, model.quantizer, model.shape.beam_width).exact
+        self.encoder, self.books, self.beam = exact.encoder, exact.books, model.shape.beam_width
         self.register_buffer("kept", torch.from_numpy(statistics.kept.astype(np.int64)))
         for name in ("impute", "lower", "upper", "center", "scale"):
             column = np.asarray(getattr(statistics, name), np.float64)[statistics.kept]
@@ -49,12 +52,11 @@ class EncodeProgram(nn.Module):
         x = values.index_select(1, self.kept)
         x = torch.where(torch.isfinite(x), x, self.impute)
         x = torch.minimum(torch.maximum(x, self.lower), self.upper)
-        x = ((x - self.center) / self.scale).to(torch.float32)
-        z = self.encoder(x, fields)
-        levels = range(self.quantizer.n_levels)
+        x = ((x - self.center) / self.scale).to(torch.float32).to(torch.float64)
+        z = self.encoder(x, None if fields is None else fields.to(torch.float64))
         tokens = [
-            beam_tokens(z[c], [self.quantizer.book(c, level) for level in levels], self.beam)
-            for c in range(self.quantizer.n_categories)
+            search(z[c, :, : books[0].codes.shape[1]], books, self.beam).tokens
+            for c, books in enumerate(self.books)
         ]
         return torch.stack(tokens, dim=1)
 
@@ -154,7 +156,11 @@ def write_onnx(graph: ExportedProgram, path: Path, inputs: list[str], output: st
     """Write a graph for ONNX runtimes."""
     with atomic_path(path) as temporary, _sober():
         program = torch.onnx.export(
-            graph, dynamo=True, input_names=inputs, output_names=[output], verbose=False
+            with_float64_operations(graph),
+            dynamo=True,
+            input_names=inputs,
+            output_names=[output],
+            verbose=False,
         )
         program.save(temporary, external_data=False)
 

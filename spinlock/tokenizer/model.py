@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,18 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spinlock.tokenizer.category_path import CategoryPath, families_read_together
-from spinlock.tokenizer.codebook import residual_tokens
 from spinlock.tokenizer.decoder import JointDecoder
 from spinlock.tokenizer.encoders import FamilyColumns, build_encoder
 from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear, Dropout, EmbeddingDims
 from spinlock.tokenizer.quantizer import (
     Quantized,
     ResidualQuantizer,
-    at_least_float32,
     straight_through,
 )
 from spinlock.tokenizer.threads import map_blocks, row_blocks
+from spinlock.tokenizer.token_search import TokenSearch
 
 ROW_BLOCK = 1024  # rows that go through the model at once where no gradient is needed
 NETWORK_WIDTH = 4  # hidden width of the decoder's network, in units of group_hidden_dim
@@ -91,6 +88,10 @@ class Rows:
     def __getitem__(self, block: slice) -> "Rows":
         """Return a block of rows without copying them."""
         return Rows(self.x[block], None if self.fields is None else self.fields[block])
+
+    def double(self) -> "Rows":
+        """Return the rows in float64."""
+        return Rows(self.x.double(), None if self.fields is None else self.fields.double())
 
     def take(self, index: Tensor) -> "Rows":
         """Return the rows at positions `index`."""
@@ -225,31 +226,7 @@ class TokenizerModel(nn.Module):
 
     def token_function(self, beam: int | None = None) -> Callable[[Rows], Tensor]:
         """Return what makes tokens [B, C, L] of rows, with the weights as they are now."""
-        beam = beam or self.shape.beam_width
-        device = self.quantizer.all_codes.device
-        return self._by_category(beam) if device.type == "cpu" else partial(self._together, beam)
-
-    def _together(self, beam: int, rows: Rows) -> Tensor:
-        z = self.encoder(rows.x, rows.fields)
-        return self.quantizer.encode(z, beam).transpose(0, 1)
-
-    @torch.no_grad()
-    def _by_category(self, beam: int) -> Callable[[Rows], Tensor]:
-        """Return what gives the tokens of `_together` with less arithmetic, on a CPU."""
-        paths = [CategoryPath(self.encoder, c) for c in range(self.layout.n_categories)]
-        books = [self.quantizer.books(c, path.dims) for c, path in enumerate(paths)]
-        together = families_read_together(self.encoder)
-        networks = {family: self.encoder.networks[family] for family in together}
-
-        def tokens_of(rows: Rows) -> Tensor:
-            read = {family: network(rows.x, rows.fields) for family, network in networks.items()}
-            tokens = [
-                residual_tokens(at_least_float32(path.embed(rows.x, read)), book, beam)
-                for path, book in zip(paths, books, strict=True)
-            ]
-            return torch.stack(tokens, dim=1)
-
-        return tokens_of
+        return TokenSearch(self.encoder, self.quantizer, beam or self.shape.beam_width)
 
     def embed(self, tokens: Tensor, levels: int | None = None) -> Tensor:
         """Return the code sums [B, C, E] of tokens [B, C, L], of the first `levels`."""

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spinlock.tokenizer.codebook import code_norms, code_scores, lowest, residual_tokens
+from spinlock.tokenizer.codebook import code_norms, code_scores, lowest
 from spinlock.tokenizer.processes import sum_over_processes
 
 SMOOTHING = 1e-5
@@ -174,16 +174,6 @@ class ResidualQuantizer(nn.Module):
         """Return the code vectors [C, B, E] of indices [C, B] into the books of a level."""
         flat = (index + self.first_place[level]).flatten()
         return self.all_codes.flatten(0, 1).index_select(0, flat).unflatten(0, index.shape)
-
-    @torch.no_grad()
-    @torch.autocast("cuda", enabled=False)
-    @torch.autocast("cpu", enabled=False)
-    def encode(self, z: Tensor, beam: int = 1) -> Tensor:
-        """Return tokens [C, B, L] of embeddings z [C, B, E], following `beam` encodings."""
-        z = at_least_float32(z)
-        if beam == 1:
-            return torch.stack([index for index, *_ in self._greedily(z)], dim=-1)
-        return torch.stack([residual_tokens(z[c], self.books(c), beam) for c in range(len(z))])
 
     def decode(self, tokens: Tensor, levels: int | None = None) -> Tensor:
         """Return the sum of the code vectors [C, B, E] of tokens [C, B, L], of the first levels."""
