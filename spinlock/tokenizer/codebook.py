@@ -172,10 +172,14 @@ class Beam:
         self.tokens = torch.cat([self.tokens[rows, path], code.unsqueeze(-1)], dim=-1)
 
     def best(self) -> Found:
-        """Return the best encodings."""
-        if self.error.shape[1] > 1:
-            self._narrow(self.error[:, 0], self.error[:, 1])
-        return Found(self.tokens[:, 0], self.margin)
+        """Return the best encodings, by what is left: the scores round off very small errors."""
+        error = self.residual.square().sum(-1)
+        chosen = error.argmin(dim=-1, keepdim=True)
+        kept = error.gather(-1, chosen).squeeze(-1)
+        if error.shape[1] > 1:
+            self._narrow(kept, lowest_but(chosen, error))
+        path = chosen.unsqueeze(-1).expand(-1, -1, self.tokens.shape[-1])
+        return Found(self.tokens.gather(1, path)[:, 0], self.margin)
 
     def _narrow(self, kept: Tensor, left: Tensor) -> None:
         self.margin = torch.fmin(self.margin, relative_margin(kept, left, self.scale))

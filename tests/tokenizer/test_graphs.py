@@ -1,5 +1,8 @@
 """Encode and decode as graphs give what the tokenizer gives."""
 
+import copy
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +54,13 @@ def test_tokens_and_features_are_those_of_the_tokenizer(programs, tokenizer, raw
     np.testing.assert_array_equal(tokens, tokenizer.encode(values))
     assert len(np.unique(tokens.reshape(n_rows, -1), axis=0)) > n_rows / 2
     np.testing.assert_allclose(decode(tokens), tokenizer.decode(tokens), rtol=1e-5, atol=1e-5)
+
+
+def test_a_greedy_model_is_exported_too(checkpoint, raw_values):
+    greedy = copy.deepcopy(checkpoint)
+    greedy.model.shape = dataclasses.replace(greedy.model.shape, beam_width=1)
+    tokens = encode_graph(greedy).module()(torch.from_numpy(raw_values)).numpy()
+    np.testing.assert_array_equal(tokens, Tokenizer(greedy).encode(raw_values))
 
 
 def test_a_model_that_reads_fields_takes_them_as_second_input(make_checkpoint, raw_values):
