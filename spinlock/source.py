@@ -1,10 +1,13 @@
 """What code a module runs: its first-party imports, and a digest of them."""
 
 import ast
+import gc
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = "spinlock"
 ROOT = Path(__file__).parent
@@ -21,23 +24,25 @@ def source_closure(module: str) -> dict[str, Path]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        path = _path_of(name)
-        if path is None or name in found or name.startswith(NOT_FOLLOWED):
+        path = None if name in found or name.startswith(NOT_FOLLOWED) else _path_of(name)
+        if path is None:
             continue
         found[name] = path
         if name != PACKAGE:  # its public class is imported lazily, by users of the package only
-            waiting += _imports(path)
+            waiting += _module(path).imports
     return dict(sorted(found.items()))
 
 
+@cache
 def source_digest(module: str) -> str:
     """Return a digest of the code of `source_closure`, blind to comments and docstrings."""
     digest = hashlib.sha256()
     for name, path in source_closure(module).items():
-        digest.update(f"{name} {_code(path)}\n".encode())
+        digest.update(f"{name} {_module(path).digest}\n".encode())
     return digest.hexdigest()[:16]
 
 
+@cache
 def _path_of(name: str) -> Path | None:
     parts = name.split(".")
     if parts[0] != PACKAGE:
@@ -47,21 +52,46 @@ def _path_of(name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-@cache
-def _tree(path: Path) -> ast.Module:
-    """Return the syntax of a module without its docstrings; parsed once, since that is slow."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:]
-    return tree
+class Module(NamedTuple):
+    """What is asked of a module: a digest of its code, and the names that it may import."""
+
+    digest: str
+    imports: tuple[str, ...]
 
 
 @cache
-def _imports(path: Path) -> tuple[str, ...]:
-    return tuple(name for node in ast.walk(_tree(path)) for name in _imported(node))
+def _module(path: Path) -> Module:
+    """Read a module; once, since that is slow, as every reading of the workflow notices."""
+    with _no_collection():
+        tree = ast.parse(path.read_bytes(), str(path))
+        statements = list(_statements(tree))
+        for node in (tree, *statements):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                first = node.body[0] if node.body else None
+                if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                    node.body = node.body[1:]
+        imports = tuple(name for node in statements for name in _imported(node))
+        return Module(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imports)
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Give the statements in a module or statement, without looking into expressions."""
+    for block in ("body", "handlers", "cases", "orelse", "finalbody"):
+        for inner in getattr(node, block, ()):
+            yield inner
+            yield from _statements(inner)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector from looking through a growing tree again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _imported(node: ast.AST) -> Iterator[str]:
@@ -75,8 +105,3 @@ def _imported(node: ast.AST) -> Iterator[str]:
     for name in names:
         parts = name.split(".")
         yield from (".".join(parts[: i + 1]) for i in range(len(parts)))
-
-
-@cache
-def _code(path: Path) -> str:
-    return hashlib.sha256(ast.dump(_tree(path)).encode()).hexdigest()

@@ -39,7 +39,7 @@ def package(tmp_path, monkeypatch):
 
 
 def forget() -> None:
-    for cached in (source._tree, source._imports, source._code):
+    for cached in (source_digest, source._path_of, source._module):
         cached.cache_clear()
 
 
@@ -74,6 +74,26 @@ def test_closure_follows_imports_of_imports(package):
 )
 def test_every_way_to_import_counts_also_inside_a_function(package, statement):
     edit(package / "stages" / "one.py", "return cut(1)", f"{statement}; return cut(1)")
+    assert "spinlock.tools.lazy" in source_closure("spinlock.stages.one")
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "try: {0}\nexcept OSError: pass",
+        "try: pass\nexcept OSError: {0}",
+        "try: pass\nexcept OSError: pass\nelse: {0}",
+        "try: pass\nfinally: {0}",
+        "if run: pass\nelif cut: {0}",
+        "for _ in (): pass\nelse: {0}",
+        "with run: {0}",
+        "match run:\n    case 1: {0}",
+        "class Later:\n    async def run(self): {0}",
+    ],
+)
+def test_an_import_counts_in_every_kind_of_block(package, block):
+    text = block.format("import spinlock.tools.lazy")
+    edit(package / "stages" / "one.py", "return cut(1)\n", f"return cut(1)\n\n\n{text}\n")
     assert "spinlock.tools.lazy" in source_closure("spinlock.stages.one")
 
 

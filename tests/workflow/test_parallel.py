@@ -20,6 +20,24 @@ settings = load_experiment("configs/vqvae/arch_summary.yaml")
 stage_settings(settings, "train"), source_digest("spinlock.stages.train")
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
+# a dry run in this process, so that it can be asked what it has loaded
+DRY_RUN = """
+import contextlib, io, json, sys
+from snakemake.cli import main
+with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+    try:
+        main(["--dry-run", *sys.argv[1:]])
+    except SystemExit as ending:
+        assert ending.code in (None, 0)
+loaded = {name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names
+print(json.dumps(sorted(loaded)))
+"""
+EMPTY = """
+from snakemake.utils import min_version
+min_version("9.0")
+rule all:
+    input: []
+"""
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "h5py", "matplotlib", "faiss", "numba"}
 THREADS = """
 import json, os
@@ -34,9 +52,9 @@ print(json.dumps(pools | {"torch": torch.get_num_threads(), "faiss": faiss.omp_g
 """
 
 
-def shown(program: str, **environment: str) -> dict:
+def shown(program: str, *arguments: str, **environment: str) -> dict:
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", program, *arguments],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
@@ -50,6 +68,14 @@ def test_reading_the_workflow_loads_nothing_heavy():
     loaded = set(shown(PARSED))
     assert "pydantic" in loaded
     assert loaded & HEAVY == set()
+
+
+def test_a_dry_run_loads_nothing_but_this_package_beyond_what_an_empty_one_loads(tmp_path):
+    (tmp_path / "Snakefile").write_text(EMPTY)
+    empty = set(shown(DRY_RUN, "--directory", str(tmp_path), "--snakefile", f"{tmp_path}/Snakefile"))
+    loaded = set(shown(DRY_RUN, "results/arch_summary/report.html"))
+    assert "snakemake" in empty
+    assert loaded - empty == {"spinlock"}
 
 
 def test_the_threads_of_a_rule_reach_blas_openmp_and_torch():

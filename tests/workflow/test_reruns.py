@@ -115,6 +115,14 @@ def test_a_broken_config_does_not_block_another_experiment(workspace, edited):
     assert workspace.planned(*(f"results/tiny/{name}" for name in FILES)) == {}
 
 
+def test_broken_code_blocks_only_the_stages_that_run_it(workspace, edited):
+    edited("spinlock/analysis/figures/style.py", lambda text: f"{text}\n(")
+    assert workspace.planned("results/tiny/best_model.pt") == {}
+    shown = workspace.snakemake("--dry-run", "results/tiny/report.html", check=False)
+    assert shown.returncode != 0
+    assert "spinlock/analysis/figures/style.py" in shown.stdout + shown.stderr
+
+
 def test_the_simulation_settings_of_a_dataset_rerun_everything(workspace, edited):
     edited("configs/datasets/tiny.yaml", replaced("steps: 8", "steps: 9"))
     planned = workspace.planned(*(f"results/tiny/{name}" for name in FILES))

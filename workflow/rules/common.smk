@@ -56,8 +56,15 @@ def settings(stage):
 
 
 def code(stage):
-    """Return a digest of the code that a stage runs."""
-    return source_digest(f"spinlock.stages.{stage}")
+    """Return a function of wildcards: a digest of the code that a stage runs."""
+
+    def digest(wildcards):
+        try:
+            return source_digest(f"spinlock.stages.{stage}")
+        except SyntaxError as error:
+            raise WorkflowError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
+
+    return digest
 
 
 def files_of_experiment(wildcards):
