@@ -225,7 +225,9 @@ def states(jobs: list[dict[str, str]]) -> list[str]:
 
 
 def test_jobs_that_fail_are_sent_again_with_more_memory_and_trainings_go_on(faulty, cluster):
-    shard = "datasets/baseline_10k/shard_00002.h5"
+    dataset = faulty.path / "datasets/baseline_10k"
+    number = f"{len(list(dataset.glob('shard_*.h5'))):05d}"  # the first that is not there
+    shard = f"datasets/baseline_10k/shard_{number}.h5"
     targets = ["results/cancelled/best_model.pt", "results/timed_out/best_model.pt", shard]
     with faulty.running(*ON_SLURM, *targets) as finish, ThreadPoolExecutor(1) as pool:
         killed = pool.submit(kill_twice, cluster, "spinlock.stages.generate", shard)
@@ -245,7 +247,7 @@ def test_jobs_that_fail_are_sent_again_with_more_memory_and_trainings_go_on(faul
         assert [megabytes(job) for job in jobs] == [8000, 16000]
         assert GOING_ON.search(faulty.log(name))
         assert unharmed(faulty, name)
-    jobs = cluster.jobs("generate_wildcards_baseline_10k_00002")
+    jobs = cluster.jobs(f"generate_wildcards_baseline_10k_{number}")
     assert states(jobs) == ["FAILED", "FAILED", "COMPLETED"]
     assert [megabytes(job) for job in jobs] == [1000, 2000, 3000]
 
