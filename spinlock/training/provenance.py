@@ -41,10 +41,11 @@ def files_digest(paths: Sequence[Path]) -> str:
 
 
 def _git_commit() -> str | None:
-    """Return the commit of the checkout that the package runs from, None outside one."""
+    """Return the commit of the checkout that holds the package, None outside one."""
     try:
         answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
+            # the second name is unknown where another project's checkout is around the package
+            ["git", "rev-parse", "HEAD", "HEAD:./__init__.py"],
             cwd=Path(spinlock.__file__).parent,
             capture_output=True,
             text=True,
@@ -53,4 +54,4 @@ def _git_commit() -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return answer.stdout.strip() or None
+    return answer.stdout.split()[0] if answer.returncode == 0 else None

@@ -1,6 +1,7 @@
 """Digests that depend on what they should and on nothing else."""
 
 import json
+import subprocess
 
 import pytest
 import torch
@@ -70,6 +71,27 @@ def test_a_run_is_described_in_plain_values():
     assert described["random_seed"] == 7
     assert described["device"] == "cpu"
     assert described["libraries"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+
+
+def test_the_commit_is_that_of_the_package_and_not_of_a_project_around_it(tmp_path, monkeypatch):
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        done = subprocess.run(
+            ["git", *who, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    package = tmp_path / "site-packages/spinlock/__init__.py"
+    package.parent.mkdir(parents=True)
+    package.touch()
+    monkeypatch.setattr(provenance.spinlock, "__file__", str(package))
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "a project")
+    assert describe_run(0, torch.device("cpu"))["git_commit"] is None
+    git("add", ".")
+    git("commit", "--quiet", "--message", "with the package")
+    commit = describe_run(0, torch.device("cpu"))["git_commit"]
+    assert commit == git("rev-parse", "HEAD")
 
 
 @pytest.mark.parametrize(
