@@ -16,6 +16,7 @@ from spinlock.features.operator_file import OperatorFileWriter
 from spinlock.settings import load_experiment
 from spinlock.stages import cluster, normalize, subset, train
 from spinlock.tokenizer.checkpoint import read_state
+from spinlock.training.objective import Objective
 
 HARNESS = Path(__file__).with_name("kill_trainings.py")
 # everything that has a state of its own
@@ -127,6 +128,31 @@ def test_a_checkpoint_of_an_epoch_goes_on_to_the_same_model(prepared, finished):
     again = prepared / "from_checkpoint" / "best_model.pt"
     run(prepared, again, finished / "checkpoint_epoch_0002.pt", num_epochs=6, save_every=2)
     assert_same(read_state(again), read_state(finished / "best_model.pt"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_training_that_is_asked_to_end_saves_the_batch_it_is_in(
+    prepared, finished, monkeypatch, number
+):
+    forward, batches = Objective.forward, []
+
+    def interrupted(self, *given):
+        batches.append(1)
+        if len(batches) == 8:  # in the middle of an epoch: nothing would be saved by itself
+            signal.raise_signal(number)
+        return forward(self, *given)
+
+    output = prepared / f"asked_by_{number}" / "best_model.pt"
+    with monkeypatch.context() as patch:
+        patch.setattr(Objective, "forward", interrupted)
+        with pytest.raises(SystemExit) as caught:
+            run(prepared, output, num_epochs=6, save_every=2)
+    assert caught.value.code == 128 + number
+    state = read_state(output.parent / "state/last.pt")["training_state"]
+    assert state["batches"] == 8
+    assert state["place"]["done"] > 0
+    run(prepared, output, num_epochs=6, save_every=2)
+    assert output.read_bytes() == (finished / "best_model.pt").read_bytes()
 
 
 def test_more_epochs_go_on_from_a_finished_model(prepared, finished):
