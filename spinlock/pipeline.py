@@ -17,7 +17,12 @@ from rich.progress import track
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
 from spinlock.operators.records import FAMILY_COLUMNS
-from spinlock.settings import Experiment, OperatorDatasetSettings, load_dataset_settings
+from spinlock.settings import (
+    Experiment,
+    OperatorDatasetSettings,
+    load_dataset_settings,
+    simulation_settings,
+)
 from spinlock.settings.dataset_files import (
     Shard,
     dataset_config,
@@ -29,8 +34,6 @@ from spinlock.stages import cluster, concatenate, generate, normalize, subset, t
 from spinlock.stages.program import limit_threads
 
 log = logging.getLogger(__name__)
-
-SIZE_ONLY = ("num_operators", "shard_size")  # settings that change no operator
 
 
 def train_experiment(experiment: Experiment, output: Path, resume_from: Path | None = None) -> Path:
@@ -162,8 +165,8 @@ def _require_same_simulation(path: Path, settings: OperatorDatasetSettings) -> N
             where=path,
             remedy="remove the file; it is then simulated",
         ) from error
-    wanted = settings.model_dump(mode="json")
-    differing = [key for key in wanted if key not in SIZE_ONLY and made.get(key) != wanted[key]]
+    wanted = simulation_settings(settings)
+    differing = [key for key in wanted if made.get(key) != wanted[key]]
     if differing:
         raise SpinlockError(
             f"this shard was simulated with another {', '.join(differing)}",

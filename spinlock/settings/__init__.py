@@ -1,6 +1,6 @@
 """Typed settings of experiments and datasets; importing this loads nothing heavy."""
 
-from spinlock.settings.dataset import OperatorDatasetSettings
+from spinlock.settings.dataset import OperatorDatasetSettings, simulation_settings
 from spinlock.settings.experiment import STAGES, Experiment, stage_settings
 from spinlock.settings.loading import load_dataset_settings, load_experiment, to_yaml
 
@@ -10,6 +10,7 @@ __all__ = [
     "OperatorDatasetSettings",
     "load_dataset_settings",
     "load_experiment",
+    "simulation_settings",
     "stage_settings",
     "to_yaml",
 ]

@@ -1,10 +1,11 @@
 """Settings of a dataset of simulated operators, `configs/datasets/<name>.yaml`."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from spinlock.settings.section import Section, setting
 
 GENERATE = ("generate",)
+SIZE_ONLY = {"num_operators", "shard_size"}
 InitialCondition = Literal["gaussian_field", "band_noise", "sinusoids", "blobs"]
 EvolutionPolicy = Literal["autoregressive", "residual", "convex"]
 
@@ -46,3 +47,8 @@ class OperatorDatasetSettings(Section):
     random_seed: int = setting(
         42, "operator i has the same bits for the same seed", stages=GENERATE, ge=0, lt=2**31
     )
+
+
+def simulation_settings(settings: OperatorDatasetSettings) -> dict[str, Any]:
+    """Return what an operator depends on: not how many there are, nor in how many files."""
+    return settings.model_dump(mode="json", exclude=SIZE_ONLY)

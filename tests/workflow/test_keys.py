@@ -6,7 +6,14 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from spinlock.settings import STAGES, Experiment, stage_settings
+from spinlock.settings import (
+    STAGES,
+    Experiment,
+    OperatorDatasetSettings,
+    simulation_settings,
+    stage_settings,
+)
+from spinlock.settings.dataset_files import shards
 from spinlock.settings.families import ENCODER_PARAMS
 
 # the first stage that reruns; what follows it reruns too, and nothing before it
@@ -156,3 +163,14 @@ def test_a_change_of_a_key_starts_again_at_its_stage(key):
     assert before != after
     noticed = [s for s in STAGES if stage_settings(before, s) != stage_settings(after, s)]
     assert (noticed or ["nothing"])[0] == EXPECTED[key]
+
+
+@pytest.mark.parametrize("key", OperatorDatasetSettings.model_fields)
+def test_a_change_of_a_datasets_key_simulates_anew_or_changes_only_the_files(key):
+    before = OperatorDatasetSettings(num_operators=100, shard_size=50)
+    default = getattr(before, key)
+    other = default[:1] if isinstance(default, list) else default + 1
+    after = before.model_copy(update={key: other})
+    size_only = key in {"num_operators", "shard_size"}
+    assert (simulation_settings(before) == simulation_settings(after)) == size_only
+    assert (shards("x", before) != shards("x", after)) == size_only

@@ -129,6 +129,12 @@ def test_the_simulation_settings_of_a_dataset_rerun_everything(workspace, edited
     assert planned == dict.fromkeys(SUBSET_ON, 1) | {"generate": 2}
 
 
+def test_larger_shards_are_simulated_anew(workspace, edited):
+    edited("configs/datasets/tiny.yaml", replaced("shard_size: 45", "shard_size: 90"))
+    planned = workspace.planned(*(f"results/tiny/{name}" for name in FILES))
+    assert planned == dict.fromkeys(SUBSET_ON, 1) | {"generate": 1}
+
+
 def test_more_operators_rerun_no_simulation_that_is_there(workspace, edited):
     edited("configs/datasets/tiny.yaml", replaced("num_operators: 90", "num_operators: 135"))
     edited("configs/vqvae/tiny.yaml", replaced("max_samples: 80", "max_samples: 100"))

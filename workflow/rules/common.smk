@@ -6,7 +6,12 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from spinlock.errors import SpinlockError
-from spinlock.settings import load_dataset_settings, load_experiment, stage_settings
+from spinlock.settings import (
+    load_dataset_settings,
+    load_experiment,
+    simulation_settings,
+    stage_settings,
+)
 from spinlock.settings.dataset_files import dataset_config, dataset_files, shards
 from spinlock.source import source_digest
 
@@ -106,11 +111,6 @@ def operators_of_shard(wildcards):
 
 
 def simulation(wildcards):
-    """Return what the operators of a dataset depend on, as sorted JSON.
-
-    How many there are and in how many files does not change any of them.
-    """
-    chosen = settings_of_dataset(wildcards.dataset).model_dump(
-        mode="json", exclude={"num_operators", "shard_size"}
-    )
+    """Return what the operators of a dataset depend on, as sorted JSON."""
+    chosen = simulation_settings(settings_of_dataset(wildcards.dataset))
     return json.dumps(chosen, sort_keys=True)
