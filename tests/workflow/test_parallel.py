@@ -7,15 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
-# what a rule file imports, run as Snakemake runs it: on a cluster every job does it again
+# what rule files use, without Snakemake, which loads numpy and pandas itself
 PARSED = """
 import json, sys
-from pathlib import Path
-for line in Path("workflow/rules/common.smk").read_text().splitlines():
-    if line.startswith(("import ", "from ")) and "snakemake" not in line:
-        exec(line)
+from spinlock.settings import load_experiment, stage_settings
 from spinlock.settings.dataset_files import dataset_files
+from spinlock.source import source_digest
 settings = load_experiment("configs/vqvae/arch_summary.yaml")
 stage_settings(settings, "train"), source_digest("spinlock.stages.train")
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
@@ -106,28 +106,47 @@ def test_every_rule_says_what_it_does():
     assert [line for line in lines if not re.fullmatch(r"\w+ \([A-Z].*\.\)", line)] == []
 
 
-def test_two_runs_on_two_experiments_share_a_checkout(workspace):
+@pytest.fixture
+def models(workspace) -> list[str]:
+    """Give the models of two experiments, which the first test to ask for them trains."""
     for name in ("first", "second"):
         config = workspace.path / f"configs/vqvae/{name}.yaml"
         config.write_text((workspace.path / "configs/vqvae/tiny.yaml").read_text())
+    return [f"results/{name}/best_model.pt" for name in ("first", "second")]
+
+
+def test_two_runs_on_two_experiments_share_a_checkout(workspace, models):
     # Snakemake locks the files that a run reads and writes, not the folder
     runs = [
         subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "--cores", "1", f"results/{name}/best_model.pt"],
+            [sys.executable, "-m", "snakemake", "--cores", "1", model],
             cwd=workspace.path,
             env=os.environ | {"PYTHONPATH": str(workspace.path)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for name in ("first", "second")
+        for model in models
     ]
     for run in runs:
         said = run.communicate(timeout=300)[0]
         assert run.returncode == 0, said
-    models = [workspace.path / f"results/{name}/best_model.pt" for name in ("first", "second")]
-    assert models[0].is_file()
-    assert models[1].is_file()
+    assert [model for model in models if not (workspace.path / model).is_file()] == []
+
+
+def test_one_gpu_is_given_to_one_training_at_a_time(workspace, models):
+    # there are cores for both, but the profile that is loaded by itself has one GPU
+    options = ("--cores", "8", "--set-threads", "train=1", "--forcerun", "train")
+    done = workspace.snakemake(*options, "--", *models)
+    said = done.stdout + done.stderr
+    events = re.findall(r"^(localrule|Finished).*\btrain\b", said, re.MULTILINE)
+    assert events == ["localrule", "Finished", "localrule", "Finished"]
+
+
+def test_every_rule_hands_its_threads_on():
+    rules = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    options = re.findall(r"python -m spinlock\.stages\.\w+ (\S+ \S+)", rules)
+    assert options == ["--threads {threads}"] * len(re.findall("^rule ", rules, re.MULTILINE))
 
 
 def test_two_runs_that_would_write_the_same_file_are_told_so(workspace):
@@ -149,3 +168,6 @@ def test_two_experiments_on_the_same_operators_simulate_them_once(workspace):
     config.write_text(text.replace("batch_size: 32", "batch_size: 64"))
     planned = workspace.planned("results/larger_batches/best_model.pt")
     assert planned == dict.fromkeys(("subset", "normalize", "cluster", "train"), 1)
+    both = [f"results/{name}/best_model.pt" for name in ("tiny", "larger_batches")]
+    anew = workspace.planned("--forceall", *both)
+    assert anew == dict.fromkeys(("subset", "normalize", "cluster", "train", "generate"), 2)
