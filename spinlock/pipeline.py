@@ -16,6 +16,7 @@ from rich.progress import track
 
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
+from spinlock.features.hdf5 import read_text
 from spinlock.operators.records import FAMILY_COLUMNS
 from spinlock.settings import (
     Experiment,
@@ -158,7 +159,9 @@ def _settings_of(experiment: Experiment) -> OperatorDatasetSettings:
 def _require_same_simulation(path: Path, settings: OperatorDatasetSettings) -> None:
     try:
         with h5py.File(path, "r") as file:
-            made = dict(json.loads(file["metadata"].attrs["config"]))
+            metadata = file["metadata"]
+            text = read_text(lambda: metadata.attrs["config"], path, [metadata])
+            made = dict(json.loads(text))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise SpinlockError(
             f"this is not a shard of simulated operators ({error})",

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from spinlock.errors import SpinlockError
-from spinlock.features.hdf5 import damage_told
+from spinlock.features.hdf5 import damage_told, read_text
 from spinlock.features.naming import column_names
 
 DIGEST_ROWS = 4096
@@ -74,7 +74,7 @@ class OperatorDataset(AbstractContextManager):
                 self._counts = [
                     _count(data, path) for data, path in zip(self._data, paths, strict=True)
                 ]
-                self.families = self._common_layout()
+                self.families = read_text(self._common_layout, self.where, self._named_places())
         except BaseException:
             self.close()
             raise
@@ -105,7 +105,9 @@ class OperatorDataset(AbstractContextManager):
         """Attributes of /metadata of the first file."""
         with damage_told(self.where):
             group = self._files[0].get("metadata")
-            return dict(group.attrs) if group is not None else {}
+            if group is None:
+                return {}
+            return read_text(lambda: dict(group.attrs), self._paths[0], [group])
 
     def require(self, families: Sequence[str]) -> Self:
         """Return the dataset when it has these families.
@@ -160,12 +162,10 @@ class OperatorDataset(AbstractContextManager):
                 where=self.where,
                 remedy=f"labels that are there: {', '.join(self.label_paths()) or 'none'}",
             )
-        with damage_told(self.where):
-            texts = [
-                part.asstr(errors="replace")[:] if h5py.check_string_dtype(part.dtype) else part[:]
-                for part in self._items(name)
-            ]
-        labels = np.concatenate(texts)
+        parts = self._items(name)
+        with damage_told(self.where, f"/{name}"):
+            labels = read_text(lambda: np.concatenate([_label(part) for part in parts]),
+                               self.where, parts)  # fmt: skip
         labels = labels.astype(str) if labels.dtype.kind == "O" else labels
         return labels if rows is None else labels[rows]
 
@@ -194,6 +194,12 @@ class OperatorDataset(AbstractContextManager):
                 rows = slice(first, min(first + DIGEST_ROWS, self.n_operators))
                 digest.update(np.ascontiguousarray(self.read(name, rows)).tobytes())
         return digest.hexdigest()
+
+    def _named_places(self) -> Iterator[h5py.Group | h5py.Dataset]:
+        """Give what may carry names of columns."""
+        for file, data in zip(self._files, self._data, strict=True):
+            for name, dataset in data.items():
+                yield from (file[f"features/{name}"], dataset.parent, dataset)
 
     def _items(self, name: str) -> list[h5py.Group | h5py.Dataset | None]:
         with damage_told(self.where, f"/{name}"):
@@ -337,6 +343,11 @@ def _is_label(item: object, count: int, external: bool) -> bool:
     if not external and _takes_data_from_outside(item, item.file):
         return False
     return item.dtype.kind in "iub" or h5py.check_string_dtype(item.dtype) is not None
+
+
+def _label(dataset: h5py.Dataset) -> np.ndarray:
+    text = h5py.check_string_dtype(dataset.dtype) is not None
+    return dataset.asstr(errors="replace")[:] if text else dataset[:]
 
 
 def _read(dataset: h5py.Dataset, rows: slice) -> np.ndarray:

@@ -1,16 +1,24 @@
 """HDF5 files: new ones, written atomically, also onto a full disk; damage of old ones, told."""
 
 import io
+import logging
 import os
-from collections.abc import Iterator
+import signal
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 
 from spinlock.errors import SpinlockError
 from spinlock.files import atomic_path
+
+TRIAL_SECONDS = 20.0  # of computing; ten million texts take about five
+DAMAGED = "the file is damaged; copy or generate it again"
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -41,8 +49,65 @@ def damage_told(where: object, name: str = "the file") -> Iterator[None]:
         raise SpinlockError(
             f"{name} cannot be read: {os.strerror(number) if number else error}",
             where=where,
-            remedy="the file is damaged; copy or generate it again",
+            remedy=DAMAGED,
         ) from error
+
+
+def read_text(
+    read: Callable[[], T], where: object, places: Iterable[h5py.Group | h5py.Dataset]
+) -> T:
+    """Return what `read` gives, which reads attributes of the places, or datasets among them.
+
+    On damaged text of variable length the HDF5 library may loop for ever, or end the process.
+    So where there is such text, a process of its own reads it first.
+
+    Raises
+    ------
+    SpinlockError
+        When that process did not come to its end.
+    """
+    if any(_varies(place) for place in places):
+        ended = _try_apart(read)
+        if ended is not None:
+            raise SpinlockError(
+                f"its text cannot be read: the HDF5 library {ended}", where=where, remedy=DAMAGED
+            )
+    return read()
+
+
+def _varies(place: h5py.Group | h5py.Dataset) -> bool:
+    """Whether a dataset or an attribute of the place holds values of variable length."""
+    types = [place.attrs.get_id(name).dtype for name in place.attrs]
+    if isinstance(place, h5py.Dataset):
+        types.append(place.dtype)
+    return any(one.hasobject for one in types)
+
+
+def _try_apart(read: Callable[[], object]) -> str | None:
+    """Read in a fork; None when it comes back, with a result or an exception, else how it ended."""
+    with warnings.catch_warnings():
+        # the fork needs no lock but those of h5py, which are held while it is made
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        try:
+            signal.signal(signal.SIGPROF, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_PROF, TRIAL_SECONDS)
+            logging.disable()
+            read()
+        finally:
+            os._exit(0)
+    try:
+        _, status = os.waitpid(child, 0)
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        raise
+    if not os.WIFSIGNALED(status):
+        return None
+    number = os.WTERMSIG(status)
+    if number == signal.SIGPROF:
+        return f"does not come back within {TRIAL_SECONDS:g} seconds"
+    return f"ends with {signal.Signals(number).name}"
 
 
 class _Disk(io.FileIO):

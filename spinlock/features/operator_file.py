@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from spinlock.errors import SpinlockError
+from spinlock.features.hdf5 import read_text
 
 LAYOUT_VERSION = "1.0"
 COPIED_ROWS = 256
@@ -87,7 +88,7 @@ def concatenate(shards: Sequence[Path], output: h5py.File) -> None:
     first = 0
     with h5py.File(shards[0], "r") as file:
         names = _dataset_names(file)
-        total = sum(_rows(path, names) for path in shards)
+        total = sum(_sound_rows(path, names) for path in shards)
         writer = OperatorFileWriter(output, total, json.loads(file["metadata"].attrs["config"]))
     for path in shards:
         with h5py.File(path, "r") as file:
@@ -109,7 +110,8 @@ def _registry(names: Sequence[str]) -> dict[str, dict[str, int]]:
     return registry
 
 
-def _rows(path: Path, names: list[str]) -> int:
+def _sound_rows(path: Path, names: list[str]) -> int:
+    """Return the number of rows of a shard, when all of its text can be read."""
     with h5py.File(path, "r") as file:
         if _dataset_names(file) != names:
             raise SpinlockError(
@@ -117,6 +119,13 @@ def _rows(path: Path, names: list[str]) -> int:
                 where=path,
                 remedy="generate all of them from one configuration",
             )
+        described = [file[name] for name in _described(file)]
+        texts = [file[name] for name in names if file[name].dtype.hasobject]
+        read_text(
+            lambda: [*[dict(one.attrs) for one in described], *[text[:] for text in texts]],
+            path,
+            [*described, *texts],
+        )
         return len(file[names[0]])
 
 

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from spinlock.errors import SpinlockError
-from spinlock.features.hdf5 import damage_told
+from spinlock.features.hdf5 import damage_told, read_text
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLIT_NAMES = ("train", "validation", "test")
@@ -106,8 +106,8 @@ class TableWriter:
     ):
         n_rows, n_columns = len(row_ids), len(header.columns)
         self._file = file
-        file.attrs["format"] = FORMAT
-        file.create_dataset("header", data=header.to_json(), track_times=False)
+        file.attrs["format"] = np.bytes_(FORMAT)  # text of fixed length is read without a trial
+        file.create_dataset("header", data=np.bytes_(header.to_json()), track_times=False)
         file.create_dataset("row_ids", data=row_ids.astype(np.int64), track_times=False)
         file.create_dataset("split", data=split.astype(np.int8), track_times=False)
         self._values = file.create_dataset(
@@ -124,12 +124,13 @@ class TableWriter:
 
     def write_account(self, account: Mapping[str, Any]) -> None:
         """Keep what was left out or filled when the table was made."""
-        self._file.attrs["account"] = json.dumps(account)
+        self._file.attrs["account"] = np.bytes_(json.dumps(account))
 
     def write_labels(self, name: str, labels: np.ndarray) -> None:
         """Keep a label [n] of every row under the name that it has in the dataset."""
         if labels.dtype.kind in "UO":
-            labels = np.array([str(label) for label in labels], dtype=h5py.string_dtype())
+            encoded = np.array([str(label).encode() for label in labels])
+            labels = encoded.astype(h5py.string_dtype(length=max(1, encoded.dtype.itemsize)))
         self._file.create_dataset(f"labels/{name.strip('/')}", data=labels, track_times=False)
 
     def write_fields(self, first: int, fields: np.ndarray, n_rows: int) -> None:
@@ -166,11 +167,12 @@ class FeatureTable(AbstractContextManager):
         self.path = Path(path)
         try:
             self._file = h5py.File(self.path, "r")
-            if self._file.attrs.get("format") != FORMAT:
-                raise KeyError(FORMAT)
-            header = TableHeader.from_json(self._file["header"][()].decode())
-            self.account: dict[str, Any] = json.loads(self._file.attrs.get("account", "{}"))
+            texts = [self._file, self._file["header"]]
+            header, self.account = read_text(self._description, self.path, texts)
             self._require_arrays(len(header.columns))
+        except SpinlockError:
+            self._file.close()
+            raise
         except (OSError, RuntimeError, AttributeError, LookupError, TypeError, ValueError) as error:
             if hasattr(self, "_file"):
                 self._file.close()
@@ -194,6 +196,12 @@ class FeatureTable(AbstractContextManager):
         traceback: TracebackType | None,
     ) -> None:
         self._file.close()
+
+    def _description(self) -> tuple[TableHeader, dict[str, Any]]:
+        if _text(self._file.attrs.get("format")) != FORMAT:
+            raise KeyError(FORMAT)
+        header = TableHeader.from_json(_text(self._file["header"][()]))
+        return header, json.loads(self._file.attrs.get("account", "{}"))
 
     def _require_arrays(self, n_columns: int) -> None:
         """Raise ValueError unless rows, split and values fit one another, inside this file."""
@@ -257,7 +265,9 @@ class FeatureTable(AbstractContextManager):
             )
         with damage_told(self.path, f"the label {name}"):
             data = self._file[f"labels/{name.strip('/')}"]
-            return data.asstr()[:].astype(str) if h5py.check_string_dtype(data.dtype) else data[:]
+            if not h5py.check_string_dtype(data.dtype):
+                return data[:]
+            return read_text(lambda: data.asstr()[:].astype(str), self.path, [data])
 
     @property
     def _values(self) -> h5py.Dataset:
@@ -269,3 +279,7 @@ class FeatureTable(AbstractContextManager):
             chosen = rows[(rows >= block.start) & (rows < block.stop)] - block.start
             if len(chosen):
                 yield self._values[block, columns], chosen
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value

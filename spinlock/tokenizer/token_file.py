@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import own_item
-from spinlock.features.hdf5 import damage_told
+from spinlock.features.hdf5 import damage_told, read_text
 from spinlock.files import atomic_path
 from spinlock.tokenizer.tokenizer import Tokenizer
 
@@ -87,6 +87,7 @@ def open_tokens(path: Path) -> h5py.File:
         raise not_tokens(path, error) from error
     try:
         with damage_told(path):
+            read_text(lambda: dict(file.attrs), path, [file])
             problem = _token_problem(file)
         if problem:
             raise not_tokens(path, problem)

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
+from spinlock.features import hdf5
 from spinlock.features.dataset import open_dataset
 from spinlock.features.inspection import inspect_dataset
 from spinlock.settings import load_dataset_settings, load_experiment
@@ -55,6 +56,12 @@ def fuzzed(**strategies: st.SearchStrategy) -> Callable[[Callable], Callable[[Pa
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("fuzz")
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Files on which the HDF5 library does not come back cost little time."""
+    monkeypatch.setattr(hdf5, "TRIAL_SECONDS", 0.5)
 
 
 def explained(read: Callable[[], object]) -> None:
