@@ -271,6 +271,12 @@ def _open(path: Path) -> h5py.File:
         )
     try:
         return h5py.File(path, "r")
+    except PermissionError as error:
+        raise SpinlockError(
+            "the dataset may not be read: permission denied",
+            where=path,
+            remedy="ask its owner for the right to read it",
+        ) from error
     except OSError as error:
         problem = "is not an HDF5 file" if not h5py.is_hdf5(path) else "is truncated or damaged"
         raise SpinlockError(

@@ -1,8 +1,12 @@
 """Reading datasets in the HDF5 layout: what is read, and what is refused with a reason."""
 
 import logging
+import os
+import shutil
+import tempfile
 import tracemalloc
 from itertools import pairwise
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -341,6 +345,22 @@ def test_files_are_closed_with_the_dataset(write_h5):
         source.read("summary", slice(None))
     with h5py.File(path, "a") as file:
         file["mark"] = 1
+
+
+def test_a_file_that_may_not_be_read_is_told(write_h5):
+    with tempfile.TemporaryDirectory() as folder:  # its parents are open to every user
+        path = Path(folder) / "data.h5"
+        shutil.move(write_h5(values()), path)
+        path.chmod(0)
+        Path(folder).chmod(0o755)
+        user = os.geteuid()
+        if user == 0:  # root may read everything
+            os.seteuid(65534)
+        try:
+            message = refused(path, "may not be read", "permission")
+        finally:
+            os.seteuid(user)
+    assert "HDF5" not in message
 
 
 def test_damage_inside_the_data_is_told_when_it_is_read(tmp_path):
