@@ -107,6 +107,18 @@ def test_encoding_with_a_beam_of_one_gives_the_greedy_tokens(case):
     assert torch.equal(encode(quantizer, z, 1), quantizer(z).tokens.permute(1, 2, 0))
 
 
+def test_encoding_is_greedy_unless_a_wider_beam_is_asked_for_which_leaves_less_error():
+    generator = torch.Generator().manual_seed(0)
+    quantizer = make_quantizer([[8, 8], [8, 8]], 3, generator)
+    z = anywhere((2, 200, 3), generator)
+    assert torch.equal(quantizer.encode(z), quantizer(z).tokens.permute(1, 2, 0))
+    errors = [
+        float((z - quantizer.decode(quantizer.encode(z, beam))).square().sum())
+        for beam in (1, 2, 8)
+    ]
+    assert errors[0] > 1.01 * errors[1] > errors[2]
+
+
 @modest
 @given(cases())
 def test_decoding_the_tokens_gives_what_quantisation_gave_at_every_level(case):
@@ -286,6 +298,29 @@ def test_books_start_with_the_use_of_a_uniform_share_and_stay_where_they_are_set
     stationary = quantizer(torch.zeros(2, 0, 3))
     quantizer.update_averages(stationary)
     torch.testing.assert_close(quantizer.book(0, 0), books[0][0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_book_starts_with_the_weight_of_one_row_and_a_batch_moves_it_by_a_hundredth():
+    quantizer = make_quantizer([[4, 2]], 3, torch.Generator().manual_seed(0))
+    assert quantizer.count(0).tolist() == [[0.25] * 4]
+    torch.testing.assert_close(quantizer.sums(1), quantizer.codes(1) / 2)
+    quantizer.update_averages(quantizer(torch.zeros(1, 0, 3)))
+    torch.testing.assert_close(quantizer.count(0), torch.full((1, 4), 0.99 * 0.25))
+
+
+def test_codes_used_alike_stay_in_place_however_little_they_are_used():
+    generator = torch.Generator().manual_seed(0)
+    book = anywhere((8, 3), generator)
+    quantizer = ResidualQuantizer([[8]], 3)
+    quantizer.set_books([[book]], share=1e-3)  # the smoothing is a twelfth of the use of a code
+    quantizer.update_averages(quantizer(torch.zeros(1, 0, 3)))
+    torch.testing.assert_close(quantizer.book(0, 0), book)
+
+
+def test_a_saved_quantizer_holds_codes_averages_and_projectors_alone():
+    quantizer = ResidualQuantizer([[4, 2]], 3)
+    kept = {"all_codes", "all_counts", "all_sums", "projector_0", "projector_1"}
+    assert set(quantizer.state_dict()) == kept
 
 
 def quantizer_with_dead_codes() -> tuple[ResidualQuantizer, Tensor, Quantized]:
