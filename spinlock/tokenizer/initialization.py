@@ -11,6 +11,7 @@ from torch import Tensor
 from spinlock.tokenizer.codebook import residual_books, residual_tokens
 from spinlock.tokenizer.decoder import ridge_correction
 from spinlock.tokenizer.model import ROW_BLOCK, ModelShape, Rows, TokenizerModel
+from spinlock.tokenizer.rare_events import rare_directions, with_recombined
 from spinlock.tokenizer.rate_allocation import choose_book_sizes
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ def decide_book_sizes(
         embeddings,
         request.bits,
         generator,
+        rare=_rare_directions(x, partition, axes),
         max_tokens=request.max_tokens,
         target_distortion=target,
     )
@@ -167,7 +169,8 @@ def initialize_model(
     _set_linear_paths(model, axes)
     chosen = torch.randperm(len(train), generator=generator)[:FIT_ROWS].sort().values
     fitted = train.x[chosen.to(train.x.device)]
-    books, projectors = _fit_books(model, fitted, validation.x, generator, latent_dims)
+    rare = _rare_directions(fitted, shape.partition, axes)
+    books, projectors = _fit_books(model, fitted, validation.x, rare, generator, latent_dims)
     for level, projector in enumerate(projectors):
         model.quantizer.set_projector(level, projector)
     model.quantizer.set_books(books, share=batch_size)
@@ -219,6 +222,7 @@ def _fit_books(
     model: TokenizerModel,
     x_train: Tensor,
     x_validation: Tensor,
+    rare: Sequence[Tensor],
     generator: torch.Generator,
     latent_dims: Sequence[Sequence[int | None]] | None,
 ) -> tuple[list[list[Tensor]], list[Tensor]]:
@@ -230,7 +234,9 @@ def _fit_books(
         model.n_levels, len(sizes), 1, 1
     )
     for c, category_sizes in enumerate(sizes):
-        fitted, held_out = z[c, :, : dims[c]], z_held_out[c, :, : dims[c]]
+        fitted, held_out = (
+            with_recombined(rows[c, :, : dims[c]], rare[c], generator) for rows in (z, z_held_out)
+        )
         limits = latent_dims[c] if latent_dims else None
         if limits and any(limit is not None and limit < dims[c] for limit in limits):
             book, spaces = _books_in_subspaces(fitted, category_sizes, limits, generator)
@@ -242,6 +248,16 @@ def _fit_books(
             )
     restricted = latent_dims is not None and any(any(levels) for levels in latent_dims)
     return books, list(projectors) if restricted else []
+
+
+def _rare_directions(
+    x: Tensor, partition: Sequence[Sequence[int]], axes: Sequence[PrincipalAxes]
+) -> list[Tensor]:
+    """Return the directions of each category's columns that have rare events."""
+    return [
+        rare_directions(x[:, list(members)], one.axes)
+        for one, members in zip(axes, partition, strict=True)
+    ]
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spinlock.tokenizer.codebook import Beam, kmeans
+from spinlock.tokenizer.rare_events import with_recombined
 
 LEVELS = 3
 MOST_BOOK_BITS = 10  # of the largest automatic book
@@ -108,6 +109,7 @@ def choose_book_sizes(
     budget: int,
     generator: torch.Generator,
     *,
+    rare: Sequence[Tensor] | None = None,
     max_tokens: int | None = None,
     target_distortion: float | None = None,
 ) -> list[list[int]]:
@@ -119,6 +121,8 @@ def choose_book_sizes(
         Train rows of each category, in units in which squared errors add up.
     budget : int
         Bits per row over all categories and levels.
+    rare : sequence of Tensor [R_c, E_c], optional
+        Directions of each category whose rare events are measured in new combinations too.
     max_tokens : int, optional
         Largest book; by default the one with the lowest held-out distortion.
     target_distortion : float, optional
@@ -136,7 +140,11 @@ def choose_book_sizes(
         caps = [min(largest, int(np.log2(max_tokens)))]
     folds = _folds(n_rows, generator)
     options = []
-    measured = [_CategoryCurves(z, folds, generator) for z in embeddings]
+    directions = rare or [z[:0] for z in embeddings]
+    measured = [
+        _CategoryCurves(z, folds, generator, events)
+        for z, events in zip(embeddings, directions, strict=True)
+    ]
     for cap in caps:
         curves = [one.curve(cap, least) for one in measured]
         bits = allocate_bits(curves, budget)
@@ -175,8 +183,16 @@ def _folds(n_rows: int, generator: torch.Generator) -> list[tuple[Tensor, Tensor
 class _CategoryCurves:
     """Measures the distortion of short residual k-means chains of one category, each once."""
 
-    def __init__(self, z: Tensor, folds: list[tuple[Tensor, Tensor]], generator: torch.Generator):
-        self._folds = [(z[fitted], z[held_out]) for fitted, held_out in folds]
+    def __init__(
+        self,
+        z: Tensor,
+        folds: list[tuple[Tensor, Tensor]],
+        generator: torch.Generator,
+        rare: Tensor,
+    ):
+        self._folds = [
+            tuple(with_recombined(z[rows], rare, generator) for rows in fold) for fold in folds
+        ]
         self._generator = generator
         self._chains: dict[tuple[int, ...], tuple[list[Beam], list[Beam], float]] = {}
 
