@@ -41,10 +41,25 @@ def quantization_loss(
     dims : EmbeddingDims
         Which dimensions are padding.
     """
-    loss = commitment_cost * functional.mse_loss(residuals, codes.detach(), reduction="sum")
+    loss = commitment_cost * _SquaredDistance.apply(residuals, codes.detach())
     if train_codes:
-        loss = loss + functional.mse_loss(codes, residuals.detach(), reduction="sum")
+        loss = loss + _SquaredDistance.apply(codes, residuals.detach())
     return loss / (dims.total * residuals.shape[2])
+
+
+class _SquaredDistance(torch.autograd.Function):
+    """Σ (a − b)²: one difference serves the sum and the gradient of a."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        difference = a - b
+        ctx.save_for_backward(difference)
+        return difference.flatten().dot(difference.flatten())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (difference,) = ctx.saved_tensors
+        return difference * (2 * gradients[0]), None
 
 
 def orthogonality_loss(z: Tensor, code_vectors: Tensor, dims: EmbeddingDims) -> Tensor:

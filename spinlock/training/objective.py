@@ -12,13 +12,16 @@ from spinlock.tokenizer.losses import (
     reconstruction_loss,
     topographic_loss,
 )
-from spinlock.tokenizer.model import Rows, TokenizerModel
+from spinlock.tokenizer.model import Encoded, Rows, TokenizerModel
+from spinlock.tokenizer.partial_loss import prefix_error
 from spinlock.tokenizer.processes import whole_batch
 from spinlock.tokenizer.quantizer import Quantized
 
 TERMS = ("reconstruction", "vq", "orthogonality", "informativeness", "topographic")
 
 ROW_MEANS = (True, True, False, True, False)  # the others compare the rows of a batch
+
+CATEGORY_ROWS = 128  # rows from which partial decoders go category by category
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,7 @@ class Objective(nn.Module):
             orthogonality_loss(whole_z, whole_codes, dims) if weights.orthogonality else zero
         )
         if weights.informativeness:
-            with self._autocast(x):
-                partial = model.decode_partially(encoded.through_levels()).to(x.dtype)
-            terms.append(informativeness_loss(model.layout.gather(x), partial, model.layout))
+            terms.append(self._informativeness(x, encoded))
         else:
             terms.append(zero)
         if weights.topographic:
@@ -111,6 +112,19 @@ class Objective(nn.Module):
     def weighted(self, terms: Tensor) -> Tensor:
         """Return the sum of the terms times their weights."""
         return terms @ self.vector.to(terms.dtype)
+
+    def _informativeness(self, x: Tensor, encoded: Encoded) -> Tensor:
+        model = self.model
+        if self._goes_by_category(x):
+            return prefix_error(encoded.z, encoded.quantized.prefixes, x, model)
+        with self._autocast(x):
+            partial = model.decode_partially(encoded.through_levels()).to(x.dtype)
+        return informativeness_loss(model.layout.gather(x), partial, model.layout)
+
+    def _goes_by_category(self, x: Tensor) -> bool:
+        """Whether a call per category costs less than the padding that it saves."""
+        plain = self.bfloat16 or x.device.type != "cpu" or torch.compiler.is_compiling()
+        return not plain and len(x) >= CATEGORY_ROWS
 
     def _vq(self, quantized: Quantized) -> Tensor:
         return quantization_loss(
