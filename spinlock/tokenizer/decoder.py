@@ -98,18 +98,22 @@ def ridge_correction(
     unit = gram.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
     eigenvalues, vectors = torch.linalg.eigh(gram)
     rotated = vectors.T @ moment
-    # ‖r − F S‖² = ‖r‖² − 2 ⟨S, Fᵀ r⟩ + ⟨S, Fᵀ F S⟩: held-out rows are needed once
+    # ‖r − F S‖² = ‖r‖² − 2 ⟨S, Fᵀ r⟩ + ⟨S, Fᵀ F S⟩: held-out rows are needed once, and as S is
+    # `rotated` with its rows shrunk by factors f, the last two are linear and quadratic in f
     held_gram, held_moment = _moments(own_held_out, x_held_out, mean, b)
-    held_gram, held_moment = vectors.T @ held_gram @ vectors, vectors.T @ held_moment
+    linear = (rotated * (vectors.T @ held_moment)).sum(dim=1)
+    quadratic = (vectors.T @ held_gram @ vectors) * (rotated @ rotated.T)
     rest = x_held_out - own_held_out
     plain, shifted = (_squares(rest, shift) for shift in (torch.zeros_like(b), b))
-    best, lowest = (torch.zeros_like(moment), torch.zeros_like(b)), plain
+    chosen, lowest = None, plain
     for strength in strengths:
-        shrunk = rotated / (eigenvalues.clamp_min(0) + strength * unit).unsqueeze(1)
-        error = shifted + (shrunk * (held_gram @ shrunk - 2 * held_moment)).sum()
+        factors = 1 / (eigenvalues.clamp_min(0) + strength * unit)
+        error = shifted + factors @ (quadratic @ factors - 2 * linear)
         if error < lowest:
-            lowest, best = error, (vectors @ shrunk, b)
-    return best[0].float(), best[1].float(), mean
+            lowest, chosen = error, factors
+    if chosen is None:
+        return torch.zeros_like(moment).float(), torch.zeros_like(b).float(), mean
+    return (vectors @ (rotated * chosen.unsqueeze(1))).float(), b.float(), mean
 
 
 def _moments(own: Tensor, x: Tensor, mean: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
