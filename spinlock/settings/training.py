@@ -88,6 +88,12 @@ class Training(Section):
         0.25, "largest part of a book that is reset at once", ge=0, le=1
     )
     val_every_n_epochs: int = setting(5, "epochs between validations", ge=1)
+    memory_budget: float = setting(
+        1.0,
+        "GiB of normalised rows that stay in memory; more are read from a file, batch by batch",
+        stages=(),
+        ge=0,
+    )
     use_torch_compile: bool = setting(
         True, "compile the training step where a compiler works", stages=()
     )

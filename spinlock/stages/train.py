@@ -23,16 +23,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from spinlock.errors import memory_for
-from spinlock.features.table import ROW_BLOCK, TRAIN, VALIDATION, FeatureTable
+from spinlock.features.table import TRAIN, VALIDATION, FeatureTable
 from spinlock.files import atomic_path, file_digest, write_text
 from spinlock.settings import Experiment, stage_settings, to_yaml
 from spinlock.source import source_digest
 from spinlock.stages.cluster import read_categories
 from spinlock.stages.normalize import read_statistics
 from spinlock.stages.program import delayed_termination, execute, experiment_of, stage_parser
+from spinlock.stages.training_rows import RowStore
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.model import Rows, TokenizerModel
-from spinlock.tokenizer.normalization import FeatureStatistics
 from spinlock.tokenizer.processes import process_count, process_group, process_rank
 from spinlock.training.loop import Trainer, TrainingPlan
 from spinlock.training.provenance import describe_run, files_digest, settings_digest
@@ -47,7 +47,8 @@ log = logging.getLogger(__name__)
 
 @memory_for(
     "train",
-    "lower training.batch_size, training.topo_samples, model.bits or max_samples, "
+    "lower training.memory_budget, training.batch_size, training.topo_samples, model.bits or "
+    "max_samples, "
     "or give the job more memory",
 )
 def run(
@@ -88,8 +89,8 @@ def _run(
     with FeatureTable(subset) as table:
         fitted = read_statistics(statistics)
         partition = read_categories(categories, [table.columns[i].full_name for i in fitted.kept])
-        train = _rows(table, fitted, TRAIN, device)
-        validation = _rows(table, fitted, VALIDATION, device)
+        store = RowStore(output.parent, experiment.training.memory_budget, device)
+        train, validation = store.read(table, fitted, (TRAIN, VALIDATION))
         request = model_request(experiment, table, fitted.kept, partition)
         header = table.header
     trainer = _trainer(request, train, validation, plan, state)
@@ -224,23 +225,6 @@ def _write_outputs(checkpoint: Checkpoint, experiment: Experiment, output: Path)
     write_text(folder / "config.yaml", to_yaml(experiment))
     write_text(folder / "provenance.json", json.dumps(checkpoint.provenance, indent=1) + "\n")
     checkpoint.save(output)
-
-
-def _rows(
-    table: FeatureTable, statistics: FeatureStatistics, side: int, device: torch.device
-) -> Rows:
-    rows = table.rows(side)
-    if not len(rows):  # nothing was set aside: train rows must do
-        rows = table.rows(TRAIN)
-    fields = table.fields(rows)
-    x = np.empty((len(rows), len(statistics.kept)), np.float32)
-    for first in range(0, len(rows), ROW_BLOCK):
-        block = slice(first, first + ROW_BLOCK)
-        x[block] = statistics.apply(table.read(rows[block]))
-    return Rows(
-        torch.from_numpy(x).to(device),
-        None if fields is None else torch.from_numpy(fields).to(device),
-    )
 
 
 def training_inputs(results: Path) -> list[Path]:

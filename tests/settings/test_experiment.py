@@ -71,6 +71,7 @@ OTHER = {
     "training.dead_code_threshold": 8.0,
     "training.dead_code_max_reset_fraction": 0.5,
     "training.val_every_n_epochs": 2,
+    "training.memory_budget": 0.5,
     "training.use_torch_compile": False,
     "evaluation.baselines": False,
     "evaluation.probe_column": "meta/system",
@@ -89,6 +90,7 @@ FAMILY_KEYS = {"families"}  # tried below
 HOW_NOT_WHAT = {
     "allow_external_data",
     "device",
+    "training.memory_budget",
     "training.use_torch_compile",
     "training.checkpoint_dir",
     "logging.wandb",

@@ -155,6 +155,17 @@ def test_a_training_that_is_asked_to_end_saves_the_batch_it_is_in(
     assert output.read_bytes() == (finished / "best_model.pt").read_bytes()
 
 
+def test_a_training_goes_on_with_rows_in_a_file_to_the_same_bits(prepared, finished, caplog):
+    again = prepared / "from_file" / "best_model.pt"
+    half_way = finished / "checkpoint_epoch_0002.pt"
+    with caplog.at_level("INFO"):
+        run(prepared, again, half_way, num_epochs=6, save_every=2, memory_budget=0.0)
+    assert "GiB of rows stay in a file" in caplog.text
+    ours, theirs = (read_state(path) for path in (again, finished / "best_model.pt"))
+    assert ours.pop("config") != theirs.pop("config")  # which says where rows are kept
+    assert_same(ours, theirs)
+
+
 def test_more_epochs_go_on_from_a_finished_model(prepared, finished):
     longer = run(
         prepared, prepared / "longer/best_model.pt", finished / "best_model.pt", num_epochs=9

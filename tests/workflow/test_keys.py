@@ -60,8 +60,8 @@ FIRST_STAGE = {
     "visualize": "visualization.projection visualization.color_by visualization.max_points",
     # how a stage runs, not what it gives
     "nothing": """
-        device allow_external_data training.checkpoint_dir training.use_torch_compile logging.wandb
-        logging.log_interval logging.eval_interval logging.verbose
+        device allow_external_data training.checkpoint_dir training.use_torch_compile
+        training.memory_budget logging.wandb logging.log_interval logging.eval_interval logging.verbose
     """,
 }
 EXPECTED = {key: stage for stage, keys in FIRST_STAGE.items() for key in keys.split()}
