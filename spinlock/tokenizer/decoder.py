@@ -103,8 +103,7 @@ def ridge_correction(
     held_gram, held_moment = _moments(own_held_out, x_held_out, mean, b)
     linear = (rotated * (vectors.T @ held_moment)).sum(dim=1)
     quadratic = (vectors.T @ held_gram @ vectors) * (rotated @ rotated.T)
-    rest = x_held_out - own_held_out
-    plain, shifted = (_squares(rest, shift) for shift in (torch.zeros_like(b), b))
+    plain, shifted = (_error(own_held_out, x_held_out, by) for by in (torch.zeros_like(b), b))
     chosen, lowest = None, plain
     for strength in strengths:
         factors = 1 / (eigenvalues.clamp_min(0) + strength * unit)
@@ -128,6 +127,7 @@ def _moments(own: Tensor, x: Tensor, mean: Tensor, b: Tensor) -> tuple[Tensor, T
     return gram, moment
 
 
-def _squares(rest: Tensor, shift: Tensor) -> Tensor:
-    blocks = rest.split(ROW_BLOCK)
-    return torch.stack([(block.double() - shift).square().sum() for block in blocks]).sum()
+def _error(own: Tensor, x: Tensor, shift: Tensor) -> Tensor:
+    """Return ‖x − own − shift‖² in float64."""
+    blocks = zip(own.split(ROW_BLOCK), x.split(ROW_BLOCK), strict=True)
+    return torch.stack([((b - a).double() - shift).square().sum() for a, b in blocks]).sum()

@@ -31,12 +31,15 @@ class PrincipalAxes:
     axes: Tensor
 
     @classmethod
-    def fit(cls, x: Tensor, limit: int) -> "PrincipalAxes":
-        """Fit to rows x [n, d], keeping at most `limit` axes."""
-        mean = x.mean(dim=0)
-        gram = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64, device=x.device)
+    def fit(
+        cls, x: Tensor, limit: int, members: Sequence[int] | slice = slice(None)
+    ) -> "PrincipalAxes":
+        """Fit to columns of rows x [n, D], d of them, keeping at most `limit` axes."""
+        total = [block[:, members].sum(dim=0, dtype=torch.float64) for block in x.split(ROW_BLOCK)]
+        mean = (torch.stack(total).sum(dim=0) / len(x)).to(x.dtype)
+        gram = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=x.device)
         for block in x.split(ROW_BLOCK):
-            centred = (block - mean).double()
+            centred = (block[:, members] - mean).double()
             gram.addmm_(centred.T, centred)
         values, vectors = torch.linalg.eigh(gram)
         order = values.argsort(descending=True)[:limit]
@@ -76,7 +79,7 @@ def principal_axes(
     x: Tensor, partition: Sequence[Sequence[int]], limit: int
 ) -> list[PrincipalAxes]:
     """Return the principal axes of each category of columns of rows x [n, D]."""
-    return [PrincipalAxes.fit(x[:, list(members)], limit) for members in partition]
+    return [PrincipalAxes.fit(x, limit, list(members)) for members in partition]
 
 
 def decide_book_sizes(

@@ -65,11 +65,10 @@ def refit_decoder(model: TokenizerModel, train: Rows, validation: Rows) -> None:
     parts = []
     for rows in (train[:RIDGE_ROWS], validation):
         tokens = model.tokenize(rows)
-        added = [
-            decoder.decode_network(model.embed(block).transpose(0, 1))
-            for block in tokens.split(ROW_BLOCK)
-        ]
-        parts += [model.decode_own(tokens, model.n_levels), rows.x - torch.cat(added)]
+        rest = rows.x.clone()
+        for part, block in zip(rest.split(ROW_BLOCK), tokens.split(ROW_BLOCK), strict=True):
+            part.sub_(decoder.decode_network(model.embed(block).transpose(0, 1)))
+        parts += [model.decode_own(tokens, model.n_levels), rest]
     cross, offset, mean = ridge_correction(*parts)
     decoder.cross[last].copy_(cross)
     decoder.offset[last].copy_(offset)
