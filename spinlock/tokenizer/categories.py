@@ -7,6 +7,7 @@ from operator import attrgetter
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.linalg import eigh
 from scipy.spatial.distance import squareform
 from scipy.stats import rankdata
 from sklearn.metrics import silhouette_score
@@ -96,12 +97,21 @@ def category_centroids(x: np.ndarray, partition: Sequence[np.ndarray]) -> np.nda
         z -= z.mean(axis=0)
         norm = np.linalg.norm(z, axis=0)
         z /= np.where(norm > 0, norm, 1.0)
-        left, _, _ = np.linalg.svd(z, full_matrices=False)
-        signs = np.where(left[:, 0] @ z < 0, -1.0, 1.0)
+        signs = np.where(_leading_axis(z) < 0, -1.0, 1.0)
         centroid = (z * signs).mean(axis=1)
         length = np.linalg.norm(centroid)
         centroids[c] = centroid / length if length > 0 else centroid
     return centroids
+
+
+def _leading_axis(z: np.ndarray) -> np.ndarray:
+    """Return the first principal axis [d] of columns z [n, d]; its sign is arbitrary.
+
+    A column's correlation with the component is its entry times a positive factor.
+    """
+    last = z.shape[1] - 1
+    _, vectors = eigh(z.T @ z, subset_by_index=(last, last))
+    return vectors[:, 0]
 
 
 def centroid_cosines(x: np.ndarray, partition: Sequence[np.ndarray]) -> np.ndarray:
