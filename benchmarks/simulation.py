@@ -1,6 +1,7 @@
 """Operators simulated and described per second, beside the plain program."""
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -10,13 +11,15 @@ from benchmarks.measurement import Result, Settings, compared, interleaved, use_
 from benchmarks.plain_simulation import plain_records
 from spinlock.operators.design import DesignSpace
 from spinlock.operators.records import SimulationPlan
-from spinlock.settings import OperatorDatasetSettings
+from spinlock.settings import OperatorDatasetSettings, load_dataset_settings
 from spinlock.stages import generate
 
 SETTINGS = OperatorDatasetSettings(
     num_operators=1000, grid_size=32, channels=3, steps=64, realizations=3, max_width=8, max_depth=3
 )
 GOAL = 26.0  # operators per second on two cores
+BASELINE = Path("configs/datasets/baseline_1k.yaml")
+BASELINE_GOAL = 60.0  # seconds on two cores
 
 
 def measure(settings: Settings) -> dict[str, Result]:
@@ -40,6 +43,7 @@ def measure(settings: Settings) -> dict[str, Result]:
         run(plain)
         programs = {"ours": lambda: run(ours), "plain": lambda: run(plain)}
         seconds = interleaved(programs, rounds)
+        whole = {} if settings.quick else _baseline(pool, Path(folder), settings.threads)
     operators = each * settings.threads
     faster = compared(seconds, "plain", per=operators, unit="", conditions="")
     rate = 1 / faster.ours
@@ -58,7 +62,33 @@ def measure(settings: Settings) -> dict[str, Result]:
         "simulation_goal": Result(
             rate, GOAL, "operators/s", conditions + "; reference: the goal", higher_is_better=True
         ),
+        **whole,
     }
+
+
+def _baseline(pool: ProcessPoolExecutor, folder: Path, processes: int) -> dict[str, Result]:
+    """Simulate the whole of baseline_1k, its shards shared among the processes."""
+    settings = load_dataset_settings(BASELINE)
+    shards = range(0, settings.num_operators, settings.shard_size)
+    start = time.perf_counter()
+    jobs = [pool.submit(shards_of_baseline, folder, shards[i::processes]) for i in range(processes)]
+    busy = [job.result() for job in jobs]
+    wall = time.perf_counter() - start
+    conditions = (
+        f"all {settings.num_operators} operators of {BASELINE.stem} in {processes} processes of "
+        f"one thread: processor time of the busier one, {wall:.0f} s on the clock of a machine "
+        "that others used too; reference: the goal"
+    )
+    return {"simulation_baseline_1k": Result(max(busy), BASELINE_GOAL, "s", conditions)}
+
+
+def shards_of_baseline(folder: Path, firsts: Sequence[int]) -> float:
+    """Write shards of baseline_1k; return the processor time that they took."""
+    settings = load_dataset_settings(BASELINE)
+    start = time.process_time()
+    for first in firsts:
+        generate.run(settings, folder / f"baseline_{first}.h5", first, settings.shard_size)
+    return time.process_time() - start
 
 
 def ours(folder: Path, first: int, count: int) -> float:
