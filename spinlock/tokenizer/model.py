@@ -140,7 +140,6 @@ class CategoryEncoder(nn.Module):
                 len(categories), encoder.output_dim, shape.hidden_dim
             )
             self.register_buffer(f"members_{family}", torch.tensor(categories), persistent=False)
-        self.hidden_dim = shape.hidden_dim
         self.dropout = Dropout(shape.dropout)
         self.head = CategoryLinear(n_categories, shape.hidden_dim, shape.width, zero=True)
 
@@ -148,14 +147,30 @@ class CategoryEncoder(nn.Module):
         """Return embeddings [C, B, E] of normalised columns x [B, D]."""
         z = self.linear(self.layout.gather(x))
         if len(self.networks):
-            hidden = z.new_zeros(self.layout.n_categories, x.shape[0], self.hidden_dim)
-            for family, network in self.networks.items():
-                projected = self.projections[family](network(x, fields))
-                members = getattr(self, f"members_{family}")
-                hidden = hidden.index_add(0, members, projected)
-            hidden = self.dropout(functional.gelu(hidden))
+            hidden = self.dropout(functional.gelu(self._read_families(x, fields)))
             z = z + self.head(hidden)
         return z * self.dims.mask
+
+    def _read_families(self, x: Tensor, fields: Tensor | None) -> Tensor:
+        """Return the sum [C, B, hidden] of what the networks of the families say."""
+        n_categories = self.layout.n_categories
+        everywhere, elsewhere = [], []
+        for family, network in self.networks.items():
+            projected = self.projections[family](network(x, fields))
+            if len(projected) == n_categories:  # needs no place to be found for it
+                everywhere.append(projected)
+            else:
+                elsewhere.append((getattr(self, f"members_{family}"), projected))
+        if everywhere:
+            hidden = everywhere.pop()
+        else:
+            some = elsewhere[0][1]
+            hidden = some.new_zeros(n_categories, *some.shape[1:])
+        for projected in everywhere:
+            hidden = hidden + projected
+        for members, projected in elsewhere:
+            hidden = hidden.index_add(0, members, projected)
+        return hidden
 
 
 class TokenizerModel(nn.Module):
