@@ -107,13 +107,12 @@ def test_encoding_with_a_beam_of_one_gives_the_greedy_tokens(case):
     assert torch.equal(encode(quantizer, z, 1), quantizer(z).tokens.permute(1, 2, 0))
 
 
-def test_encoding_is_greedy_unless_a_wider_beam_is_asked_for_which_leaves_less_error():
+def test_a_wider_beam_leaves_less_error():
     generator = torch.Generator().manual_seed(0)
     quantizer = make_quantizer([[8, 8], [8, 8]], 3, generator)
     z = anywhere((2, 200, 3), generator)
-    assert torch.equal(quantizer.encode(z), quantizer(z).tokens.permute(1, 2, 0))
     errors = [
-        float((z - quantizer.decode(quantizer.encode(z, beam))).square().sum())
+        float((z - quantizer.decode(encode(quantizer, z, beam))).square().sum())
         for beam in (1, 2, 8)
     ]
     assert errors[0] > 1.01 * errors[1] > errors[2]
