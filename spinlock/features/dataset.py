@@ -164,8 +164,9 @@ class OperatorDataset(AbstractContextManager):
             )
         parts = self._items(name)
         with damage_told(self.where, f"/{name}"):
-            labels = read_text(lambda: np.concatenate([_label(part) for part in parts]),
-                               self.where, parts)  # fmt: skip
+            labels = np.concatenate(
+                read_text(lambda: [_label(part) for part in parts], self.where, parts)
+            )
         labels = labels.astype(str) if labels.dtype.kind == "O" else labels
         return labels if rows is None else labels[rows]
 
