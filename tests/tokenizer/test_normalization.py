@@ -387,6 +387,13 @@ def test_rows_with_imputed_and_with_capped_cells_are_told_apart():
     assert statistics.altered_rows(rows).tolist() == expected
 
 
+def test_a_cell_at_its_bound_is_not_capped():
+    statistics = fit(sample(), CleaningRules(outlier_bound=3.0))
+    for bound, beyond in ((statistics.lower, -1), (statistics.upper, 1)):
+        rows = np.stack([bound, bound + beyond])
+        assert statistics.altered_rows(rows)[:, 1].tolist() == [False, True]
+
+
 def test_caps_count_what_lies_beyond_them_at_either_end():
     values = np.arange(201.0)[:, None] - 100
     values[[0, 1, 200]] = [[-1e4], [-1e4], [1e4]]
