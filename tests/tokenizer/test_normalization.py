@@ -387,6 +387,12 @@ def test_rows_with_imputed_and_with_capped_cells_are_told_apart():
     assert statistics.altered_rows(rows).tolist() == expected
 
 
+def test_a_tolerance_of_zero_drops_columns_that_are_constant_to_the_bit():
+    values = sample()
+    values[:, 2] = 3.0
+    assert fit(values, CleaningRules(variance_tolerance=0.0)).kept.tolist() == [0, 1, 3, 4, 5]
+
+
 def test_a_cell_at_its_bound_is_not_capped():
     statistics = fit(sample(), CleaningRules(outlier_bound=3.0))
     for bound, beyond in ((statistics.lower, -1), (statistics.upper, 1)):
