@@ -7,7 +7,7 @@ import torch
 
 from spinlock.tokenizer.categories import mean_abs_cosine
 from spinlock.tokenizer.losses import correlation, distances
-from spinlock.tokenizer.model import Rows, TokenizerModel
+from spinlock.tokenizer.model import ROW_BLOCK, Rows, TokenizerModel
 
 PAIR_ROWS = 2000
 
@@ -21,20 +21,22 @@ def summary_metrics(
     For a first look while training; the stage `evaluate` measures everything on test rows.
     """
     tokens = model.tokenize(rows)
-    x, decoded = rows.x.double(), model.reconstruct(tokens).double()
-    total = float((x - train_mean).square().sum())
+    error, total = 0.0, 0.0
+    for x, block in zip(rows.x.split(ROW_BLOCK), tokens.split(ROW_BLOCK), strict=True):
+        error += float((x - model.reconstruct(block)).double().square().sum())
+        total += float((x - train_mean).double().square().sum())
     used = [
         len(tokens[:, c, level].unique()) / model.quantizer.sizes[c, level]
         for c in range(tokens.shape[1])
         for level in range(tokens.shape[2])
     ]
     first = slice(0, PAIR_ROWS)
-    n_pairs = len(x[first])
-    i, j = torch.triu_indices(n_pairs, n_pairs, offset=1, device=x.device)
+    x = rows.x[first].double()
+    i, j = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
     codes = model.embed(tokens[first]).flatten(1).double()
-    topographic = correlation(distances(x[first])[i, j], distances(codes)[i, j])
+    topographic = correlation(distances(x)[i, j], distances(codes)[i, j])
     return {
-        "quality": 1 - float((x - decoded).square().sum()) / total if total else 0.0,
+        "quality": 1 - error / total if total else 0.0,
         "utilization": float(np.mean(used)),
         "orthogonality": mean_abs_cosine(rows.x.cpu().numpy(), partition),
         "topographic": float(topographic),
