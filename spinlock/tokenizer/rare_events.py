@@ -8,7 +8,7 @@ fail on the next one, books that also see the events apart can add them up.
 import torch
 from torch import Tensor
 
-RARE = 50.0  # kurtosis: the variance of about one row in so many, or fewer
+RARE = 25.0  # kurtosis: the variance of about one row in so many, or fewer
 
 
 def rare_directions(x: Tensor, axes: Tensor) -> Tensor:
