@@ -32,8 +32,9 @@ from spinlock.stages.normalize import read_statistics
 from spinlock.stages.program import delayed_termination, execute, experiment_of, stage_parser
 from spinlock.stages.training_rows import RowStore
 from spinlock.tokenizer.checkpoint import Checkpoint
-from spinlock.tokenizer.model import Rows, TokenizerModel
+from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.processes import process_count, process_group, process_rank
+from spinlock.tokenizer.rows import Rows
 from spinlock.training.loop import Trainer, TrainingPlan
 from spinlock.training.provenance import describe_run, files_digest, settings_digest
 from spinlock.training.refinement import refine

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from spinlock.errors import SpinlockError
 from spinlock.features.table import ROW_BLOCK, TRAIN, FeatureTable
-from spinlock.tokenizer.model import Rows
 from spinlock.tokenizer.normalization import FeatureStatistics
+from spinlock.tokenizer.rows import Rows
 
 log = logging.getLogger(__name__)
 

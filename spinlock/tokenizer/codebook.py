@@ -191,7 +191,7 @@ def lowest_but(chosen: Tensor, scores: Tensor) -> Tensor:
 
 
 def relative_margin(kept: Tensor, left: Tensor, scale: Tensor) -> Tensor:
-    """Return how far apart the scores of what is kept and left are; NaN if both are infinite."""
+    """Return how far apart the scores of what is kept and left are."""
     return (left - kept) / (scale + kept.abs())
 
 
@@ -216,17 +216,18 @@ def search(z: Tensor, books: Sequence[Book], beam: int) -> Found:
 
 def _greedily(z: Tensor, books: Sequence[Book]) -> Found:
     """Take each level's nearest code to what is left."""
-    tokens, residual = [], z
-    scale = 1 + z.square().sum(-1)
-    margin = torch.full_like(scale, torch.inf)
+    tokens, kept, left = [], [], []
+    residual = z
     for codes, norms in books:
         scores = code_scores(residual, codes, norms)
         chosen = lowest(scores).unsqueeze(-1)
-        kept = scores.gather(-1, chosen).squeeze(-1)
-        margin = torch.fmin(margin, relative_margin(kept, lowest_but(chosen, scores), scale))
         tokens.append(chosen)
+        kept.append(scores.gather(-1, chosen))
+        left.append(lowest_but(chosen, scores))
         residual = residual - codes.index_select(0, chosen[:, 0])
-    return Found(torch.cat(tokens, dim=-1), margin)
+    scale = 1 + z.square().sum(-1, keepdim=True)
+    margin = relative_margin(torch.cat(kept, dim=-1), torch.stack(left, dim=-1), scale)
+    return Found(torch.cat(tokens, dim=-1), margin.amin(-1))
 
 
 def residual_books(

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from spinlock.tokenizer.codebook import residual_books, residual_tokens
 from spinlock.tokenizer.decoder import ridge_correction
-from spinlock.tokenizer.model import ROW_BLOCK, ModelShape, Rows, TokenizerModel
+from spinlock.tokenizer.model import ROW_BLOCK, ModelShape, TokenizerModel
 from spinlock.tokenizer.rare_events import rare_directions, with_recombined
 from spinlock.tokenizer.rate_allocation import choose_book_sizes
+from spinlock.tokenizer.rows import Rows
 
 log = logging.getLogger(__name__)
 

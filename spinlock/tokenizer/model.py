@@ -1,6 +1,6 @@
 """The Categorical Hierarchical VQ-VAE: category encoders, residual books, joint decoder."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from spinlock.tokenizer.quantizer import (
     ResidualQuantizer,
     straight_through,
 )
-from spinlock.tokenizer.threads import map_blocks, row_blocks
+from spinlock.tokenizer.rows import Rows
 from spinlock.tokenizer.token_search import TokenSearch
 
 ROW_BLOCK = 1024  # rows that go through the model at once where no gradient is needed
@@ -67,36 +67,6 @@ class ModelShape:
     def width(self) -> int:
         """E: no category's embedding needs more dimensions than it has columns."""
         return min(self.embedding_dim, max(len(members) for members in self.partition))
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Normalised rows x [n, D] and, where the dataset has them, initial fields [n, C, H, W]."""
-
-    x: Tensor
-    fields: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def split(self, size: int) -> "Iterator[Rows]":
-        """Give blocks of at most `size` rows, in order; one empty block when there are none."""
-        parts = self.x.split(size)
-        fields = [None] * len(parts) if self.fields is None else self.fields.split(size)
-        return (Rows(x, field) for x, field in zip(parts, fields, strict=True))
-
-    def __getitem__(self, block: slice) -> "Rows":
-        """Return a block of rows without copying them."""
-        return Rows(self.x[block], None if self.fields is None else self.fields[block])
-
-    def double(self) -> "Rows":
-        """Return the rows in float64."""
-        return Rows(self.x.double(), None if self.fields is None else self.fields.double())
-
-    def take(self, index: Tensor) -> "Rows":
-        """Return the rows at positions `index`."""
-        fields = None if self.fields is None else self.fields.index_select(0, index)
-        return Rows(self.x.index_select(0, index), fields)
 
 
 @dataclass(frozen=True)
@@ -233,14 +203,10 @@ class TokenizerModel(nn.Module):
 
     def tokenize(self, rows: Rows, beam: int | None = None) -> Tensor:
         """Return tokens [B, C, L] of normalised rows, following `beam` encodings."""
-        tokens_of = self.token_function(beam)
-        if rows.x.is_cuda:
-            with torch.no_grad():
-                return torch.cat([tokens_of(part) for part in rows.split(ROW_BLOCK)])
-        return torch.cat(map_blocks(lambda part: tokens_of(rows[part]), row_blocks(len(rows))))
+        return self.token_search(beam).tokens(rows.__getitem__, len(rows))
 
-    def token_function(self, beam: int | None = None) -> Callable[[Rows], Tensor]:
-        """Return what makes tokens [B, C, L] of rows, with the weights as they are now."""
+    def token_search(self, beam: int | None = None) -> TokenSearch:
+        """Return what finds the tokens of rows, with the weights as they are now."""
         return TokenSearch(self.encoder, self.quantizer, beam or self.shape.beam_width)
 
     def embed(self, tokens: Tensor, levels: int | None = None) -> Tensor:

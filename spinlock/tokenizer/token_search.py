@@ -5,17 +5,19 @@ beside a row, and the order in which a library adds up.
 """
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from spinlock.tokenizer.category_path import CategoryPath, families_read_together
-from spinlock.tokenizer.codebook import Book, search
+from spinlock.tokenizer.codebook import ROW_BLOCK, Book, search
+from spinlock.tokenizer.rows import Rows, joined
+from spinlock.tokenizer.threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
-    from spinlock.tokenizer.model import CategoryEncoder, Rows
+    from spinlock.tokenizer.model import CategoryEncoder
     from spinlock.tokenizer.quantizer import ResidualQuantizer
 
 UNCLEAR = 3e-6  # margin that rounding in float32 may close; it was seen to close 4e-7
@@ -38,21 +40,46 @@ class TokenSearch:
         exact = self.given.dtype == torch.float64
         self.exact = self.given if exact else _Precision(*_doubled(encoder, quantizer))
 
+    def tokens(self, read: Callable[[slice], Rows], n_rows: int) -> Tensor:
+        """Return tokens [n, C, L] of the rows that `read` gives by block.
+
+        On a CPU, threads share the blocks. Unclear rows of all blocks are searched again together.
+        """
+
+        def draft(block: slice) -> tuple[Tensor, Tensor, Rows]:
+            return self._draft(read(block))
+
+        blocks = row_blocks(n_rows)
+        drafts = map(draft, blocks) if self.given.on_gpu else map_blocks(draft, blocks)
+        tokens, unclear, doubtful = zip(*drafts, strict=True)
+        return self._settled(torch.cat(tokens), torch.cat(unclear), joined(doubtful))
+
     @torch.no_grad()
     @torch.autocast("cuda", enabled=False)
     @torch.autocast("cpu", enabled=False)
-    def __call__(self, rows: "Rows") -> Tensor:
-        """Return tokens [B, C, L]."""
-        embedded = self.given.embed_all(rows)
-        return torch.stack([self._tokens(rows, c, z) for c, z in enumerate(embedded)], dim=1)
+    def _draft(self, rows: Rows) -> tuple[Tensor, Tensor, Rows]:
+        """Return tokens [B, C, L], which are unclear [B, C], and the rows that have such."""
+        found = [
+            search(z, books, self.beam)
+            for z, books in zip(self.given.embed_all(rows), self.given.books, strict=True)
+        ]
+        unclear = torch.stack([one.margin for one in found], dim=1) < UNCLEAR
+        if self.exact is self.given:
+            unclear = torch.zeros_like(unclear)
+        doubtful = rows.take(unclear.any(dim=1).nonzero()[:, 0])
+        return torch.stack([one.tokens for one in found], dim=1), unclear, doubtful
 
-    def _tokens(self, rows: "Rows", category: int, z: Tensor) -> Tensor:
-        tokens, margin = search(z, self.given.books[category], self.beam)
-        if self.exact is not self.given:
-            unclear = (margin < UNCLEAR).nonzero()[:, 0]
-            if len(unclear):
-                again = self.exact.embed(rows.take(unclear).double(), category)
-                tokens[unclear] = search(again, self.exact.books[category], self.beam).tokens
+    @torch.no_grad()
+    @torch.autocast("cuda", enabled=False)
+    @torch.autocast("cpu", enabled=False)
+    def _settled(self, tokens: Tensor, unclear: Tensor, doubtful: Rows) -> Tensor:
+        """Return the tokens with those that were unclear searched in float64."""
+        place = unclear.any(dim=1).nonzero()[:, 0]
+        for category in unclear.any(dim=0).nonzero()[:, 0].tolist():
+            for part in unclear[place, category].nonzero()[:, 0].split(ROW_BLOCK):
+                z = self.exact.embed(doubtful.take(part).double(), category)
+                found = search(z, self.exact.books[category], self.beam)
+                tokens[place[part], category] = found.tokens
         return tokens
 
 
@@ -62,6 +89,7 @@ class _Precision:
     def __init__(self, encoder: "CategoryEncoder", quantizer: "ResidualQuantizer"):
         self.encoder = encoder
         self.dtype = quantizer.all_codes.dtype
+        self.on_gpu = quantizer.all_codes.is_cuda
         self.dims = encoder.dims.sizes
         self.paths = [CategoryPath(encoder, c) for c in range(quantizer.n_categories)]
         self.together = families_read_together(encoder)
@@ -69,22 +97,19 @@ class _Precision:
             [Book.of(codes) for codes in quantizer.books(c, dim)] for c, dim in enumerate(self.dims)
         ]
 
-    def embed_all(self, rows: "Rows") -> Iterable[Tensor]:
+    def embed_all(self, rows: Rows) -> Iterator[Tensor]:
         """Give the embeddings [B, E_c] of each category; one by one is less arithmetic on a CPU."""
-        if rows.x.device.type == "cpu":
-            return self._one_by_one(rows)
-        z = self.encoder(rows.x, rows.fields)
-        return (z[c, :, :dim] for c, dim in enumerate(self.dims))
-
-    def embed(self, rows: "Rows", category: int) -> Tensor:
-        """Return the embeddings of one category."""
-        return self.paths[category].embed(rows.x, self._read(rows))
-
-    def _one_by_one(self, rows: "Rows") -> Iterator[Tensor]:
+        if self.on_gpu:
+            z = self.encoder(rows.x, rows.fields)
+            return (z[c, :, :dim] for c, dim in enumerate(self.dims))
         read = self._read(rows)
         return (path.embed(rows.x, read) for path in self.paths)
 
-    def _read(self, rows: "Rows") -> dict[str, Tensor]:
+    def embed(self, rows: Rows, category: int) -> Tensor:
+        """Return the embeddings of one category."""
+        return self.paths[category].embed(rows.x, self._read(rows))
+
+    def _read(self, rows: Rows) -> dict[str, Tensor]:
         networks = self.encoder.networks
         return {family: networks[family](rows.x, rows.fields) for family in self.together}
 

@@ -14,9 +14,8 @@ from spinlock.features.columns import TableColumns, choose_columns, read_columns
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.table import Column, TableHeader
 from spinlock.tokenizer.checkpoint import Checkpoint
-from spinlock.tokenizer.model import Rows
 from spinlock.tokenizer.plain_files import read_safetensors
-from spinlock.tokenizer.threads import map_blocks, row_blocks
+from spinlock.tokenizer.rows import Rows
 
 ROW_BLOCK = 4096
 
@@ -229,14 +228,12 @@ class Tokenizer:
         fields: np.ndarray | None,
         beam: int | None,
     ) -> np.ndarray:
-        tokens_of = self._model.token_function(beam)
-
-        def tokens_of_block(block: slice) -> np.ndarray:
+        def rows(block: slice) -> Rows:
             x = torch.as_tensor(np.ascontiguousarray(read(block)), device=self._device)
             read_too = None if fields is None else torch.as_tensor(fields[block]).to(self._device)
-            return tokens_of(Rows(x, read_too)).cpu().numpy()
+            return Rows(x, read_too)
 
-        return np.concatenate(map_blocks(tokens_of_block, row_blocks(n_rows)))
+        return self._model.token_search(beam).tokens(rows, n_rows).cpu().numpy()
 
     def reconstruct(self, tokens: np.ndarray, levels: int | None = None) -> np.ndarray:
         """Return normalised rows [n, D] of tokens [n, C, L].

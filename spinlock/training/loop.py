@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.model import Rows, TokenizerModel
+from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.processes import (
     agree,
     own_rows,
@@ -18,6 +18,7 @@ from spinlock.tokenizer.processes import (
     whole_batch,
 )
 from spinlock.tokenizer.quantizer import Quantized
+from spinlock.tokenizer.rows import Rows
 from spinlock.training.callbacks import BestModel, CodebookUse, EarlyStopping
 from spinlock.training.objective import ROW_MEANS, TERMS, LossWeights, Objective
 from spinlock.training.place import EpochPlace

@@ -12,10 +12,11 @@ from spinlock.tokenizer.losses import (
     reconstruction_loss,
     topographic_loss,
 )
-from spinlock.tokenizer.model import Encoded, Rows, TokenizerModel
+from spinlock.tokenizer.model import Encoded, TokenizerModel
 from spinlock.tokenizer.partial_loss import prefix_error
 from spinlock.tokenizer.processes import whole_batch
 from spinlock.tokenizer.quantizer import Quantized
+from spinlock.tokenizer.rows import Rows
 
 TERMS = ("reconstruction", "vq", "orthogonality", "informativeness", "topographic")
 

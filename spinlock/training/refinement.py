@@ -7,8 +7,9 @@ import torch
 
 from spinlock.tokenizer.decoder import ridge_correction
 from spinlock.tokenizer.initialization import RIDGE_ROWS, fit_corrections
-from spinlock.tokenizer.model import ROW_BLOCK, Rows, TokenizerModel
+from spinlock.tokenizer.model import ROW_BLOCK, TokenizerModel
 from spinlock.tokenizer.quantizer import flat_index, take_codes
+from spinlock.tokenizer.rows import Rows
 from spinlock.training.loop import validation_entries
 
 

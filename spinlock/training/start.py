@@ -12,7 +12,8 @@ from spinlock.tokenizer.initialization import (
     initialize_model,
     principal_axes,
 )
-from spinlock.tokenizer.model import ModelShape, Rows, TokenizerModel
+from spinlock.tokenizer.model import ModelShape, TokenizerModel
+from spinlock.tokenizer.rows import Rows
 from spinlock.training.loop import TrainingPlan
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ import torch
 
 from spinlock.tokenizer.categories import mean_abs_cosine
 from spinlock.tokenizer.losses import correlation, distances
-from spinlock.tokenizer.model import ROW_BLOCK, Rows, TokenizerModel
+from spinlock.tokenizer.model import ROW_BLOCK, TokenizerModel
+from spinlock.tokenizer.rows import Rows
 
 PAIR_ROWS = 2000
 

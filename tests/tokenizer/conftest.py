@@ -11,8 +11,9 @@ from torch import nn
 from spinlock.features.table import Column, TableHeader
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.initialization import initialize_model, principal_axes
-from spinlock.tokenizer.model import ModelShape, Rows
+from spinlock.tokenizer.model import ModelShape
 from spinlock.tokenizer.normalization import CleaningRules, fit_statistics
+from spinlock.tokenizer.rows import Rows
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 N_ROWS, N_TRAIN = 240, 180

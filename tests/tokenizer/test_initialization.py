@@ -21,7 +21,8 @@ from spinlock.tokenizer.initialization import (
     partition_quality,
     principal_axes,
 )
-from spinlock.tokenizer.model import ModelShape, Rows, TokenizerModel
+from spinlock.tokenizer.model import ModelShape, TokenizerModel
+from spinlock.tokenizer.rows import Rows
 
 modest = settings(deadline=None, max_examples=25)
 seeds = st.integers(0, 2**32 - 1)

@@ -5,7 +5,8 @@ import torch
 
 from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.tokenizer.initialization import initialize_model, principal_axes
-from spinlock.tokenizer.model import ModelShape, Rows, TokenizerModel, family_columns
+from spinlock.tokenizer.model import ModelShape, TokenizerModel, family_columns
+from spinlock.tokenizer.rows import Rows
 
 STEPS, COEFFICIENTS = 6, 2
 # temporal: 3 channels × 2 coefficients at columns 4..9

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from spinlock.tokenizer.initialization import initialize_model, principal_axes
-from spinlock.tokenizer.model import ModelShape, Rows
+from spinlock.tokenizer.model import ModelShape
 from spinlock.tokenizer.rare_events import rare_directions, with_recombined
 from spinlock.tokenizer.rate_allocation import choose_book_sizes
+from spinlock.tokenizer.rows import Rows
 
 N_ROWS = 400
 

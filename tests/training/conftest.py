@@ -10,7 +10,8 @@ import torch
 
 from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.tokenizer.initialization import BookRequest
-from spinlock.tokenizer.model import Rows, TokenizerModel
+from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.rows import Rows
 from spinlock.training.loop import TrainingPlan
 from spinlock.training.objective import LossWeights
 from spinlock.training.start import ModelRequest, start_model

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
-from spinlock.tokenizer.model import Rows
+from spinlock.tokenizer.rows import Rows
 from spinlock.training.loop import Trainer, validation_entries
 from spinlock.training.objective import LossWeights
 

@@ -12,7 +12,8 @@ from spinlock.tokenizer.losses import (
     reconstruction_loss,
     topographic_loss,
 )
-from spinlock.tokenizer.model import Rows, TokenizerModel
+from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.rows import Rows
 from spinlock.training.objective import TERMS, LossWeights, Objective
 
 WEIGHTS = LossWeights(commitment_cost=0.4, topo_samples=20)

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from spinlock.tokenizer.losses import informativeness_loss
-from spinlock.tokenizer.model import ModelShape, Rows, TokenizerModel
+from spinlock.tokenizer.model import ModelShape, TokenizerModel
 from spinlock.tokenizer.partial_loss import prefix_error
+from spinlock.tokenizer.rows import Rows
 from spinlock.training import objective as objective_module
 from spinlock.training.objective import TERMS, LossWeights, Objective
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from spinlock.settings.families import ENCODER_PARAMS
-from spinlock.tokenizer.model import Rows
+from spinlock.tokenizer.rows import Rows
 from spinlock.training.loop import Trainer
 
 PROGRAM = Path(__file__).with_name("two_processes.py")

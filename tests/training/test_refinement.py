@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spinlock.tokenizer.model import Rows, TokenizerModel
+from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.rows import Rows
 from spinlock.training.loop import validation_entries
 from spinlock.training.refinement import reestimate_books, refine, refit_decoder
 

@@ -8,7 +8,7 @@ import torch
 
 from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.tokenizer.initialization import BookRequest
-from spinlock.tokenizer.model import Rows
+from spinlock.tokenizer.rows import Rows
 from spinlock.training.start import start_model
 
 
