@@ -30,7 +30,6 @@ from spinlock.source import source_digest
 from spinlock.stages.cluster import read_categories
 from spinlock.stages.normalize import read_statistics
 from spinlock.stages.program import delayed_termination, execute, experiment_of, stage_parser
-from spinlock.stages.training_rows import RowStore
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.processes import process_count, process_group, process_rank
@@ -40,6 +39,7 @@ from spinlock.training.provenance import describe_run, files_digest, settings_di
 from spinlock.training.refinement import refine
 from spinlock.training.requests import choose_device, model_request, training_plan
 from spinlock.training.resume import SavedState, state_of_checkpoint
+from spinlock.training.row_store import RowStore
 from spinlock.training.start import ModelRequest, start_model
 from spinlock.training.summary import summary_metrics
 

@@ -119,6 +119,11 @@ class Book(NamedTuple):
         first = place.new_full((len(codes),), len(codes)).scatter_reduce(0, same, place, "amin")
         return cls(codes, code_norms(codes, first[same] == place))
 
+    def double(self) -> "Book":
+        """Return the book in float64, with the same codes left out."""
+        codes = self.codes.double()
+        return Book(codes, code_norms(codes, self.norms[0].isfinite()))
+
 
 class Found(NamedTuple):
     """Tokens [n, L] of rows, and how clearly they were chosen [n].

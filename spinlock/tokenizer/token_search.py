@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from spinlock.tokenizer.model import CategoryEncoder
     from spinlock.tokenizer.quantizer import ResidualQuantizer
 
-UNCLEAR = 3e-6  # margin that rounding in float32 may close; it was seen to close 4e-7
+# margin that rounding in float32 may close, where embeddings are about as large as the columns, as
+# those along principal axes are; it was seen to close 4e-7
+UNCLEAR = 3e-6
 
 
 class TokenSearch:
@@ -36,9 +38,11 @@ class TokenSearch:
 
     def __init__(self, encoder: "CategoryEncoder", quantizer: "ResidualQuantizer", beam: int):
         self.beam = beam
-        self.given = _Precision(encoder, quantizer)
-        exact = self.given.dtype == torch.float64
-        self.exact = self.given if exact else _Precision(*_doubled(encoder, quantizer))
+        dims = encoder.dims.sizes
+        books = [[Book.of(one) for one in quantizer.books(c, dim)] for c, dim in enumerate(dims)]
+        self.given = _Precision(encoder, books)
+        in_float64 = quantizer.all_codes.dtype == torch.float64
+        self.exact = self.given if in_float64 else self.given.double()
 
     def tokens(self, read: Callable[[slice], Rows], n_rows: int) -> Tensor:
         """Return tokens [n, C, L] of the rows that `read` gives by block.
@@ -86,16 +90,17 @@ class TokenSearch:
 class _Precision:
     """Embeddings and books in one precision."""
 
-    def __init__(self, encoder: "CategoryEncoder", quantizer: "ResidualQuantizer"):
-        self.encoder = encoder
-        self.dtype = quantizer.all_codes.dtype
-        self.on_gpu = quantizer.all_codes.is_cuda
+    def __init__(self, encoder: "CategoryEncoder", books: list[list[Book]]):
+        self.encoder, self.books = encoder, books
+        self.on_gpu = books[0][0].codes.is_cuda
         self.dims = encoder.dims.sizes
-        self.paths = [CategoryPath(encoder, c) for c in range(quantizer.n_categories)]
+        self.paths = [CategoryPath(encoder, c) for c in range(len(books))]
         self.together = families_read_together(encoder)
-        self.books = [
-            [Book.of(codes) for codes in quantizer.books(c, dim)] for c, dim in enumerate(self.dims)
-        ]
+
+    def double(self) -> "_Precision":
+        """Return the same in float64."""
+        books = [[book.double() for book in category] for category in self.books]
+        return _Precision(copy.deepcopy(self.encoder).double(), books)
 
     def embed_all(self, rows: Rows) -> Iterator[Tensor]:
         """Give the embeddings [B, E_c] of each category; one by one is less arithmetic on a CPU."""
@@ -112,9 +117,3 @@ class _Precision:
     def _read(self, rows: Rows) -> dict[str, Tensor]:
         networks = self.encoder.networks
         return {family: networks[family](rows.x, rows.fields) for family in self.together}
-
-
-def _doubled(
-    encoder: "CategoryEncoder", quantizer: "ResidualQuantizer"
-) -> tuple["CategoryEncoder", "ResidualQuantizer"]:
-    return copy.deepcopy(encoder).double(), copy.deepcopy(quantizer).double()

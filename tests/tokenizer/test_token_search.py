@@ -21,6 +21,8 @@ def linear_model(randomize, seed: int) -> TokenizerModel:
     model = randomize(TokenizerModel(shape), seed).eval()
     with torch.no_grad():
         model.quantizer.all_codes.mul_(model.encoder.dims.mask)
+        # orthonormal, as principal axes are: embeddings are about as large as the columns
+        model.encoder.linear.weight.copy_(torch.linalg.qr(model.encoder.linear.weight).Q)
     return model
 
 
