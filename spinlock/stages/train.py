@@ -49,8 +49,7 @@ log = logging.getLogger(__name__)
 @memory_for(
     "train",
     "lower training.memory_budget, training.batch_size, training.topo_samples, model.bits or "
-    "max_samples, "
-    "or give the job more memory",
+    "max_samples, or give the job more memory",
 )
 def run(
     config: Path | Experiment,

@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.nn import functional
 
+from spinlock.errors import SpinlockError
+
 DEGREE = 28  # leaves an error of 1e-15
 
 
@@ -42,8 +44,9 @@ def _complement() -> list[float]:
     return Chebyshev.interpolate(smooth, DEGREE, domain=[0, 1]).coef.tolist()
 
 
-def gelu(x: Tensor, approximate: str = "none") -> Tensor:  # noqa: ARG001
+def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     """Return x Φ(x), where Φ is the normal distribution function."""
+    _require(approximate == "none", "an approximate GELU")
     size = x.abs() * 0.5**0.5
     t = 2 / (2 + size)
     u = 2 * t - 1
@@ -58,12 +61,14 @@ def convolve(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: Sequence[int] = (1,),  # noqa: ARG001
+    stride: Sequence[int] = (1,),
     padding: str | Sequence[int] = (0,),
-    dilation: Sequence[int] = (1,),  # noqa: ARG001
+    dilation: Sequence[int] = (1,),
     groups: int = 1,
 ) -> Tensor:
     """Return x [B, n, *size] convolved with weight [m, n / groups, *kernel], step by step of 1."""
+    _require({*stride, *dilation} == {1}, "a convolution with a stride or dilation")
+    _require(padding == "same" or not any(map(int, padding)), "a convolution with such padding")
     kernel = weight.shape[2:]
     if padding == "same":
         ends = [side for k in reversed(kernel) for side in ((k - 1) // 2, k // 2)]
@@ -89,12 +94,31 @@ def adaptive_mean(x: Tensor, output_size: Sequence[int]) -> Tensor:
     return x
 
 
-def mean_of_blocks(x: Tensor, kernel_size: Sequence[int], *_: object) -> Tensor:
+def mean_of_blocks(
+    x: Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    ceil_mode: bool = False,
+    *_: object,
+) -> Tensor:
     """Return means of the last axes of x over blocks side by side; the last may be smaller."""
+    beside = list(stride or kernel_size) == list(kernel_size) and not any(padding)
+    sizes = zip(x.shape[-len(kernel_size) :], kernel_size, strict=True)
+    whole = all(n % size == 0 for n, size in sizes)
+    _require(beside and (ceil_mode or whole), "means of blocks that overlap or leave out an end")
     for axis, size in enumerate(kernel_size, x.dim() - len(kernel_size)):
         n = x.shape[axis]
         x = _means(x, axis, [(first, min(first + size, n)) for first in range(0, n, size)])
     return x
+
+
+def _require(known: bool, operation: str) -> None:
+    if not known:
+        raise SpinlockError(
+            f"{operation} cannot be written for ONNX in float64",
+            remedy="give the other formats by --format, or build the encoder without it",
+        )
 
 
 def _means(x: Tensor, axis: int, bounds: Sequence[tuple[int, int]]) -> Tensor:

@@ -16,6 +16,7 @@ from spinlock.features.table import Column, TableHeader
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.plain_files import read_safetensors
 from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.token_search import TokenSearch
 
 ROW_BLOCK = 4096
 
@@ -37,6 +38,10 @@ class Tokenizer:
     def __init__(self, checkpoint: Checkpoint):
         self._checkpoint = checkpoint
         self._model = checkpoint.model.eval()
+        self._searches: dict[int | None, TokenSearch] = {}  # by beam: one serves all blocks
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_searches": {}}
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> "Tokenizer":
@@ -233,7 +238,9 @@ class Tokenizer:
             read_too = None if fields is None else torch.as_tensor(fields[block]).to(self._device)
             return Rows(x, read_too)
 
-        return self._model.token_search(beam).tokens(rows, n_rows).cpu().numpy()
+        if beam not in self._searches:
+            self._searches[beam] = self._model.token_search(beam)
+        return self._searches[beam].tokens(rows, n_rows).cpu().numpy()
 
     def reconstruct(self, tokens: np.ndarray, levels: int | None = None) -> np.ndarray:
         """Return normalised rows [n, D] of tokens [n, C, L].

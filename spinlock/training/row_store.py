@@ -58,12 +58,9 @@ class RowStore:
     def _side(
         self, table: FeatureTable, statistics: FeatureStatistics, rows: np.ndarray, mapped: bool
     ) -> Rows:
-        def values() -> Iterator[np.ndarray]:
-            for block in _blocks(rows):
-                yield statistics.apply(table.read(block)).astype(np.float32, copy=False)
-
         keep = self._in_file if mapped else _in_memory
-        x = keep(values(), (len(rows), len(statistics.kept))).to(self.device)
+        values = (statistics.apply(table.read(block)) for block in _blocks(rows))
+        x = keep(values, (len(rows), len(statistics.kept))).to(self.device)
         one = table.fields(rows[:1])
         if one is None:
             return Rows(x)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from spinlock.errors import SpinlockError
 from spinlock.tokenizer.float64_operations import adaptive_mean, convolve, gelu, mean_of_blocks
 
 
@@ -43,4 +44,21 @@ def test_adaptive_means(parts):
 
 def test_means_of_blocks_with_a_smaller_last_one():
     x = values(2, 3, 9, 8)
-    close(mean_of_blocks(x, (2, 3)), functional.avg_pool2d(x, (2, 3), ceil_mode=True))
+    ours = mean_of_blocks(x, (2, 3), ceil_mode=True)
+    close(ours, functional.avg_pool2d(x, (2, 3), ceil_mode=True))
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        lambda: gelu(values(3), "tanh"),
+        lambda: convolve(values(2, 3, 9), values(5, 3, 3), stride=(2,)),
+        lambda: convolve(values(2, 3, 9), values(5, 3, 3), dilation=(2,)),
+        lambda: convolve(values(2, 3, 9), values(5, 3, 3), padding=(1,)),
+        lambda: mean_of_blocks(values(2, 3, 9, 8), (2, 2), (1, 1)),
+        lambda: mean_of_blocks(values(2, 3, 9, 8), (2, 2), (2, 2), (0, 0), False),
+    ],
+)
+def test_what_is_not_known_is_refused_and_not_made_something_else(unknown):
+    with pytest.raises(SpinlockError, match="ONNX"):
+        unknown()

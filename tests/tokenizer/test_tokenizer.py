@@ -1,5 +1,7 @@
 """The public tokenizer: features in original units to tokens and back."""
 
+import pickle
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -256,3 +258,9 @@ def test_a_dataset_of_other_columns_names_the_missing_and_the_unknown(
     swapped = NAMES | {"architecture": ["a1", "a0", "a2", "a3"]}
     with pytest.raises(SpinlockError, match="another order"):
         tokenizer.encode(named(write_dataset(features, name="swapped.h5"), swapped))
+
+
+def test_a_tokenizer_that_has_encoded_can_be_pickled(tokenizer, raw_values):
+    tokens = tokenizer.encode(raw_values)
+    again = pickle.loads(pickle.dumps(tokenizer))
+    np.testing.assert_array_equal(again.encode(raw_values), tokens)
