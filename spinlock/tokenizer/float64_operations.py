@@ -122,7 +122,5 @@ def _require(known: bool, operation: str) -> None:
 
 
 def _means(x: Tensor, axis: int, bounds: Sequence[tuple[int, int]]) -> Tensor:
-    weights = torch.zeros(x.shape[axis], len(bounds), dtype=x.dtype)
-    for part, (first, end) in enumerate(bounds):
-        weights[first:end, part] = 1 / (end - first)
-    return (x.movedim(axis, -1) @ weights).movedim(-1, axis)
+    parts = [x.narrow(axis, first, end - first).mean(axis) for first, end in bounds]
+    return torch.stack(parts, dim=axis)

@@ -5,7 +5,14 @@ import torch
 from torch.nn import functional
 
 from spinlock.errors import SpinlockError
-from spinlock.tokenizer.float64_operations import adaptive_mean, convolve, gelu, mean_of_blocks
+from spinlock.tokenizer.encoders import FieldReader
+from spinlock.tokenizer.float64_operations import (
+    adaptive_mean,
+    convolve,
+    gelu,
+    mean_of_blocks,
+    with_float64_operations,
+)
 
 
 def values(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -62,3 +69,17 @@ def test_means_of_blocks_with_a_smaller_last_one():
 def test_what_is_not_known_is_refused_and_not_made_something_else(unknown):
     with pytest.raises(SpinlockError, match="ONNX"):
         unknown()
+
+
+@pytest.mark.filterwarnings("ignore:`isinstance.treespec:FutureWarning")  # within torch
+def test_a_graph_of_convolutions_computes_the_same_by_them():
+    params = {"channels": [3, 4], "kernel_size": 3, "activation": "gelu"}
+    reader = FieldReader(2, params).double().eval().requires_grad_(False)
+    fields = values(4, 2, 11, 11)
+    rows = torch.export.Dim("rows")
+    graph = torch.export.export(reader, (fields,), dynamic_shapes=({0: rows},))
+    replaced = with_float64_operations(graph)
+    named = {str(node.target) for node in replaced.graph.nodes}
+    assert not [name for name in named if "conv" in name or "pool" in name or "gelu" in name]
+    fields = values(7, 2, 11, 11, seed=1)
+    close(replaced.module()(fields), reader(fields))
