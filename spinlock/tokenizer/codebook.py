@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,9 +20,42 @@ def nearest_code(z: Tensor, codes: Tensor) -> Tensor:
 
 def lowest(scores: Tensor) -> Tensor:
     """Return the index [...] of the lowest of scores [..., K], the first of equals."""
-    if scores.device.type == "cpu" and not torch.compiler.is_compiling():
-        return torch.from_numpy(scores.numpy().argmin(axis=-1))  # several times as fast as torch's
+    if _by_numpy(scores):
+        return torch.from_numpy(scores.numpy().argmin(axis=-1))
     return scores.argmin(dim=-1)
+
+
+def take_lowest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k lowest [n, k] of scores [n, K], ascending, and their places.
+
+    They are taken out: infinity is left there. Of equals the first comes first, for k = 1 on
+    any device.
+    """
+    if _by_numpy(scores):
+        values, places = _take_lowest_by_numpy(scores.numpy(), k)
+        return torch.from_numpy(values), torch.from_numpy(places)
+    if k == 1:  # unlike topk, min gives the first of equals
+        values, places = scores.min(dim=-1, keepdim=True)
+    else:
+        values, places = scores.topk(k, dim=-1, largest=False, sorted=True)
+    scores.scatter_(-1, places, torch.inf)
+    return values, places
+
+
+def _take_lowest_by_numpy(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    values = np.empty((len(scores), k), scores.dtype)
+    places = np.empty((len(scores), k), np.int64)
+    rows = np.arange(len(scores))
+    for i in range(k):
+        place = scores.argmin(axis=-1)
+        values[:, i], places[:, i] = scores[rows, place], place
+        scores[rows, place] = np.inf
+    return values, places
+
+
+def _by_numpy(scores: Tensor) -> bool:
+    """Whether numpy finds the lowest: several times as fast as torch, also k times in a row."""
+    return scores.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def code_norms(codes: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -163,36 +197,27 @@ class Beam:
         """Add a level whose codes are [K, E], keeping the `width` best encodings of each row."""
         n_rows, paths, _ = self.residual.shape
         norms = code_norms(codes) if norms is None else norms
-        scores = code_scores(self.residual.flatten(0, 1), codes, norms)
+        residual = self.residual.flatten(0, 1)
+        scores = code_scores(residual, codes, norms)
         errors = (scores.unflatten(0, (n_rows, paths)) + self.error.unsqueeze(-1)).flatten(1)
-        keep = min(self.width, errors.shape[1])
-        if keep == 1:  # unlike topk, min gives the first of equals
-            self.error, chosen = errors.min(dim=1, keepdim=True)
-        else:
-            self.error, chosen = errors.topk(keep, dim=1, largest=False, sorted=True)
-        self._narrow(self.error[:, -1], lowest_but(chosen, errors))
+        self.error, chosen = take_lowest(errors, min(self.width, errors.shape[1]))
+        self._narrow(self.error[:, -1], errors.amin(-1))
         path, code = chosen // len(codes), chosen % len(codes)
-        rows = torch.arange(n_rows, device=path.device).unsqueeze(1)
-        self.residual = self.residual[rows, path] - codes[code]
-        self.tokens = torch.cat([self.tokens[rows, path], code.unsqueeze(-1)], dim=-1)
+        path = path + paths * torch.arange(n_rows, device=path.device).unsqueeze(1)
+        left = residual.index_select(0, path.flatten()) - codes.index_select(0, code.flatten())
+        self.residual = left.unflatten(0, path.shape)
+        self.tokens = torch.cat([self.tokens.flatten(0, 1)[path], code.unsqueeze(-1)], dim=-1)
 
     def best(self) -> Found:
         """Return the best encodings, by what is left: the scores round off very small errors."""
         error = self.residual.square().sum(-1)
-        chosen = error.argmin(dim=-1, keepdim=True)
-        kept = error.gather(-1, chosen).squeeze(-1)
-        if error.shape[1] > 1:
-            self._narrow(kept, lowest_but(chosen, error))
+        kept, chosen = take_lowest(error, 1)
+        self._narrow(kept[:, 0], error.amin(-1))
         path = chosen.unsqueeze(-1).expand(-1, -1, self.tokens.shape[-1])
         return Found(self.tokens.gather(1, path)[:, 0], self.margin)
 
     def _narrow(self, kept: Tensor, left: Tensor) -> None:
         self.margin = torch.fmin(self.margin, relative_margin(kept, left, self.scale))
-
-
-def lowest_but(chosen: Tensor, scores: Tensor) -> Tensor:
-    """Return the lowest [n] of scores [n, K] but those chosen [n, k], which are overwritten."""
-    return scores.scatter_(-1, chosen, torch.inf).amin(-1)
 
 
 def relative_margin(kept: Tensor, left: Tensor, scale: Tensor) -> Tensor:
@@ -225,10 +250,10 @@ def _greedily(z: Tensor, books: Sequence[Book]) -> Found:
     residual = z
     for codes, norms in books:
         scores = code_scores(residual, codes, norms)
-        chosen = lowest(scores).unsqueeze(-1)
+        score, chosen = take_lowest(scores, 1)
         tokens.append(chosen)
-        kept.append(scores.gather(-1, chosen))
-        left.append(lowest_but(chosen, scores))
+        kept.append(score)
+        left.append(scores.amin(-1))
         residual = residual - codes.index_select(0, chosen[:, 0])
     scale = 1 + z.square().sum(-1, keepdim=True)
     margin = relative_margin(torch.cat(kept, dim=-1), torch.stack(left, dim=-1), scale)

@@ -205,6 +205,10 @@ class TokenizerModel(nn.Module):
         """Return tokens [B, C, L] of normalised rows, following `beam` encodings."""
         return self.token_search(beam).tokens(rows.__getitem__, len(rows))
 
+    def draft_tokens(self, rows: Rows) -> Tensor:
+        """Return tokens [B, C, L] where rounding may decide between two nearly as good."""
+        return self.token_search().draft(rows.__getitem__, len(rows))
+
     def token_search(self, beam: int | None = None) -> TokenSearch:
         """Return what finds the tokens of rows, with the weights as they are now."""
         return TokenSearch(self.encoder, self.quantizer, beam or self.shape.beam_width)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import torch
 
-LARGEST_BLOCK, SMALLEST_BLOCK = 2048, 128  # rows
+LARGEST_BLOCK, SMALLEST_BLOCK = 2048, 256  # rows
 BLOCKS = 8  # at least, where rows are enough
 
 
@@ -18,7 +18,8 @@ def row_blocks(n_rows: int) -> list[slice]:
 
     There is one, empty, when there are no rows.
     """
-    size = min(LARGEST_BLOCK, max(SMALLEST_BLOCK, -(-n_rows // BLOCKS)))
+    blocks = min(BLOCKS, -(-n_rows // SMALLEST_BLOCK))
+    size = min(LARGEST_BLOCK, -(-n_rows // max(1, blocks)))
     return [slice(first, min(first + size, n_rows)) for first in range(0, max(1, n_rows), size)]
 
 

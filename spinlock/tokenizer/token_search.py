@@ -5,7 +5,8 @@ beside a row, and the order in which a library adds up.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -41,14 +42,29 @@ class TokenSearch:
         dims = encoder.dims.sizes
         books = [[Book.of(one) for one in quantizer.books(c, dim)] for c, dim in enumerate(dims)]
         self.given = _Precision(encoder, books)
-        in_float64 = quantizer.all_codes.dtype == torch.float64
-        self.exact = self.given if in_float64 else self.given.double()
+
+    @cached_property
+    def exact(self) -> "_Precision":
+        """The same in float64, made when a token is unclear."""
+        return self.given if self.given.in_float64 else self.given.double()
 
     def tokens(self, read: Callable[[slice], Rows], n_rows: int) -> Tensor:
         """Return tokens [n, C, L] of the rows that `read` gives by block.
 
         On a CPU, threads share the blocks. Unclear rows of all blocks are searched again together.
         """
+        tokens, unclear, doubtful = self._drafts(read, n_rows)
+        return self._settled(torch.cat(tokens), torch.cat(unclear), joined(doubtful))
+
+    def draft(self, read: Callable[[slice], Rows], n_rows: int) -> Tensor:
+        """Return the tokens before the unclear ones are searched again: enough for a mean error."""
+        tokens, _, _ = self._drafts(read, n_rows)
+        return torch.cat(tokens)
+
+    def _drafts(
+        self, read: Callable[[slice], Rows], n_rows: int
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Rows]]:
+        """Return what `_draft` gives for each block."""
 
         def draft(block: slice) -> tuple[Tensor, Tensor, Rows]:
             return self._draft(read(block))
@@ -56,7 +72,7 @@ class TokenSearch:
         blocks = row_blocks(n_rows)
         drafts = map(draft, blocks) if self.given.on_gpu else map_blocks(draft, blocks)
         tokens, unclear, doubtful = zip(*drafts, strict=True)
-        return self._settled(torch.cat(tokens), torch.cat(unclear), joined(doubtful))
+        return tokens, unclear, doubtful
 
     @torch.no_grad()
     @torch.autocast("cuda", enabled=False)
@@ -68,7 +84,7 @@ class TokenSearch:
             for z, books in zip(self.given.embed_all(rows), self.given.books, strict=True)
         ]
         unclear = torch.stack([one.margin for one in found], dim=1) < UNCLEAR
-        if self.exact is self.given:
+        if self.given.in_float64:
             unclear = torch.zeros_like(unclear)
         doubtful = rows.take(unclear.any(dim=1).nonzero()[:, 0])
         return torch.stack([one.tokens for one in found], dim=1), unclear, doubtful
@@ -92,7 +108,8 @@ class _Precision:
 
     def __init__(self, encoder: "CategoryEncoder", books: list[list[Book]]):
         self.encoder, self.books = encoder, books
-        self.on_gpu = books[0][0].codes.is_cuda
+        codes = books[0][0].codes
+        self.on_gpu, self.in_float64 = codes.is_cuda, codes.dtype == torch.float64
         self.dims = encoder.dims.sizes
         self.paths = [CategoryPath(encoder, c) for c in range(len(books))]
         self.together = families_read_together(encoder)

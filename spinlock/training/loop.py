@@ -304,7 +304,7 @@ def validation_entries(model: TokenizerModel, rows: Rows, train_mean: Tensor) ->
     error, total = 0.0, 0.0
     for index in torch.arange(len(rows), device=rows.x.device).split(EVALUATION_ROWS):
         block = rows.take(index)
-        decoded = model.reconstruct(model.tokenize(block))
+        decoded = model.reconstruct(model.draft_tokens(block))
         error += float((block.x - decoded).square().double().sum())
         total += float((block.x - train_mean).square().double().sum())
     val_loss = error / max(1, rows.x.numel())

@@ -19,6 +19,7 @@ from spinlock.tokenizer.codebook import (
     nearest_code,
     residual_books,
     residual_tokens,
+    take_lowest,
 )
 
 modest = settings(deadline=None, max_examples=40)
@@ -61,6 +62,31 @@ def test_batched_books_give_the_codes_that_each_book_gives(seed):
     assert torch.equal(
         nearest_code(z, codes), torch.stack([nearest_code(z[c], codes[c]) for c in range(3)])
     )
+
+
+@modest
+@given(seeds, st.integers(1, 9), st.integers(1, 9), st.sampled_from([torch.float32, torch.float64]))
+def test_the_lowest_scores_are_taken_out_the_first_of_equals_first(seed, k, more, dtype):
+    scores = on_grid((25, k + more), generator_of(seed)).to(dtype)
+    expected = scores.sort(dim=-1, stable=True)
+    left = scores.clone()
+    values, places = take_lowest(left, k)
+    assert torch.equal(values, expected.values[:, :k])
+    assert torch.equal(places, expected.indices[:, :k])
+    assert torch.equal(left, scores.scatter(-1, places, torch.inf))
+
+
+@modest
+@given(seeds, st.integers(1, 9), st.integers(1, 9))
+def test_compiled_and_on_a_gpu_the_same_scores_are_taken(seed, k, more):
+    scores = torch.randn(25, k + more, generator=generator_of(seed))
+    expected, taken = scores.clone(), scores.clone()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.compiler.is_compiling", lambda: True)
+        found = take_lowest(taken, k)
+    for one, other in zip(found, take_lowest(expected, k), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(taken, expected)
 
 
 def test_codes_that_do_not_exist_are_infinitely_far():

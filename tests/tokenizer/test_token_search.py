@@ -70,6 +70,17 @@ def test_float32_alone_would_take_other_tokens(randomize, monkeypatch):
     assert (model.tokenize(rows, beam=1) != tokens).any()
 
 
+def test_a_draft_differs_in_unclear_tokens_only(randomize):
+    model = linear_model(randomize, 0)
+    rows = rows_near_ties(model, 4000, 0)
+    search = model.token_search(beam=1)
+    draft, tokens = (one(rows.__getitem__, len(rows)) for one in (search.draft, search.tokens))
+    _, unclear, _ = search._draft(rows)
+    differ = (draft != tokens).any(dim=-1)
+    assert differ.any()
+    assert not (differ & ~unclear).any()
+
+
 def test_where_float32_errs_its_margin_is_far_below_what_counts_as_unclear(randomize):
     model = linear_model(randomize, 1)
     rows = rows_near_ties(model, 4000, 1)
