@@ -50,12 +50,14 @@ class RowsOfSplit:
     def of_table(cls, table: FeatureTable, tokenizer: Tokenizer) -> Self:
         """Read and encode all rows of a subset."""
         blocks = ((table.read(block), table.fields(block)) for block in table.blocks())
-        return cls(*_encoded(blocks, tokenizer), table.split, table.account)
+        encoded = _encoded(blocks, len(table.split), tokenizer)
+        return cls(*encoded, table.split, table.account)
 
     @classmethod
     def of_dataset(cls, source: OperatorDataset, tokenizer: Tokenizer) -> Self:
         """Read and encode all rows of a dataset; each is reported on."""
-        x, tokens, altered = _encoded(tokenizer.read_blocks(source), tokenizer)
+        blocks = tokenizer.read_blocks(source)
+        x, tokens, altered = _encoded(blocks, source.n_operators, tokenizer)
         if source.digest() == tokenizer.source_digest:
             log.warning("this is the dataset that the model was trained on: not a fair test")
         return cls(x, tokens, altered, np.full(len(x), TEST, np.int8), {})
@@ -78,12 +80,15 @@ class RowsOfSplit:
 
 
 def _encoded(
-    blocks: Iterable[tuple[np.ndarray, np.ndarray | None]], tokenizer: Tokenizer
-) -> tuple[np.ndarray, ...]:
+    blocks: Iterable[tuple[np.ndarray, np.ndarray | None]], n_rows: int, tokenizer: Tokenizer
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return normalised rows [n, D], tokens [n, C, L], and which rows cleaning changed [n, 2]."""
-    parts = []
+    x = np.empty((n_rows, len(tokenizer.kept)), np.float32)  # blocks put together would be twice it
+    tokens, altered, first = [], [], 0
     for values, fields in blocks:
-        x = tokenizer.normalize(values)
-        altered = tokenizer.statistics.altered_rows(values)
-        parts.append((x, tokenizer.tokenize(x, fields), altered))
-    return tuple(np.concatenate(one) for one in zip(*parts, strict=True))
+        part = x[first : first + len(values)]
+        part[:] = tokenizer.normalize(values)
+        tokens.append(tokenizer.tokenize(part, fields))
+        altered.append(tokenizer.statistics.altered_rows(values))
+        first += len(values)
+    return x, np.concatenate(tokens), np.concatenate(altered)

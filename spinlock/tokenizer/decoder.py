@@ -61,6 +61,13 @@ class JointDecoder(nn.Module):
         """Return columns [B, D], each from the codes [C, B, E] of its own category."""
         return self.layout.scatter(self.own(codes))
 
+    @torch.no_grad()
+    def set_correction(self, level: int, cross: Tensor, offset: Tensor, mean: Tensor) -> None:
+        """Set W [D, D], b [D] and mean [D] of the prefix 0..level."""
+        self.cross[level].copy_(cross)
+        self.offset[level].copy_(offset)
+        self.mean[level].copy_(mean)
+
     def forward(self, codes: Tensor, level: int) -> Tensor:
         """Return columns [B, D] of the code sums [C, B, E] of levels 0..level."""
         own, cross = self.decode_own(codes), self.cross[level]

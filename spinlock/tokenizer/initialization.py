@@ -191,17 +191,18 @@ def fit_corrections(
     levels: Sequence[int] | None = None,
 ) -> None:
     """Fit the ridge correction of the decoder for prefixes of the levels, in place."""
-    decoder = model.decoder
     rows = train[:RIDGE_ROWS]
     tokens, held_out = model.tokenize(rows), model.tokenize(validation)
     for level in range(model.n_levels) if levels is None else levels:
-        with torch.no_grad():
-            own = model.decode_own(tokens, level + 1)
-            own_held_out = model.decode_own(held_out, level + 1)
-            cross, offset, mean = ridge_correction(own, rows.x, own_held_out, validation.x)
-            decoder.cross[level].copy_(cross)
-            decoder.offset[level].copy_(offset)
-            decoder.mean[level].copy_(mean)
+        model.decoder.set_correction(
+            level,
+            *ridge_correction(
+                model.decode_own(tokens, level + 1),
+                rows.x,
+                model.decode_own(held_out, level + 1),
+                validation.x,
+            ),
+        )
 
 
 def fit_partial_decoders(model: TokenizerModel) -> None:

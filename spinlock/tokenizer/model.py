@@ -220,12 +220,12 @@ class TokenizerModel(nn.Module):
     @torch.no_grad()
     def decode_own(self, tokens: Tensor, levels: int) -> Tensor:
         """Return normalised rows [B, D], each column decoded by its own category alone."""
-        return torch.cat(
-            [
-                self.decoder.decode_own(self.quantizer.decode(block.transpose(0, 1), levels))
-                for block in tokens.split(ROW_BLOCK)
-            ]
-        )
+        decoded = self.quantizer.all_codes.new_empty(len(tokens), self.layout.n_columns)
+        blocks = zip(decoded.split(ROW_BLOCK), tokens.split(ROW_BLOCK), strict=True)
+        for part, block in blocks:
+            codes = self.quantizer.decode(block.transpose(0, 1), levels)
+            part.copy_(self.decoder.decode_own(codes))
+        return decoded
 
     @torch.no_grad()
     def reconstruct(self, tokens: Tensor, levels: int | None = None) -> Tensor:

@@ -70,7 +70,4 @@ def refit_decoder(model: TokenizerModel, train: Rows, validation: Rows) -> None:
         for part, block in zip(rest.split(ROW_BLOCK), tokens.split(ROW_BLOCK), strict=True):
             part.sub_(decoder.decode_network(model.embed(block).transpose(0, 1)))
         parts += [model.decode_own(tokens, model.n_levels), rest]
-    cross, offset, mean = ridge_correction(*parts)
-    decoder.cross[last].copy_(cross)
-    decoder.offset[last].copy_(offset)
-    decoder.mean[last].copy_(mean)
+    decoder.set_correction(last, *ridge_correction(*parts))
