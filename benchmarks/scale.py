@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -136,7 +137,7 @@ class Pipeline:
 
 def measure(settings: Settings) -> dict[str, Result]:
     """Run the stages on made-up datasets of growing size."""
-    sizes = (60, 120) if settings.quick else (1_000, 10_000, 100_000)
+    sizes = (60, 120, 180) if settings.quick else (1_000, 10_000, 100_000)
     families = {"architecture": "MLPEncoder"} if settings.quick else ALL_FAMILIES
     runs: dict[int, dict[str, Run]] = {}
     with TemporaryDirectory() as folder:
@@ -166,20 +167,42 @@ def _run_stages(
 def _growth(runs: Mapping[int, Mapping[str, Run]], sizes: tuple[int, ...]) -> dict[str, Result]:
     """Compare the time per row of the largest dataset with that of each smaller one.
 
-    In processor time, which neighbours on the machine hardly change.
+    In processor time, which neighbours on the machine hardly change; whole, and of the rows
+    alone: what each row adds between two sizes is free of what a stage does once.
     """
-    largest = sizes[-1]
-    return {
+    *smaller, largest = sizes
+    seconds = {
+        stage: {n_rows: runs[n_rows][stage].processor_seconds for n_rows in sizes}
+        for stage in STREAMED
+    }
+    plain = {
         f"scale_{stage}_{largest}_vs_{n_rows}": Result(
-            runs[largest][stage].processor_seconds / largest * 1e6,
-            runs[n_rows][stage].processor_seconds / n_rows * 1e6,
+            of[largest] / largest * 1e6,
+            of[n_rows] / n_rows * 1e6,
             "µs/row",
             f"processor time of stage {stage}, imports left out, {largest} rows of {DESCRIPTION}; "
             f"reference: {n_rows} rows",
         )
-        for stage in STREAMED
-        for n_rows in sizes[:-1]
+        for stage, of in seconds.items()
+        for n_rows in smaller
     }
+    first, *_, last = pairwise(sizes)
+    added = {
+        f"scale_{stage}_added_rows": Result(
+            _added(of, *last),
+            _added(of, *first),
+            "µs/row",
+            f"processor time that a row adds to stage {stage}, from {last[0]} to {last[1]} "
+            f"rows of {DESCRIPTION}; reference: from {first[0]} to {first[1]} rows",
+        )
+        for stage, of in seconds.items()
+    }
+    return plain | added
+
+
+def _added(seconds: Mapping[int, float], fewer: int, more: int) -> float:
+    """Return the microseconds of each row that the larger size has more."""
+    return (seconds[more] - seconds[fewer]) / (more - fewer) * 1e6
 
 
 def _memory(runs: Mapping[str, Run], n_rows: int) -> dict[str, Result]:

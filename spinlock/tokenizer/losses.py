@@ -3,6 +3,7 @@
 All are means over rows, so their weights do not depend on the batch size.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,8 +23,8 @@ def reconstruction_loss(x: Tensor, decoded: Tensor) -> Tensor:
 
 
 def quantization_loss(
-    residuals: Tensor,
-    codes: Tensor,
+    residuals: Sequence[Tensor],
+    codes: Sequence[Tensor],
     dims: EmbeddingDims,
     commitment_cost: float,
     *,
@@ -36,20 +37,24 @@ def quantization_loss(
 
     Parameters
     ----------
-    residuals, codes : Tensor [L, C, B, E]
+    residuals, codes : L tensors [C, B, E]
         What each level had to quantise, and the code vectors it took; padding is zero.
     dims : EmbeddingDims
         Which dimensions are padding.
     """
-    loss = commitment_cost * _SquaredDistance.apply(residuals, codes.detach())
+    pairs = list(zip(residuals, codes, strict=True))
+    loss = commitment_cost * sum(squared_distance(r, q.detach()) for r, q in pairs)
     if train_codes:
-        loss = loss + _SquaredDistance.apply(codes, residuals.detach())
-    return loss / (dims.total * residuals.shape[2])
+        loss = loss + sum(squared_distance(q, r.detach()) for r, q in pairs)
+    return loss / (dims.total * residuals[0].shape[1])
+
+
+def squared_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Return Σ (a − b)² with the gradient of a: one difference serves both."""
+    return _SquaredDistance.apply(a, b)
 
 
 class _SquaredDistance(torch.autograd.Function):
-    """Σ (a − b)²: one difference serves the sum and the gradient of a."""
-
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         difference = a - b

@@ -82,7 +82,7 @@ class Encoded:
 
     def through_levels(self) -> Tensor:
         """Return the codes of levels 0..l for each l, [L, C, B, E], with that gradient."""
-        return straight_through(self.z, self.quantized.prefixes)
+        return straight_through(self.z, torch.stack(self.quantized.prefixes))
 
 
 class CategoryEncoder(nn.Module):

@@ -1,5 +1,6 @@
 """The informativeness loss category by category, without the padding of the plain one."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from spinlock.tokenizer.model import TokenizerModel
 
 
-def prefix_error(z: Tensor, prefixes: Tensor, x: Tensor, model: TokenizerModel) -> Tensor:
+def prefix_error(z: Tensor, prefixes: Sequence[Tensor], x: Tensor, model: TokenizerModel) -> Tensor:
     """Return the mean squared error of the partial decoders, averaged over prefixes.
 
     What `informativeness_loss` is of the decoded straight-through prefixes: the gradient of a
@@ -19,7 +20,7 @@ def prefix_error(z: Tensor, prefixes: Tensor, x: Tensor, model: TokenizerModel) 
     ----------
     z : Tensor [C, B, E]
         Embeddings.
-    prefixes : Tensor [L, C, B, E]
+    prefixes : L tensors [C, B, E]
         Code sums of levels 0..l, without gradient.
     x : Tensor [B, D]
     model : TokenizerModel
@@ -36,7 +37,7 @@ class _PrefixSquares(torch.autograd.Function):
     def forward(
         ctx: Any,
         z: Tensor,
-        prefixes: Tensor,
+        prefixes: Sequence[Tensor],
         x: Tensor,
         weight: Tensor,
         bias: Tensor,
@@ -50,7 +51,7 @@ class _PrefixSquares(torch.autograd.Function):
         ):
             exist = (slice(None), c, slice(dim), slice(size))
             weights, biases, to_weights, to_biases = (one[exist] for one in by_level)
-            codes = prefixes[:, c, :, :dim]
+            codes = torch.stack([prefix[c, :, :dim] for prefix in prefixes])
             columns = x.index_select(1, model.layout.index[c, :size])
             error = torch.baddbmm(biases, codes, weights).sub_(columns)
             total += error.flatten().dot(error.flatten())

@@ -21,18 +21,18 @@ class Quantized:
     ----------
     tokens : Tensor [L, C, B]
         Code index per level, category and row.
-    taken : Tensor [L, C, B, E]
-        The code vectors of each level; carries the gradient of the codes, if they have one.
-    prefixes : Tensor [L, C, B, E]
+    taken : L tensors [C, B, E]
+        The code vectors of each level; they carry the gradient of the codes, if those have one.
+    prefixes : L tensors [C, B, E]
         Sum of the code vectors of levels 0..l, without gradient.
-    residuals : Tensor [L, C, B, E]
-        What level l had to quantise; carries the gradient of the encoder.
+    residuals : L tensors [C, B, E]
+        What level l had to quantise; they carry the gradient of the encoder.
     """
 
     tokens: Tensor
-    taken: Tensor
-    prefixes: Tensor
-    residuals: Tensor
+    taken: tuple[Tensor, ...]
+    prefixes: tuple[Tensor, ...]
+    residuals: tuple[Tensor, ...]
 
     @property
     def codes(self) -> Tensor:
@@ -154,8 +154,9 @@ class ResidualQuantizer(nn.Module):
     @torch.autocast("cpu", enabled=False)
     def forward(self, z: Tensor) -> Quantized:
         """Quantise embeddings z [C, B, E] greedily, level by level."""
-        levels = zip(*self._greedily(at_least_float32(z)), strict=True)
-        return Quantized(*(torch.stack(parts) for parts in levels))
+        levels = self._greedily(at_least_float32(z))
+        tokens, taken, prefixes, residuals = zip(*levels, strict=True)
+        return Quantized(torch.stack(tokens), taken, prefixes, residuals)
 
     def _greedily(self, z: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Give each level's tokens [C, B], codes taken, sum of codes so far, and residuals."""
@@ -196,8 +197,9 @@ class ResidualQuantizer(nn.Module):
         count, total = torch.zeros_like(self.all_counts), torch.zeros_like(self.all_sums)
         place = self.places(quantized.tokens)
         count.view(-1).index_add_(0, place, count.new_ones(()).expand(place.shape))
-        residuals = quantized.residuals.detach().flatten(0, 2)
-        total.view(-1, self.dim).index_add_(0, place, residuals)
+        of_level = zip(place.chunk(self.n_levels), quantized.residuals, strict=True)
+        for places, residual in of_level:
+            total.view(-1, self.dim).index_add_(0, places, residual.detach().flatten(0, 1))
         return sum_over_processes(count), sum_over_processes(total)
 
     def places(self, tokens: Tensor) -> Tensor:

@@ -294,8 +294,8 @@ def share_terms(terms: Tensor) -> Tensor:
 
 def whole_residuals(quantized: Quantized, n_rows: int) -> Quantized:
     """Return a quantised batch with the residuals of all processes' rows."""
-    residuals = whole_batch(quantized.residuals.detach(), n_rows, dim=2)
-    return replace(quantized, residuals=residuals)
+    whole = tuple(whole_batch(one.detach(), n_rows, dim=1) for one in quantized.residuals)
+    return replace(quantized, residuals=whole)
 
 
 def validation_entries(model: TokenizerModel, rows: Rows, train_mean: Tensor) -> dict[str, float]:

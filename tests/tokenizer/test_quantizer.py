@@ -162,8 +162,9 @@ def test_the_straight_through_value_is_the_code_and_its_gradient_the_identity():
 def test_codes_that_follow_averages_have_no_gradient_and_trained_ones_have():
     generator = torch.Generator().manual_seed(0)
     z = anywhere((1, 9, 4), generator)
-    assert not make_quantizer([[5]], 4, generator)(z).taken.requires_grad
-    assert make_quantizer([[5]], 4, generator, use_ema=False)(z).taken.requires_grad
+    for use_ema in (True, False):
+        (taken,) = make_quantizer([[5]], 4, generator, use_ema=use_ema)(z).taken
+        assert taken.requires_grad != use_ema
 
 
 @modest

@@ -28,10 +28,8 @@ def test_each_term_is_its_loss_of_what_the_model_gives(make_model, train):
     terms, quantized = Objective(model, WEIGHTS)(train, rows)
     encoded = model.encode(rows)
     codes = encoded.z + (encoded.quantized.codes - encoded.z).detach()
-    quantized_before = torch.cat(
-        [torch.zeros_like(encoded.z).unsqueeze(0), encoded.quantized.prefixes[:-1]]
-    )
-    added = encoded.quantized.prefixes - quantized_before
+    before = [torch.zeros_like(encoded.z), *encoded.quantized.prefixes[:-1]]
+    added = [b - a for a, b in zip(before, encoded.quantized.prefixes, strict=True)]
     partial = torch.stack(
         [
             torch.stack(
@@ -121,7 +119,7 @@ def test_networks_in_bfloat16_leave_codebooks_and_losses_in_float32(make_model, 
     assert terms.dtype == torch.float32
     torch.testing.assert_close(terms, exact, rtol=0.05, atol=0.02)
     assert not torch.equal(terms, exact)
-    for part in (quantized.residuals, quantized.prefixes, quantized.taken):
+    for part in (*quantized.residuals, *quantized.prefixes, *quantized.taken):
         assert part.dtype == torch.float32
     objective.weighted(terms).backward()
     for name, weight in objective.model.named_parameters():
