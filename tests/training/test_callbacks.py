@@ -117,8 +117,7 @@ def tokens_of(model: TokenizerModel, seed: int, n_rows: int) -> torch.Tensor:
 
 
 def quantized_as(tokens: torch.Tensor) -> Quantized:
-    nothing = torch.empty(0)
-    return Quantized(tokens, nothing, nothing, nothing)
+    return Quantized(tokens, (), (), ())
 
 
 @pytest.mark.parametrize("n_rows", [1, 3, 50])
