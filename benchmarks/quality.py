@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.quality_page import page
+from benchmarks.quality_figure import quality_figure
+from benchmarks.quality_page import CURVE, GRADIENT_STEPS, page
 from benchmarks.tables import FOREIGN_FILE, SIDES, RawTable, known_tables
 from spinlock.analysis.baselines import compare_baselines
+from spinlock.analysis.figures.style import render
 from spinlock.analysis.metrics import orthogonality, quality, topographic
 from spinlock.analysis.rows import RowsOfSplit
 from spinlock.features.table import TRAIN, FeatureTable
@@ -33,7 +35,6 @@ BITS = (24, 48, 96, 160, 288, 400)
 TRAINED_BITS = (96, 160, 288)
 SEEDS = 1
 BATCH_ROWS = 512
-GRADIENT_STEPS = 280
 ENCODER = {
     "encoder": "MLPEncoder",
     "encoder_params": {"hidden_dims": [64], "output_dim": 32, "activation": "gelu"},
@@ -166,8 +167,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             results = read_results(arguments.output / "quality.json")
             results[name] = replaced(results.get(name, []), run)
             ordered = {one: results[one] for one in [*tables, *results] if one in results}
-            write_text(arguments.output / "quality.json", json.dumps(ordered, indent=1) + "\n")
-            write_text(arguments.output / "quality.md", page(ordered))
+            _write(ordered, arguments.output)
+
+
+def _write(results: dict[str, list[dict[str, Any]]], folder: Path) -> None:
+    write_text(folder / "quality.json", json.dumps(results, indent=1) + "\n")
+    write_text(folder / "quality.md", page(results))
+    if CURVE in results:
+        drawn = render(quality_figure(results[CURVE]), "svg")
+        write_text(folder / "images" / "quality.svg", drawn.decode())
 
 
 if __name__ == "__main__":

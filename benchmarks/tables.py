@@ -100,6 +100,7 @@ def known_tables(foreign: Path) -> Mapping[str, Callable[[int], RawTable]]:
         "operators, unseen initial kind": lambda s: one_kind_held_out(
             "metadata/initial_condition", s
         ),
+        "operators, 10000": lambda _: operators(generated_shards(), simulated, 10_000),
         "operators, 1000": lambda _: operators(generated_shards(), simulated, 1000),
         "foreign operators": lambda _: operators([foreign], ("architecture", "initial", "summary")),
         "photographs": photographs,

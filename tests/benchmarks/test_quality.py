@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.quality import measure_table, replaced
+from benchmarks.quality_figure import quality_figure
 from benchmarks.quality_page import best_peer, page
 from benchmarks.tables import RawTable, messy
 
@@ -49,6 +50,15 @@ def test_several_seeds_show_their_spread():
 def test_a_run_replaces_the_one_of_its_seed_and_no_other():
     kept = replaced([{"seed": 1, "old": True}, {"seed": 0, "old": True}], {"seed": 0})
     assert kept == [{"seed": 0}, {"seed": 1, "old": True}]
+
+
+def test_the_curve_shows_our_mean_and_every_method_that_was_measured():
+    peers = [other("faiss_pq8", 96.0, 0.8), other("gaussian_reference", 96.0, 0.95)]
+    figure = quality_figure([run(0.7, peers), run(0.9, peers, seed=1)])
+    _, labels = figure.axes[0].get_legend_handles_labels()
+    assert sorted(labels) == ["Gaussian reference", "PQ 8-bit", "spinlock, start"]
+    ours = next(line for line in figure.axes[0].get_lines() if line.get_linewidth() == 2)
+    np.testing.assert_allclose(ours.get_xydata(), [[96, 0.8]])
 
 
 def test_a_messy_table_is_measured_from_its_raw_rows_to_its_tokens():
