@@ -15,6 +15,7 @@ from rich.logging import RichHandler
 from rich.table import Column, Table
 
 from spinlock.errors import SpinlockError
+from spinlock.stages.termination import orderly_termination
 
 app = typer.Typer(
     name="spinlock",
@@ -307,7 +308,8 @@ def verify(
 def main() -> None:
     """Run the command line; a user's mistake gives one message and exit status 2."""
     try:
-        app()
+        with orderly_termination():
+            app()
     except SpinlockError as error:
         if "--verbose" in sys.argv:
             raise

@@ -15,6 +15,19 @@ MAX_JSON_BYTES = 100_000_000
 
 
 @contextmanager
+def refusal_told(path: str | Path) -> Iterator[None]:
+    """Turn what the operating system raises in the block, which writes `path`, into a message."""
+    try:
+        yield
+    except OSError as error:
+        raise SpinlockError(
+            f"cannot write the file: {error.strerror or error}",
+            where=path,
+            remedy="check the free space and the permissions of the folder; nothing was changed",
+        ) from error
+
+
+@contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path in the folder of `path`, and move it there when the block succeeds.
 
@@ -28,7 +41,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
+    with refusal_told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -37,12 +50,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             _flush(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise SpinlockError(
-            f"cannot write the file: {error.strerror or error}",
-            where=path,
-            remedy="check the free space and the permissions of the folder; nothing was changed",
-        ) from error
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -3,9 +3,12 @@
 import json
 import logging
 import os
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +20,7 @@ from rich.progress import track
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
 from spinlock.features.hdf5 import read_text
+from spinlock.files import refusal_told
 from spinlock.operators.records import FAMILY_COLUMNS
 from spinlock.settings import (
     Experiment,
@@ -116,10 +120,9 @@ def generate_missing(experiment: Experiment, workers: int | None = None) -> None
 def generate_dataset(config: Path, output: Path, workers: int | None = None) -> None:
     """Simulate a whole dataset into one file, shard by shard in parallel processes."""
     settings = load_dataset_settings(config)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+    with _unfinished(output.parent) as folder:
         parts = [
-            Shard(Path(folder) / shard.path.name, shard.first, shard.count)
+            Shard(folder / shard.path.name, shard.first, shard.count)
             for shard in shards(config.stem, settings)
         ]
         _generate(parts, settings, workers)
@@ -134,14 +137,12 @@ def _generate(
     log.info("simulating %d operators", sum(shard.count for shard in missing))
     processes = min(workers or len(os.sched_getaffinity(0)), len(missing))
     console = Console(stderr=True)
-    # a forked process could inherit locked thread pools
-    with ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=limit_threads, initargs=(1,)
-    ) as pool:
-        jobs = [
-            pool.submit(generate.run, settings, shard.path, shard.first, shard.count)
-            for shard in missing
-        ]
+    with _unfinished(missing[0].path.parent) as folder, _workers(processes) as pool:
+        jobs = {}
+        for shard in missing:
+            part = folder / shard.path.name
+            job = pool.submit(generate.run, settings, part, shard.first, shard.count)
+            jobs[job] = part, shard.path
         for job in track(
             as_completed(jobs),
             total=len(jobs),
@@ -150,6 +151,45 @@ def _generate(
             disable=not console.is_terminal,
         ):
             job.result()
+            part, path = jobs[job]
+            part.replace(path)
+
+
+@contextmanager
+def _unfinished(folder: Path) -> Iterator[Path]:
+    """Give a hidden folder inside another, for what is not finished: it goes with the block."""
+    with refusal_told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        inner = TemporaryDirectory(dir=folder, prefix=".unfinished.")
+    with inner as name:
+        yield Path(name)
+
+
+@contextmanager
+def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Give processes of one thread each, which end at once when the block fails."""
+    others = set(active_children())
+    # a forked process could inherit locked thread pools
+    with ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=_start_worker
+    ) as pool:
+        try:
+            yield pool
+        except BrokenProcessPool as error:
+            raise SpinlockError(
+                "one of the simulating processes was ended, perhaps because memory ran out",
+                remedy="simulate with fewer workers, or " + generate.LESS_MEMORY,
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(active_children()) - others:
+                worker.terminate()
+            raise
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes: the first decides
+    limit_threads(1)
 
 
 def _settings_of(experiment: Experiment) -> OperatorDatasetSettings:

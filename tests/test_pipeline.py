@@ -1,5 +1,11 @@
 """The stages in one process: what is simulated, what is described before anything runs."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import h5py
 import numpy as np
 import pytest
@@ -98,3 +104,65 @@ def test_the_same_experiment_twice_gives_the_same_files(experiment, tmp_path):
     assert len(names[0]) >= 9
     for name in names[0]:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
+
+
+LONG = "{num_operators: 4000, shard_size: 500, grid_size: 32, steps: 64}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "number"), [("generate", signal.SIGINT), ("train-vqvae", signal.SIGTERM)]
+)
+def test_a_simulation_that_is_asked_to_end_leaves_at_once_and_nothing_hidden(
+    experiment, tmp_path, command, number
+):
+    (tmp_path / "configs/datasets/tiny.yaml").write_text(LONG)
+    experiment()  # which writes e.yaml
+    config = {"generate": "configs/datasets/tiny.yaml", "train-vqvae": "e.yaml"}[command]
+    # a shell lets what it runs in the background ignore Ctrl-C
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    program += "from spinlock.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, command, "--config", config],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as running:  # fmt: skip
+        while not list(tmp_path.rglob("*.part")):
+            assert running.poll() is None, running.stderr.read()
+            time.sleep(0.05)
+        running.send_signal(number)
+        messages = running.communicate(timeout=60)[1]
+    assert running.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[number], messages
+    assert "Traceback" not in messages
+    assert not list(tmp_path.rglob(".*"))
+    assert not list(tmp_path.rglob("*.h5"))
+    given_up = time.monotonic() + 20
+    while runs(running.pid):
+        assert time.monotonic() < given_up, "a process that simulates is left behind"
+        time.sleep(0.05)
+
+
+def runs(group):
+    """Whether a process of this group runs."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_worker_that_the_system_ends_is_told_with_what_to_lower():
+    with (
+        pytest.raises(SpinlockError, match="memory ran out") as caught,
+        pipeline._workers(1) as pool,
+    ):
+        pool.submit(signal.raise_signal, signal.SIGKILL).result()
+    assert "fewer workers, or lower grid_size" in caught.value.remedy
+
+
+def test_a_folder_that_cannot_be_made_for_operators_is_told(experiment, tmp_path):
+    (tmp_path / "datasets").write_text("a file")
+    with pytest.raises(SpinlockError, match="cannot write the file"):
+        pipeline.generate_missing(experiment())
+    with pytest.raises(SpinlockError, match="cannot write the file"):
+        pipeline.generate_dataset(
+            tmp_path / "configs/datasets/tiny.yaml", tmp_path / "datasets/x.h5"
+        )

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.operator_file import OperatorFileWriter
 from spinlock.operators.design import DesignSpace
@@ -27,8 +27,10 @@ from spinlock.stages.program import execute, stage_parser
 log = logging.getLogger(__name__)
 
 ROW_BLOCK = 50
+LESS_MEMORY = "lower grid_size, steps or realizations of the dataset"
 
 
+@memory_for("generate", LESS_MEMORY)
 def run(
     config: Path | OperatorDatasetSettings,
     output: Path,

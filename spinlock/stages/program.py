@@ -2,11 +2,8 @@
 
 import argparse
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +12,9 @@ from threadpoolctl import threadpool_limits
 
 from spinlock.errors import SpinlockError
 from spinlock.settings import Experiment, load_experiment
+from spinlock.stages.termination import orderly_termination
 
 USER_ERROR = 2
-TERMINATED = 128 + signal.SIGTERM
-GRACE_SECONDS = 3.0  # from the signal until a stage leaves that has not come to rest
 
 
 def stage_parser(documentation: str | None) -> argparse.ArgumentParser:
@@ -45,58 +41,14 @@ def execute(
     )
     for noisy in ("matplotlib", "numba", "PIL", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # a terminated stage leaves through its clean-up, so nothing half-written stays behind
-    asked: list[int] = []
-
-    def leave(number: int, _: object) -> None:
-        asked.append(number)
-        sys.exit(TERMINATED)
-
-    signal.signal(signal.SIGTERM, leave)
     try:
-        run(**arguments)
-    except Exception as error:
-        if asked:  # compiled code may make another exception of the one that leaves
-            sys.exit(TERMINATED)
-        if not isinstance(error, SpinlockError):
-            raise
+        with orderly_termination():
+            run(**arguments)
+    except SpinlockError as error:
         if verbose:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)
-
-
-@contextmanager
-def delayed_termination() -> Iterator[Callable[[], int | None]]:
-    """Give a function that tells which signal, SIGTERM or Ctrl-C, has asked the block to end.
-
-    The block asks when its work is at rest, and leaves in order. Where it does not within
-    `GRACE_SECONDS`, or the signal comes again, it is left as it is.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None  # signals go to the main thread
-        return
-    arrived: list[int] = []
-
-    def leave(*_: object) -> None:
-        sys.exit(128 + arrived[0])
-
-    def note(number: int, _: object) -> None:
-        arrived.append(number)
-        if len(arrived) > 1:
-            leave()
-        signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
-
-    handlers = {signal.SIGTERM: note, signal.SIGINT: note, signal.SIGALRM: leave}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield lambda: arrived[0] if arrived else None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if arrived:  # the block ended by itself: what it was asked is asked again
-        signal.raise_signal(arrived[0])
 
 
 def experiment_of(config: Path | Experiment) -> Experiment:

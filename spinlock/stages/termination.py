@@ -1,0 +1,63 @@
+"""Leaving in order when SIGTERM or Ctrl-C asks for it: nothing half-written stays behind."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+TERMINATED = 128 + signal.SIGTERM
+GRACE_SECONDS = 3.0  # from the signal until a block leaves that has not come to rest
+
+
+@contextmanager
+def orderly_termination() -> Iterator[None]:
+    """Let SIGTERM end the program through the clean-up of whatever it is doing."""
+    asked: list[int] = []
+
+    def leave(number: int, _: object) -> None:
+        asked.append(number)
+        sys.exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    except Exception:
+        if asked:  # compiled code may make another exception of the one that leaves
+            sys.exit(TERMINATED)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def delayed_termination() -> Iterator[Callable[[], int | None]]:
+    """Give a function that tells which signal, SIGTERM or Ctrl-C, has asked the block to end.
+
+    The block asks when its work is at rest, and leaves in order. Where it does not within
+    `GRACE_SECONDS`, or the signal comes again, it is left as it is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None  # signals go to the main thread
+        return
+    arrived: list[int] = []
+
+    def leave(*_: object) -> None:
+        sys.exit(128 + arrived[0])
+
+    def note(number: int, _: object) -> None:
+        arrived.append(number)
+        if len(arrived) > 1:
+            leave()
+        signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
+
+    handlers = {signal.SIGTERM: note, signal.SIGINT: note, signal.SIGALRM: leave}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield lambda: arrived[0] if arrived else None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if arrived:  # the block ended by itself: what it was asked is asked again
+        signal.raise_signal(arrived[0])
