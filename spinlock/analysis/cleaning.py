@@ -1,7 +1,8 @@
 """The account of what cleaning did to a dataset: every column, cell and row that it changed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
@@ -9,10 +10,35 @@ from spinlock.features.table import SPLIT_NAMES, Column
 from spinlock.tokenizer.normalization import KEPT, REASONS, FeatureStatistics
 
 
+@dataclass(frozen=True)
+class Altered:
+    """What cleaning changed in rows: which of them [n], and how many cells of each column [D]."""
+
+    imputed_rows: np.ndarray
+    imputed_cells: np.ndarray
+    capped_rows: np.ndarray
+    capped_cells: np.ndarray
+
+    @classmethod
+    def of(cls, imputed: np.ndarray, capped: np.ndarray) -> Self:
+        """Count cells [n, D] by row and by column."""
+        return cls(imputed.any(axis=1), imputed.sum(axis=0), capped.any(axis=1), capped.sum(axis=0))
+
+    @classmethod
+    def of_blocks(cls, blocks: Sequence[Self]) -> Self:
+        """Join what was counted in blocks of rows."""
+        return cls(
+            np.concatenate([block.imputed_rows for block in blocks]),
+            np.sum([block.imputed_cells for block in blocks], axis=0),
+            np.concatenate([block.capped_rows for block in blocks]),
+            np.sum([block.capped_cells for block in blocks], axis=0),
+        )
+
+
 def describe_cleaning(
     statistics: FeatureStatistics,
     columns: Sequence[Column],
-    altered: np.ndarray,
+    altered: Altered,
     split: np.ndarray,
     account: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -20,14 +46,14 @@ def describe_cleaning(
 
     Parameters
     ----------
-    altered : bool array [n, 2]
-        Which rows had cells imputed, and which capped, among the kept columns.
+    altered : Altered
+        What was imputed and capped among the kept columns, of all rows.
     split : int array [n]
         Side of every row.
     account : mapping
         What the stage `subset` noted: rows that it left out, gaps in series and fields.
     """
-    names = [column.full_name for column in columns]
+    names, kept = [column.full_name for column in columns], statistics.kept
     dropped: dict[str, list[str]] = {name: [] for name in REASONS if name != REASONS[KEPT]}
     for name, reason in zip(names, statistics.reason, strict=True):
         if reason != KEPT:
@@ -35,17 +61,19 @@ def describe_cleaning(
     return {
         "counts_on_train_rows": statistics.summary(),
         "dropped": dropped,
-        "imputed_train_cells": _by_name(names, statistics.kept, statistics.imputed),
-        "capped_train_cells": _by_name(names, statistics.kept, statistics.capped),
-        "rows_with_imputed_cells": _by_side(altered[:, 0], split),
-        "rows_with_capped_cells": _by_side(altered[:, 1], split),
+        "imputed_train_cells": _by_name(names, kept, statistics.imputed[kept]),
+        "capped_train_cells": _by_name(names, kept, statistics.capped[kept]),
+        "imputed_cells": _by_name(names, kept, altered.imputed_cells),
+        "capped_cells": _by_name(names, kept, altered.capped_cells),
+        "rows_with_imputed_cells": _by_side(altered.imputed_rows, split),
+        "rows_with_capped_cells": _by_side(altered.capped_rows, split),
         **account,
     }
 
 
 def _by_name(names: Sequence[str], kept: np.ndarray, counts: np.ndarray) -> dict[str, int]:
     """Return the number of cells of each kept column that has any."""
-    return {names[i]: int(counts[i]) for i in kept if counts[i]}
+    return {names[i]: int(count) for i, count in zip(kept, counts, strict=True) if count}
 
 
 def _by_side(rows: np.ndarray, split: np.ndarray) -> dict[str, int]:

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from spinlock.analysis.cleaning import Altered
 from spinlock.features.dataset import OperatorDataset
 from spinlock.features.table import TEST, TRAIN, VALIDATION, FeatureTable
 from spinlock.tokenizer.tokenizer import Tokenizer
@@ -23,8 +24,8 @@ class RowsOfSplit:
     x : float32 array [n, D]
     tokens : int array [n, C, L]
     split : int8 array [n]
-    altered : bool array [n, 2]
-        Rows with imputed, and with capped cells.
+    altered : Altered
+        What cleaning changed in them.
     account : mapping
         What the stage `subset` left out or filled.
 
@@ -38,7 +39,7 @@ class RowsOfSplit:
         self,
         x: np.ndarray,
         tokens: np.ndarray,
-        altered: np.ndarray,
+        altered: Altered,
         split: np.ndarray,
         account: Mapping[str, Any],
     ):
@@ -81,14 +82,14 @@ class RowsOfSplit:
 
 def _encoded(
     blocks: Iterable[tuple[np.ndarray, np.ndarray | None]], n_rows: int, tokenizer: Tokenizer
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return normalised rows [n, D], tokens [n, C, L], and which rows cleaning changed [n, 2]."""
+) -> tuple[np.ndarray, np.ndarray, Altered]:
+    """Return normalised rows [n, D], tokens [n, C, L], and what cleaning changed in them."""
     x = np.empty((n_rows, len(tokenizer.kept)), np.float32)  # blocks put together would be twice it
     tokens, altered, first = [], [], 0
     for values, fields in blocks:
         part = x[first : first + len(values)]
         part[:] = tokenizer.normalize(values)
         tokens.append(tokenizer.tokenize(part, fields))
-        altered.append(tokenizer.statistics.altered_rows(values))
+        altered.append(Altered.of(*tokenizer.statistics.altered_cells(values)))
         first += len(values)
-    return x, np.concatenate(tokens), np.concatenate(altered)
+    return x, np.concatenate(tokens), Altered.of_blocks(altered)

@@ -94,12 +94,12 @@ class FeatureStatistics:
             normalised[block] = x
         return normalised
 
-    def altered_rows(self, values: np.ndarray) -> np.ndarray:
-        """Return which raw rows have cells that `apply` imputes, and that it caps: bool [n, 2]."""
+    def altered_cells(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which cells of raw rows `apply` imputes, and which it caps: two bool [n, D]."""
         x = values[:, self.kept].astype(np.float64)
         capped = (x < self.lower[self.kept]) | (x > self.upper[self.kept])
         finite = np.isfinite(x)
-        return np.stack([(~finite).any(axis=1), (capped & finite).any(axis=1)], axis=1)
+        return ~finite, capped & finite
 
     def invert(self, normalised: np.ndarray) -> np.ndarray:
         """Return raw columns [n, raw columns] float64 of normalised rows [n, D].

@@ -106,7 +106,13 @@ def random_evidence(n_columns: int, n_categories: int, n_rows: int) -> Evidence:
             correlation,
         ),
         reconstruction=measure_reconstruction(tokenizer, x[::2], tokens[::2], "test"),
-        metrics={"targets": targets},
+        metrics={
+            "targets": targets,
+            "cleaning": {
+                "imputed_cells": {tokenizer.kept_names[0]: 30, "c": 2},
+                "capped_cells": {tokenizer.kept_names[0]: 1, "b": 40},
+            },
+        },
         baselines={"PCA + Lloyd": (np.array([9.0, 18.0]), np.array([0.4, 0.5]))},
         color_by=0,
         orthogonality_target=0.15,

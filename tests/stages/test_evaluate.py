@@ -28,6 +28,11 @@ def test_cleaning_is_accounted_for_by_name_and_number(finished, metrics):
     assert cleaning["imputed_train_cells"] == {
         names[column]: count for column, count in zip(kept, in_train.tolist(), strict=True) if count
     }
+    assert cleaning["imputed_cells"] == {
+        names[column]: count
+        for column, count in zip(kept, gaps.sum(axis=0).tolist(), strict=True)
+        if count
+    }
     assert cleaning["rows_with_imputed_cells"] == {
         name: int(gaps[split == side].any(axis=1).sum()) for side, name in enumerate(SPLIT_NAMES)
     }

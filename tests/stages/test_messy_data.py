@@ -1,12 +1,18 @@
 """The whole pipeline on the mess that real files hold: finite, and nothing dropped in silence."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 
 from spinlock.errors import SpinlockError
+from spinlock.features.table import SPLIT_NAMES, FeatureTable
+from spinlock.settings import load_experiment
+from spinlock.stages import visualize
+from spinlock.stages.normalize import read_statistics
+from spinlock.tokenizer.normalization import REASONS
 
 BOTH = {"architecture": "MLPEncoder", "summary": "MLPEncoder"}
 
@@ -58,13 +64,16 @@ MESSES = [
     ms[0].__name__ if len(ms) == 1 else "all-together"
 ))  # fmt: skip
 def test_messy_data_gives_finite_numbers_and_an_account(
-    messes, planted_features, write_dataset, run_pipeline
+    messes, planted_features, write_dataset, run_pipeline, tmp_path
 ):
     rng = np.random.default_rng(1)
     values = planted_features(200)
     for mess in messes:
         mess(values, rng)
-    out = run_pipeline(write_dataset(values), BOTH, evaluation={"baselines": False})
+    out = run_pipeline(
+        write_dataset(values), BOTH, evaluation={"baselines": False},
+        visualization={"projection": "tsne", "max_points": 60},
+    )  # fmt: skip
     metrics = json.loads((out / "metrics.json").read_text())
     for entry in json.loads((out / "training_history.json").read_text()):
         assert all(np.isfinite(v) for v in entry.values() if isinstance(v, float)), entry
@@ -80,8 +89,52 @@ def test_messy_data_gives_finite_numbers_and_an_account(
     for reason, columns in expected.items():
         wanted = {name for name, mess in columns.items() if mess in messes}
         assert wanted <= set(metrics["cleaning"]["dropped"][reason])
-    if gaps in messes:
-        assert counts["imputed_cells"] > 0
+    assert_account_is_complete(out, metrics["cleaning"])
+    if len(messes) > 1:
+        assert_report_tells(out, metrics["cleaning"], tmp_path / "drawn/results/messy")
+
+
+def assert_account_is_complete(out, cleaning):
+    """Compare the account with the subset itself: columns, cells and rows."""
+    statistics = read_statistics(out / "feature_statistics.npz")
+    with FeatureTable(out / "subset.h5") as table:
+        values, split = table.read(), table.split
+        names = np.array([column.full_name for column in table.columns])
+    reasons = {name: names[statistics.reason == REASONS.index(name)] for name in REASONS[1:]}
+    assert cleaning["dropped"] == {name: columns.tolist() for name, columns in reasons.items()}
+    kept = statistics.kept
+    missing = ~np.isfinite(values[:, kept])
+    with np.errstate(invalid="ignore"):
+        beyond = (values < statistics.lower) | (values > statistics.upper)
+    capped = beyond[:, kept] & ~missing
+    for what, cells in (("imputed", missing), ("capped", capped)):
+        for prefix, rows in (("", split >= 0), ("train_", split == 0)):
+            counts = zip(names[kept], cells[rows].sum(axis=0).tolist(), strict=True)
+            told = cleaning[f"{what}_{prefix}cells"]
+            assert told == {name: count for name, count in counts if count}
+        assert cleaning[f"rows_with_{what}_cells"] == {
+            name: int(cells[split == side].any(axis=1).sum())
+            for side, name in enumerate(SPLIT_NAMES)
+        }
+
+
+def assert_report_tells(out, cleaning, folder):
+    """Look for every dropped, imputed and capped column, and the counts, in the report."""
+    files = ("best_model.pt", "subset.h5", "silhouette.csv", "linkage.npz", "metrics.json")
+    visualize.run(
+        load_experiment(out / "config.yaml"), *[out / name for name in files],
+        out / "baselines.csv", out / "tokens.h5", folder / "figures", folder / "report.html",
+    )  # fmt: skip
+    text = re.sub(r"\s*<[^>]*>\s*", "|", (folder / "report.html").read_text().split("<script")[0])
+    for names in cleaning["dropped"].values():
+        assert all(f"|{name}|" in text for name in names)
+    imputed, capped = cleaning["imputed_cells"], cleaning["capped_cells"]
+    assert imputed
+    assert capped
+    for name in {*imputed, *capped}:
+        assert re.search(rf"\|{name}\|+{imputed.get(name, 0)}\|+{capped.get(name, 0)}\|", text)
+    for side, count in cleaning["rows_with_imputed_cells"].items():
+        assert re.search(rf"\|{side} rows with imputed values\|+{count}\|", text)
 
 
 def test_twelve_rows_and_two_features_work(write_dataset, run_pipeline):

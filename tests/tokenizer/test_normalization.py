@@ -384,7 +384,9 @@ def test_rows_with_imputed_and_with_capped_cells_are_told_apart():
     rows = np.zeros((5, 6))
     rows[1, 0], rows[2, 1], rows[3, 2], rows[4] = np.nan, 1e6, -1e6, [np.inf, 1e6, 0, 0, 0, 0]
     expected = [[False, False], [True, False], [False, True], [False, True], [True, True]]
-    assert statistics.altered_rows(rows).tolist() == expected
+    altered = np.stack(statistics.altered_cells(rows))
+    assert altered.any(axis=2).T.tolist() == expected
+    assert altered[:, 4].tolist() == [[True] + [False] * 5, [False, True] + [False] * 4]
 
 
 def test_a_tolerance_of_zero_drops_columns_that_are_constant_to_the_bit():
@@ -397,7 +399,8 @@ def test_a_cell_at_its_bound_is_not_capped():
     statistics = fit(sample(), CleaningRules(outlier_bound=3.0))
     for bound, beyond in ((statistics.lower, -1), (statistics.upper, 1)):
         rows = np.stack([bound, bound + beyond])
-        assert statistics.altered_rows(rows)[:, 1].tolist() == [False, True]
+        _, capped = statistics.altered_cells(rows)
+        assert capped.tolist() == [[False] * 6, [True] * 6]
 
 
 def test_caps_count_what_lies_beyond_them_at_either_end():

@@ -35,6 +35,7 @@ def describe(evidence: Evidence, split: np.ndarray, shown: Mapping[str, Shown]) 
         Name of each exhibit → its figure.
     """
     tokenizer, measured = evidence.tokenizer, evidence.reconstruction
+    account = evidence.metrics.get("cleaning", {})
     n_rows, n_categories = len(split), len(evidence.categories)
     return Page(
         experiment=evidence.experiment,
@@ -44,10 +45,10 @@ def describe(evidence: Evidence, split: np.ndarray, shown: Mapping[str, Shown]) 
         targets=[_target(one) for one in evidence.metrics["targets"]],
         measured_on=f"Figures of quality are measured on {measured.n_rows:,} {measured.rows} rows.",
         sections=_sections(shown),
-        cleaning=_cleaning(tokenizer.statistics, split, evidence.metrics.get("cleaning", {})),
+        cleaning=_cleaning(tokenizer.statistics, split, account),
         provenance=list(_flattened(tokenizer.provenance)),
         dropped=_dropped(evidence, tokenizer.statistics),
-        altered=_altered(evidence, tokenizer.statistics),
+        altered=_altered(account),
     )
 
 
@@ -110,14 +111,14 @@ def _dropped(evidence: Evidence, statistics: FeatureStatistics) -> list[tuple[st
     ]
 
 
-def _altered(evidence: Evidence, statistics: FeatureStatistics) -> list[tuple[str, int, int]]:
-    kept = statistics.kept
-    changes = statistics.imputed[kept] + statistics.capped[kept]
-    order = np.argsort(-changes, kind="stable")
-    return [
-        (evidence.names[i], int(statistics.imputed[kept[i]]), int(statistics.capped[kept[i]]))
-        for i in order[changes[order] > 0]
+def _altered(account: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """Return the imputed and the capped cells of each feature that has any, the most first."""
+    imputed, capped = account.get("imputed_cells", {}), account.get("capped_cells", {})
+    counts = [
+        (name, imputed.get(name, 0), capped.get(name, 0))
+        for name in dict.fromkeys([*imputed, *capped])
     ]
+    return sorted(counts, key=lambda one: -one[1] - one[2])
 
 
 def _flattened(entries: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, str]]:
