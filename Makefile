@@ -9,9 +9,11 @@ PACKAGE := $(shell find spinlock -name '*.py')
 CORES ?= all
 EXPERIMENT ?= arch_summary
 FUZZ_SECONDS ?= 600
+COVERAGE := .pytest_cache/coverage.json
+RESULTS = $(addprefix results/$(EXPERIMENT)/,best_model.pt metrics.json tokens.h5 report.html)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run all test test-slurm bench fuzz faults coverage mutate lint audit format quality
+.PHONY: help setup run all repeat test test-slurm bench fuzz faults coverage mutate lint audit format quality
 .PHONY: troubleshooting docs lock hashes clean
 
 help: ## List the commands
@@ -30,9 +32,15 @@ $(READY): envs/requirements.lock envs/requirements.hashes pyproject.toml
 run: $(READY) ## Simulate operators and train the default experiment (EXPERIMENT=…, CORES=…)
 	snakemake --cores $(CORES) results/$(EXPERIMENT)/best_model.pt
 
-all: SHELL := bash
 all: $(READY) ## The same, with metrics, tokens, figures and report
-	snakemake --cores $(CORES) results/$(EXPERIMENT)/{best_model.pt,metrics.json,tokens.h5,report.html}
+	snakemake --cores $(CORES) $(RESULTS)
+
+repeat: all ## Make them once more from the dataset: is every file the same, byte for byte?
+	find results/$(EXPERIMENT) -type f ! -name '.*' ! -path '*/logs/*' ! -path '*/benchmarks/*' \
+	  -exec sha256sum {} + > results/$(EXPERIMENT)/.first
+	snakemake --cores $(CORES) --forcerun subset -- $(RESULTS)
+	sha256sum --quiet --check results/$(EXPERIMENT)/.first
+	@echo "the same: $$(wc -l < results/$(EXPERIMENT)/.first) files"
 
 test: $(READY) ## Run the tests (no GPU, no network)
 	pytest --numprocesses auto --dist loadscope tests
@@ -51,9 +59,10 @@ faults: $(READY) ## Kill every stage at many more moments (FAULT_MOMENTS=20 also
 
 coverage: $(READY) ## Run the tests and measure which lines and branches of spinlock/ they reach
 	pytest --numprocesses auto --dist loadscope --cov --cov-report term-missing:skip-covered \
-	  --cov-fail-under 95 tests
+	  --cov-report json:$(COVERAGE) tests
+	python -m tests.coverage_shares $(COVERAGE)
 
-mutate: $(READY) ## Put small mistakes into four modules: do their tests notice? (half an hour)
+mutate: $(READY) ## Put small mistakes into six modules: do their tests notice? (half an hour)
 	python -c 'import cosmic_ray' 2> /dev/null || pip install --quiet 'cosmic-ray>=8.7,<9'
 	python -m tests.mutation --jobs $$(nproc)
 

@@ -25,6 +25,8 @@ import yaml
 
 TARGETS = {
     "spinlock/tokenizer/quantizer.py": ["tests/tokenizer/test_quantizer.py"],
+    "spinlock/tokenizer/codebook.py": ["tests/tokenizer/test_codebook.py"],
+    "spinlock/tokenizer/token_search.py": ["tests/tokenizer/test_token_search.py"],
     "spinlock/tokenizer/losses.py": ["tests/tokenizer/test_losses.py"],
     "spinlock/tokenizer/normalization.py": ["tests/tokenizer/test_normalization.py"],
     "spinlock/analysis/metrics.py": ["tests/analysis/test_metrics.py"],

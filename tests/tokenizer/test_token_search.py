@@ -129,3 +129,24 @@ def test_of_equal_codes_the_first_is_taken(beam):
 def test_a_book_of_one_code_leaves_no_doubt():
     found = search(torch.randn(9, 3), [Book.of(torch.zeros(1, 3))], 1)
     assert found.margin.isinf().all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_where_an_encoder_makes_rounding_several_times_larger_all_that_errs_is_unclear(
+    randomize, monkeypatch, seed
+):
+    model = linear_model(randomize, seed)
+    with torch.no_grad():  # two columns nearly alike, read with large opposite weights
+        model.encoder.linear.weight[0, 0] += 3
+        model.encoder.linear.weight[0, 1] -= 3
+    rows = rows_near_ties(model, 4000, seed)
+    expected = copy.deepcopy(model).double().tokenize(rows.double(), beam=1)
+    clear = clear_of_ties(model, rows, beam=1)
+
+    def errs() -> bool:
+        differ = (model.tokenize(rows, beam=1) != expected).any(dim=-1)
+        return bool((differ & clear).any())
+
+    assert not errs()
+    monkeypatch.setattr("spinlock.tokenizer.token_search.UNCLEAR", 0.0)
+    assert errs(), "of such rows float32 alone takes other tokens"
