@@ -15,6 +15,7 @@ from spinlock.stages.normalize import read_statistics
 from spinlock.tokenizer.normalization import REASONS
 
 BOTH = {"architecture": "MLPEncoder", "summary": "MLPEncoder"}
+SIDES = np.random.default_rng(3).permutation(np.repeat([0, 1, 2], [160, 20, 20]))
 
 
 def gaps(values, rng):
@@ -51,12 +52,22 @@ def huge_values(values, rng):
 
 def constant_in_train_only(values, rng):
     values["architecture"][:, 1] = 0.0
-    values["architecture"][-3:, 1] = 1.0
+    values["architecture"][SIDES == 2, 1] = rng.normal(size=np.sum(SIDES == 2))
+
+
+def gaps_in_test_only(values, rng):
+    values["summary"][np.flatnonzero(SIDES == 2)[:7], 8] = np.nan
+
+
+def repeated_rows(values, rng):
+    rows = np.flatnonzero(SIDES == 0)
+    for family in values.values():
+        family[rows[50:100]] = family[rows[:50]]
 
 
 MESSES = [
     gaps, mostly_missing, infinities, constants, rounding_noise, duplicates, huge_values,
-    constant_in_train_only,
+    constant_in_train_only, gaps_in_test_only, repeated_rows,
 ]  # fmt: skip
 
 
@@ -71,8 +82,8 @@ def test_messy_data_gives_finite_numbers_and_an_account(
     for mess in messes:
         mess(values, rng)
     out = run_pipeline(
-        write_dataset(values), BOTH, evaluation={"baselines": False},
-        visualization={"projection": "tsne", "max_points": 60},
+        write_dataset(values, {"side": SIDES}), BOTH, evaluation={"baselines": False},
+        split={"column": "metadata/side"}, visualization={"projection": "tsne", "max_points": 60},
     )  # fmt: skip
     metrics = json.loads((out / "metrics.json").read_text())
     for entry in json.loads((out / "training_history.json").read_text()):
@@ -82,7 +93,11 @@ def test_messy_data_gives_finite_numbers_and_an_account(
     n_dropped = sum(len(names) for names in metrics["cleaning"]["dropped"].values())
     assert counts["kept"] + n_dropped == 17
     expected = {
-        "constant": {"architecture/architecture_0": constants, "summary/summary_0": rounding_noise},
+        "constant": {
+            "architecture/architecture_0": constants,
+            "architecture/architecture_1": constant_in_train_only,
+            "summary/summary_0": rounding_noise,
+        },
         "duplicate": {"summary/summary_5": duplicates},
         "missing": {"summary/summary_3": mostly_missing},
     }
@@ -90,6 +105,9 @@ def test_messy_data_gives_finite_numbers_and_an_account(
         wanted = {name for name, mess in columns.items() if mess in messes}
         assert wanted <= set(metrics["cleaning"]["dropped"][reason])
     assert_account_is_complete(out, metrics["cleaning"])
+    if gaps_in_test_only in messes:
+        assert metrics["cleaning"]["imputed_cells"]["summary/summary_8"] == 7
+        assert "summary/summary_8" not in metrics["cleaning"]["imputed_train_cells"]
     if len(messes) > 1:
         assert_report_tells(out, metrics["cleaning"], tmp_path / "drawn/results/messy")
 

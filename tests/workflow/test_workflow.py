@@ -122,10 +122,23 @@ def test_an_unknown_experiment_names_the_known_ones(workspace):
     assert "known: other, tiny" in shown.stdout + shown.stderr
 
 
-@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/../../b"])
-def test_an_experiment_name_cannot_leave_the_results(workspace, name):
-    shown = workspace.snakemake("--dry-run", f"results/{name}/best_model.pt", check=False)
+@pytest.mark.parametrize("name", ["../outside", "{elsewhere}/outside", "a/../../outside"])
+def test_an_experiment_name_cannot_leave_the_results(workspace, name, tmp_path):
+    settings = (workspace.path / "configs/vqvae/tiny.yaml").read_text()
+    within = workspace.path / "configs/vqvae/a"
+    within.mkdir(exist_ok=True)
+    places = [workspace.path / "configs/outside.yaml", tmp_path / "outside.yaml"]
+    for place in places:  # so that nothing but the name is wrong
+        place.write_text(settings)
+    name = name.format(elsewhere=tmp_path)
+    assert (workspace.path / "configs/vqvae" / f"{name}.yaml").is_file()
+    try:
+        shown = workspace.snakemake("--dry-run", f"results/{name}/subset.h5", check=False)
+    finally:
+        places[0].unlink()
+        within.rmdir()
     assert shown.returncode != 0
+    assert "MissingRuleException" in shown.stdout + shown.stderr
 
 
 def test_a_link_cannot_lead_out_of_the_results(workspace, tmp_path):
