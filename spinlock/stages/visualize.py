@@ -89,6 +89,7 @@ def _gather(
     methods = list(METHODS) if settings.projection == "both" else [settings.projection]
     counts = count_codes(file["tokens"][:], tokenizer.codebook_sizes)
     sample = _sample(tokenizer, table, file, settings.max_points, seed)
+    color_by = _color_by(settings.color_by, tokenizer, sample.x)  # told before what takes long
     return Evidence(
         experiment=name,
         tokenizer=tokenizer,
@@ -101,7 +102,7 @@ def _gather(
         reconstruction=_reconstruction(tokenizer, table, file, seed),
         metrics=metrics,
         baselines=baselines,
-        color_by=_color_by(settings.color_by, tokenizer, sample.x),
+        color_by=color_by,
         orthogonality_target=experiment.training.orthogonality_target,
     )
 
