@@ -15,7 +15,7 @@ from rich.logging import RichHandler
 from rich.table import Column, Table
 
 from spinlock.errors import SpinlockError
-from spinlock.stages.termination import orderly_termination
+from spinlock.termination import orderly_termination
 
 app = typer.Typer(
     name="spinlock",

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from spinlock.errors import SpinlockError
 from spinlock.settings import Experiment, load_experiment
-from spinlock.stages.termination import orderly_termination
+from spinlock.termination import orderly_termination
 
 USER_ERROR = 2
 

@@ -30,7 +30,7 @@ from spinlock.source import source_digest
 from spinlock.stages.cluster import read_categories
 from spinlock.stages.normalize import read_statistics
 from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.stages.termination import delayed_termination
+from spinlock.termination import delayed_termination
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.processes import process_count, process_group, process_rank

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from spinlock.stages import program, termination
-from spinlock.stages.termination import TERMINATED, delayed_termination
+from spinlock import termination
+from spinlock.stages import program
+from spinlock.termination import TERMINATED, delayed_termination
 
 ASKING = (signal.SIGTERM, signal.SIGINT)
 
