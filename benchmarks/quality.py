@@ -24,6 +24,7 @@ from spinlock.analysis.baselines import compare_baselines
 from spinlock.analysis.figures.style import render
 from spinlock.analysis.metrics import orthogonality, quality, topographic
 from spinlock.analysis.rows import RowsOfSplit
+from spinlock.errors import SpinlockError
 from spinlock.features.table import TRAIN, FeatureTable
 from spinlock.files import write_text
 from spinlock.settings import Experiment
@@ -163,7 +164,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in arguments.tables or list(tables):
         for seed in arguments.seeds:
             log.info("%s, seed %d", name, seed)
-            run = measure_table(tables[name](seed), seed, arguments.bits, arguments.trained_bits)
+            try:
+                table = tables[name](seed)
+            except SpinlockError as error:
+                log.warning("%s is left out: %s", name, error)
+                break
+            run = measure_table(table, seed, arguments.bits, arguments.trained_bits)
             results = read_results(arguments.output / "quality.json")
             results[name] = replaced(results.get(name, []), run)
             ordered = {one: results[one] for one in [*tables, *results] if one in results}

@@ -41,7 +41,7 @@ CURVE_SHOWN = """\
 ![R² on test rows against bits per operator](images/quality.svg)
 
 *R² against bits: operators, random rows; mean and standard deviation over seeds. Ours is the start
-from data, the same at all budgets.*
+from data, without a gradient step.*
 """
 FINDINGS = """\
 The start from data is hard to beat: at {rows} train rows

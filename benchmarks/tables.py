@@ -10,6 +10,7 @@ from sklearn import datasets
 from sklearn.feature_extraction.image import extract_patches_2d
 
 from benchmarks.data import generated_shards
+from spinlock.errors import SpinlockError
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.split import random_split
 from spinlock.features.table import TEST
@@ -18,6 +19,8 @@ FOREIGN_FILE = Path("tests/data/foreign_excerpt.h5")
 SIDES = "metadata/side"  # where a table's own split stands in its file
 VALIDATION_SHARE = 0.1
 OPERATORS = 4000
+SIMULATED = ("architecture", "summary")
+WHOLE_BASELINE = "results/production/10k_arch_summary_400epochs/subset.h5"
 PATCHES = 1000  # of each photograph
 PATCH_SIDE = 8
 
@@ -44,10 +47,27 @@ def operators(paths: list[Path], wanted: tuple[str, ...], most: int = OPERATORS)
         return RawTable(_read(source, wanted, most))
 
 
+def simulated_operators(number: int) -> RawTable:
+    """Return so many simulated operators.
+
+    Raises
+    ------
+    SpinlockError
+        When fewer are at hand: they would stand under a name that says more.
+    """
+    with open_dataset(generated_shards()) as source:
+        if source.n_operators < number:
+            raise SpinlockError(
+                f"{source.n_operators} simulated operators are at hand, {number} are wanted",
+                remedy=f"snakemake --cores all {WHOLE_BASELINE} simulates 10000",
+            )
+        return RawTable(_read(source, SIMULATED, number))
+
+
 def one_kind_held_out(label: str, seed: int) -> RawTable:
     """Return simulated operators; one kind (another for each seed) is the test, whole."""
     with open_dataset(generated_shards()) as source:
-        families = _read(source, ("architecture", "summary"), OPERATORS)
+        families = _read(source, SIMULATED, OPERATORS)
         n_rows = len(families["summary"])
         kinds = source.labels(label, np.arange(n_rows))
     names = np.unique(kinds)
@@ -93,15 +113,14 @@ def measurements(load: Callable[..., object]) -> RawTable:
 
 def known_tables(foreign: Path) -> Mapping[str, Callable[[int], RawTable]]:
     """Return name → function of the seed that gives the table."""
-    simulated = ("architecture", "summary")
     return {
-        "operators, random rows": lambda _: operators(generated_shards(), simulated),
+        "operators, random rows": lambda _: operators(generated_shards(), SIMULATED),
         "operators, unseen policy": lambda s: one_kind_held_out("metadata/evolution_policy", s),
         "operators, unseen initial kind": lambda s: one_kind_held_out(
             "metadata/initial_condition", s
         ),
-        "operators, 10000": lambda _: operators(generated_shards(), simulated, 10_000),
-        "operators, 1000": lambda _: operators(generated_shards(), simulated, 1000),
+        "operators, 10000": lambda _: simulated_operators(10_000),
+        "operators, 1000": lambda _: simulated_operators(1000),
         "foreign operators": lambda _: operators([foreign], ("architecture", "initial", "summary")),
         "photographs": photographs,
         "digits": lambda _: measurements(datasets.load_digits),

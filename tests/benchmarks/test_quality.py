@@ -6,7 +6,8 @@ import pytest
 from benchmarks.quality import measure_table, replaced
 from benchmarks.quality_figure import quality_figure
 from benchmarks.quality_page import best_peer, page
-from benchmarks.tables import RawTable, messy
+from benchmarks.tables import RawTable, messy, simulated_operators
+from spinlock.errors import SpinlockError
 
 
 def other(method: str, bits: float, quality: float) -> dict:
@@ -59,6 +60,16 @@ def test_the_curve_shows_our_mean_and_every_method_that_was_measured():
     assert sorted(labels) == ["Gaussian reference", "PQ 8-bit", "spinlock, start"]
     ours = next(line for line in figure.axes[0].get_lines() if line.get_linewidth() == 2)
     np.testing.assert_allclose(ours.get_xydata(), [[96, 0.8]])
+
+
+def test_fewer_operators_than_a_table_is_named_after_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "operators.h5"
+    values = np.random.default_rng(0).normal(size=(8, 3))
+    RawTable({"architecture": values, "summary": values}).write(path)
+    monkeypatch.setattr("benchmarks.tables.generated_shards", lambda: [path])
+    assert len(simulated_operators(5).families["summary"]) == 5
+    with pytest.raises(SpinlockError, match="8 simulated operators are at hand, 9 are wanted"):
+        simulated_operators(9)
 
 
 def test_a_messy_table_is_measured_from_its_raw_rows_to_its_tokens():
