@@ -18,9 +18,10 @@ def row_blocks(n_rows: int) -> list[slice]:
 
     There is one, empty, when there are no rows.
     """
-    blocks = min(BLOCKS, -(-n_rows // SMALLEST_BLOCK))
-    size = min(LARGEST_BLOCK, max(1, -(-n_rows // max(1, blocks))))
-    return [slice(first, min(first + size, n_rows)) for first in range(0, max(1, n_rows), size)]
+    rows = max(1, n_rows)
+    blocks = min(BLOCKS, -(-rows // SMALLEST_BLOCK))
+    size = min(LARGEST_BLOCK, -(-rows // blocks))
+    return [slice(first, min(first + size, n_rows)) for first in range(0, rows, size)]
 
 
 def map_blocks(function: Callable[[slice], Result], blocks: Sequence[slice]) -> list[Result]:
