@@ -57,6 +57,8 @@ fuzz: $(READY) ## Fuzz the readers of files with new examples (FUZZ_SECONDS=600)
 faults: $(READY) ## Kill every stage at many more moments (FAULT_MOMENTS=20 also for the report)
 	FAULT_MOMENTS=20 pytest tests/faults
 
+# forks that work in another folder would leave their data there
+coverage: export COVERAGE_FILE = $(CURDIR)/.coverage
 coverage: $(READY) ## Run the tests and measure which lines and branches of spinlock/ they reach
 	pytest --numprocesses auto --dist loadscope --cov --cov-report term-missing:skip-covered \
 	  --cov-report json:$(COVERAGE) tests

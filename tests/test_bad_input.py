@@ -611,6 +611,18 @@ def test_metrics_of_another_kind_are_told(content, good, tmp_path, run):
     assert "what to do" in message
 
 
+def test_metrics_with_a_part_missing_or_of_another_kind_are_told(good, tmp_path, run):
+    path = tmp_path / "metrics.json"
+    measured = json.loads(good.metrics.read_text())
+    path.write_text(json.dumps(measured | {"rows": 3}))
+    status, message = run(["compare", tmp_path])
+    assert (status, "rows is no dict" in message) == (2, True)
+    del measured["quality"]
+    path.write_text(json.dumps(measured))
+    status, message = run(["compare", path])
+    assert (status, "'quality' is missing" in message) == (2, True)
+
+
 # --- how a case is run --------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from spinlock import cli
+from spinlock.errors import SpinlockError
 from spinlock.features.table import FeatureTable
 
 BOTH = {"architecture": "MLPEncoder", "summary": "MLPEncoder"}
@@ -218,6 +219,37 @@ def test_inspect_counts_gaps_and_constants(spinlock, planted_features, write_dat
     assert status == 0
     assert (found["rows_with_gaps"], found["columns_with_gaps"]) == (3, 1)
     assert found["constant_columns"] == 1
+
+
+def test_inspect_shows_families_side_by_side(spinlock, planted_features, write_dataset):
+    dataset = write_dataset(planted_features(30))
+    with h5py.File(dataset, "a") as file:
+        file["metadata/kind"] = ["a", "b", "c"] * 10
+    status, shown, _ = spinlock("inspect", dataset)
+    assert status == 0
+    lines = shown.splitlines()
+    assert lines[0] == "30 operators"
+    assert all(family in shown for family in ("architecture", "summary"))
+    assert "rows with gaps" in shown
+    assert lines[-2:] == ["initial fields: none", "labels: /metadata/kind (3 values)"]
+
+
+def test_export_names_the_files_and_their_sizes(spinlock, experiment, tmp_path):
+    model = tmp_path / "model/best_model.pt"
+    spinlock("train-vqvae", "--config", experiment, "--output", model.parent)
+    status, shown, _ = spinlock(
+        "export", "--model", model, "--output", tmp_path / "e", "--format", "safetensors"
+    )
+    assert status == 0
+    files = [line.rsplit(" (", 1)[0] for line in shown.splitlines()]
+    assert files == [str(tmp_path / "e" / name) for name in ("model.safetensors", "model.json")]
+
+
+def test_verbose_shows_where_a_mistake_was_found(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["spinlock", "inspect", "absent.h5", "--verbose"])
+    monkeypatch.setattr(cli.logging, "basicConfig", lambda **_: None)
+    with pytest.raises(SpinlockError, match="does not exist"):
+        cli.main()
 
 
 @pytest.mark.parametrize(

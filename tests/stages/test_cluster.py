@@ -1,6 +1,7 @@
 """Categories: every kept feature in exactly one, found or given, with what they came from."""
 
 import json
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from spinlock.errors import SpinlockError
 from spinlock.features.table import FeatureTable
 from spinlock.stages import cluster
 from spinlock.stages.normalize import read_statistics
+from spinlock.tokenizer.normalization import FeatureStatistics
 
 
 @pytest.fixture
@@ -71,3 +73,30 @@ def test_categories_of_other_features_are_told(finished, kept_names):
     with pytest.raises(SpinlockError, match="leaves features out") as caught:
         cluster.read_categories(finished.path("categories.json"), [*kept_names, "other/feature"])
     assert "categories.json" in str(caught.value)
+
+
+def test_of_many_rows_some_are_compared_the_same_with_the_same_seed(
+    finished, tmp_path, monkeypatch
+):
+    rows = []
+
+    def counted(statistics, values):
+        rows.append(values)
+        return apply(statistics, values)
+
+    apply = FeatureStatistics.apply
+    monkeypatch.setattr(FeatureStatistics, "apply", counted)
+    monkeypatch.setattr(cluster, "CORRELATION_ROWS", 40)
+    experiment = finished.experiment
+    seeds = (experiment.random_seed, experiment.random_seed, experiment.random_seed + 1)
+    first, again, other = (
+        run(finished, experiment.model_copy(update={"random_seed": seed}), tmp_path)
+        for seed in seeds
+    )
+    assert first == again
+    train = rows[::2]
+    assert [len(values) for values in train] == [40, 40, 40]
+    np.testing.assert_array_equal(train[0], train[1])
+    assert not np.array_equal(train[0], train[2], equal_nan=True)
+    named = [sorted(chain.from_iterable(found.values())) for found in (first, other)]
+    assert named[0] == named[1]

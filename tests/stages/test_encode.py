@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
+from spinlock.errors import SpinlockError
 from spinlock.stages import encode
 from spinlock.stages.program import limit_threads
 
@@ -38,3 +39,20 @@ def test_tokens_are_identical_on_any_number_of_threads(finished, tmp_path, threa
     finally:
         limit_threads(before)
     assert (tmp_path / "tokens.h5").read_bytes() == finished.path("tokens.h5").read_bytes()
+
+
+def test_the_settings_say_whether_data_may_come_from_other_files(finished, tmp_path):
+    linked = tmp_path / "linked.h5"
+    with h5py.File(linked, "w") as file:
+        for group in ("features", "metadata"):
+            file[group] = h5py.ExternalLink(str(finished.dataset), group)
+    model = finished.path("best_model.pt")
+    refused, allowed = (
+        finished.experiment.model_copy(update={"allow_external_data": value})
+        for value in (False, True)
+    )
+    with pytest.raises(SpinlockError, match="another file"):
+        encode.run(model, [linked], tmp_path / "tokens.h5", config=refused)
+    encode.run(model, [linked], tmp_path / "tokens.h5", config=allowed)
+    with h5py.File(tmp_path / "tokens.h5") as file, h5py.File(finished.path("tokens.h5")) as own:
+        np.testing.assert_array_equal(file["tokens"][:], own["tokens"][:])

@@ -19,3 +19,16 @@ def test_graphs_of_torch_alone_are_written_without_onnx(finished, tmp_path):
     written = export.run(finished.path("best_model.pt"), tmp_path, ["torch"])
     assert [path.name for path in written] == ["encode.pt2", "decode.pt2"]
     assert all(torch.export.load(path) is not None for path in written)
+
+
+def test_without_graphs_no_time_is_spent_on_tracing(finished, tmp_path):
+    written = export.run(finished.path("best_model.pt"), tmp_path, ["safetensors"])
+    assert [path.name for path in written] == ["model.safetensors", "model.json"]
+
+
+def test_all_formats_are_written_by_default(finished, tmp_path):
+    written = export.run(finished.path("best_model.pt"), tmp_path)
+    assert {path.name for path in written} == {
+        "encode.pt2", "decode.pt2", "encode.onnx", "decode.onnx", "model.safetensors", "model.json",
+    }  # fmt: skip
+    assert all(path.stat().st_size for path in written)

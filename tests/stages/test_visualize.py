@@ -1,10 +1,13 @@
 """Figures and report of an experiment, made in this process."""
 
+import re
+
 import h5py
 import pytest
 
 from spinlock.errors import SpinlockError
 from spinlock.stages import visualize
+from spinlock.tokenizer.tokenizer import Tokenizer
 
 FILES = (
     "best_model.pt", "subset.h5", "silhouette.csv", "linkage.npz", "metrics.json", "baselines.csv",
@@ -61,3 +64,36 @@ def test_files_of_other_stages_that_are_damaged_are_told(finished, tmp_path, nam
     with pytest.raises(SpinlockError, match="cannot be read") as caught:
         run(finished, tmp_path, **{name: tmp_path / name})
     assert name in str(caught.value)
+
+
+def colored_by(finished, folder, feature):
+    settings = finished.experiment
+    shown = settings.visualization.model_copy(update={"color_by": feature})
+    paths = [finished.path(name) for name in (*FILES, "tokens.h5")]
+    visualize.run(
+        settings.model_copy(update={"visualization": shown}), *paths,
+        folder / "figures", folder / "report.html",
+    )  # fmt: skip
+    return (folder / "report.html").read_text()
+
+
+def test_the_map_is_colored_by_the_feature_that_the_settings_name(finished, tmp_path):
+    page = colored_by(finished, tmp_path, "summary/summary_4")
+    names = Tokenizer.load(finished.path("best_model.pt")).kept_names
+    chosen = re.search(r'"color_by": ?(\d+)', page)
+    assert names[int(chosen[1])] == "summary/summary_4"
+
+
+@pytest.mark.parametrize(
+    ("feature", "message", "remedy"),
+    [
+        ("summary/summary_11", "which cleaning dropped", "summary/summary_1"),
+        ("summary/sumary_4", "is no feature of this experiment", "summary/summary_4"),
+        ("?", "is no feature of this experiment", "name it family/feature"),
+    ],
+)
+def test_a_feature_that_cannot_color_the_map_is_told(finished, tmp_path, feature, message, remedy):
+    with pytest.raises(SpinlockError, match=message) as caught:
+        colored_by(finished, tmp_path, feature)
+    assert remedy in caught.value.remedy
+    assert not (tmp_path / "report.html").exists()
