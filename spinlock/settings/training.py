@@ -48,8 +48,12 @@ class Training(Section):
         gt=0,
         le=1,
     )
-    min_features_per_category: int = setting(
-        3, "smaller clusters join the nearest one", stages=CLUSTER, ge=1
+    min_features_per_category: int | None = setting(
+        None,
+        "smaller clusters join the nearest one; null: 3, or 1 where there would be too few "
+        "categories to hold model.bits",
+        stages=CLUSTER,
+        ge=1,
     )
     max_clusters: int = setting(
         25, "largest number of categories that is tried", stages=CLUSTER, ge=2

@@ -37,7 +37,7 @@ from spinlock.tokenizer.categories import (
 from spinlock.tokenizer.category_file import read_mapping
 from spinlock.tokenizer.initialization import BookRequest, partition_quality
 from spinlock.tokenizer.normalization import FeatureStatistics
-from spinlock.tokenizer.rate_allocation import ROWS_PER_CODE, useful_categories
+from spinlock.tokenizer.rate_allocation import ROWS_PER_CODE, most_bits, useful_categories
 
 log = logging.getLogger(__name__)
 
@@ -99,26 +99,36 @@ def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> C
     training = experiment.training
     number = training.num_categories_auto
     by_validation = number == "validation"
-    return discover_categories(
+    n_rows = _rows_of_books(experiment, len(x))
+    budget = experiment.model.bits
+    clustering = discover_categories(
         x,
         method=training.category_correlation,
         num_categories=None if by_validation else number,
         max_clusters=training.max_clusters,
         min_features=training.min_features_per_category,
         orthogonality_target=training.orthogonality_target,
-        # what is measured needs no rule
-        useful=None if by_validation else _useful_categories(experiment, len(x)),
+        useful=useful_categories(budget, n_rows) if n_rows else None,
         validation_quality=_quality_of(experiment, x, held_out) if by_validation else None,
     )
+    n_categories = len(clustering.partition)
+    if n_rows and most_bits(n_categories, n_rows) < budget and n_categories < x.shape[1]:
+        log.warning(
+            "%d categories hold at most %d of the %d bits of model.bits; more of them would hold "
+            "more: see num_categories_auto, max_clusters and min_features_per_category",
+            n_categories,
+            most_bits(n_categories, n_rows),
+            budget,
+        )
+    return clustering
 
 
-def _useful_categories(experiment: Experiment, n_rows: int) -> tuple[int, int] | None:
-    """Return how few and how many categories suit the budget; None where books are given."""
+def _rows_of_books(experiment: Experiment, n_rows: int) -> int | None:
+    """Return the rows that automatic books are as large as; None where books are given."""
     model = experiment.model
     if model.levels:
         return None
-    book_rows = ROWS_PER_CODE * model.max_tokens if model.max_tokens else n_rows
-    return useful_categories(model.bits, min(n_rows, book_rows))
+    return min(n_rows, ROWS_PER_CODE * model.max_tokens) if model.max_tokens else n_rows
 
 
 def _quality_of(

@@ -16,6 +16,7 @@ from spinlock.errors import SpinlockError
 
 log = logging.getLogger(__name__)
 
+MIN_FEATURES = 3  # of a category, where that gives enough of them
 CUT_FURTHER = 1.2  # factor between cuts beyond the largest number of categories
 
 Partition = list[np.ndarray]
@@ -166,7 +167,7 @@ def discover_categories(
     method: str = "spearman",
     num_categories: int | None = None,
     max_clusters: int = 25,
-    min_features: int = 3,
+    min_features: int | None = None,
     orthogonality_target: float = 0.15,
     useful: tuple[int, int] | None = None,
     validation_quality: Callable[[Partition], float] | None = None,
@@ -178,11 +179,15 @@ def discover_categories(
     num_categories : int, optional
         Fixes the number; else it is chosen among 2..max_clusters. The others are measured
         all the same, so that the choice can be judged.
+    min_features : int, optional
+        Smaller clusters join the nearest one. By default `MIN_FEATURES`, or 1 where that gives
+        fewer categories than are wanted.
     useful : (int, int), optional
         Choose among at least and at most so many, or as near as the columns give: fewer could
         not hold the bits that are wanted, more would leave too few for each.
     validation_quality : callable, optional
-        Gives the validation R² of a partition; the best one is then taken. Otherwise the
+        Gives the validation R² of a partition; the best one is then taken, whatever is
+        `useful`, since what is measured needs no rule. Otherwise the
         best silhouette wins among those whose mean |cosine| between category centroids is at
         most `orthogonality_target` (of all, the most orthogonal one when none is).
     """
@@ -190,13 +195,19 @@ def discover_categories(
     if len(correlation) == 1:
         return Clustering([np.array([0])], np.empty((0, 4)), correlation, [])
     tree = merge_tree(correlation)
-    partitions = partitions_by_number(tree, correlation, 2, max_clusters, min_features)
-    if num_categories:
-        fixed = partitions_by_number(
-            tree, correlation, num_categories, num_categories, min_features
-        )
-        chosen = max(fixed)
-        partitions[chosen] = fixed[chosen]
+
+    def cut(smallest: int) -> dict[int, Partition]:
+        found = partitions_by_number(tree, correlation, 2, max_clusters, smallest)
+        if num_categories:
+            found |= partitions_by_number(
+                tree, correlation, num_categories, num_categories, smallest
+            )
+        return found
+
+    wanted = num_categories or min(useful[0] if useful else 1, max_clusters)
+    partitions = cut(min_features or MIN_FEATURES)
+    if min_features is None and max(partitions) < wanted:
+        partitions = cut(1)
     candidates = [
         PartitionQuality(
             number,
@@ -206,8 +217,10 @@ def discover_categories(
         )
         for number, partition in sorted(partitions.items())
     ]
-    if not num_categories:
-        low, high = useful or (2, max_clusters)
+    if num_categories:
+        chosen = max(number for number in partitions if number <= num_categories)
+    else:
+        low, high = (2, max_clusters) if validation_quality else useful or (2, max_clusters)
         low = min(low, max(partitions))
         able = [one for one in candidates if low <= one.num_categories <= max(low, high)]
         chosen = _choose(able or candidates[-1:], orthogonality_target).num_categories

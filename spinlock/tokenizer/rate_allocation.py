@@ -98,9 +98,14 @@ def largest_book_bits(n_rows: int) -> int:
     return int(np.clip(np.log2(max(n_rows / ROWS_PER_CODE, 2)), 1, MOST_BOOK_BITS))
 
 
+def most_bits(n_categories: int, n_rows: int) -> int:
+    """Return the bits that automatic books of so many categories hold at most."""
+    return n_categories * LEVELS * largest_book_bits(n_rows)
+
+
 def useful_categories(budget: int, n_rows: int) -> tuple[int, int]:
     """Return the fewest categories that leave room for a choice, and the most that get enough."""
-    fewest = max(2, math.ceil(ROOM * budget / (LEVELS * largest_book_bits(n_rows))))
+    fewest = max(2, math.ceil(ROOM * budget / most_bits(1, n_rows)))
     return fewest, max(fewest, budget // BITS_PER_CATEGORY)
 
 

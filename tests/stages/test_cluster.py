@@ -100,3 +100,17 @@ def test_of_many_rows_some_are_compared_the_same_with_the_same_seed(
     assert not np.array_equal(train[0], train[2], equal_nan=True)
     named = [sorted(chain.from_iterable(found.values())) for found in (first, other)]
     assert named[0] == named[1]
+
+
+def test_categories_that_cannot_hold_the_bits_are_told(finished, tmp_path, caplog):
+    free = {"num_categories_auto": None}
+    found = run(finished, with_training(finished, **free), tmp_path)
+    assert not caplog.records
+    large = with_training(finished, **free, min_features_per_category=8)
+    fewer = run(finished, large.model_copy(update={"model": more_bits(large)}), tmp_path)
+    assert len(fewer) < len(found)
+    assert "min_features_per_category" in caplog.text
+
+
+def more_bits(experiment):
+    return experiment.model.model_copy(update={"bits": 288})

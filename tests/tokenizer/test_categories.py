@@ -149,8 +149,23 @@ def test_as_many_categories_are_found_as_are_useful_where_the_columns_give_them(
     x = correlated_blocks()
     most = max(one.num_categories for one in discover_categories(x).candidates)
     for useful, wanted in (((2, 2), {2}), ((3, 3), {3}), ((3, 5), {3, 4, 5}), ((99, 100), {most})):
-        found = discover_categories(x, orthogonality_target=0.15, useful=useful)
+        found = discover_categories(x, min_features=3, orthogonality_target=0.15, useful=useful)
         assert len(found.partition) in wanted
+
+
+def test_categories_are_small_by_default_where_larger_ones_would_be_fewer_than_wanted():
+    x = correlated_blocks()
+
+    def smallest(**wanted):
+        return min(map(len, discover_categories(x, **wanted).partition))
+
+    assert smallest() >= 3
+    assert smallest(useful=(4, 4)) == smallest(num_categories=4) == 4
+    assert smallest(useful=(6, 8)) < 3
+    assert len(discover_categories(x, num_categories=7).partition) == 7
+    assert len(discover_categories(x, useful=(99, 100)).partition) == 16
+    assert smallest(useful=(6, 8), min_features=3) >= 3
+    assert smallest(useful=(9, 9), max_clusters=4) >= 3
 
 
 def test_where_small_clusters_merge_the_tree_is_cut_further_down():
@@ -162,7 +177,9 @@ def test_where_small_clusters_merge_the_tree_is_cut_further_down():
 
 def test_validation_quality_decides_where_it_is_given():
     x = correlated_blocks()
-    found = discover_categories(x, validation_quality=lambda partition: -abs(len(partition) - 3))
+    found = discover_categories(
+        x, useful=(5, 9), validation_quality=lambda partition: -abs(len(partition) - 3)
+    )
     assert len(found.partition) == 3
     assert {one.num_categories: one.validation_quality for one in found.candidates}[4] == -1
 

@@ -80,6 +80,7 @@ OTHER_VALUES = {
     "model.max_tokens": 64,
     "training.category_mapping_file": "other.json",
     "training.num_categories_auto": 5,
+    "training.min_features_per_category": 4,
     "training.scheduler": "cosine",
     "training.save_every": 5,
     "training.checkpoint_dir": "elsewhere",
