@@ -37,7 +37,12 @@ from spinlock.tokenizer.categories import (
 from spinlock.tokenizer.category_file import read_mapping
 from spinlock.tokenizer.initialization import BookRequest, partition_quality
 from spinlock.tokenizer.normalization import FeatureStatistics
-from spinlock.tokenizer.rate_allocation import ROWS_PER_CODE, most_bits, useful_categories
+from spinlock.tokenizer.rate_allocation import (
+    ROWS_PER_CODE,
+    most_bits,
+    usable_bits,
+    useful_categories,
+)
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +114,7 @@ def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> C
         min_features=training.min_features_per_category,
         orthogonality_target=training.orthogonality_target,
         useful=useful_categories(budget, n_rows) if n_rows else None,
+        enough=(lambda found: usable_bits(x, found, n_rows) >= budget) if n_rows else None,
         validation_quality=_quality_of(experiment, x, held_out) if by_validation else None,
     )
     n_categories = len(clustering.partition)

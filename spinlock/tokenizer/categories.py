@@ -170,6 +170,7 @@ def discover_categories(
     min_features: int | None = None,
     orthogonality_target: float = 0.15,
     useful: tuple[int, int] | None = None,
+    enough: Callable[[Partition], bool] | None = None,
     validation_quality: Callable[[Partition], float] | None = None,
 ) -> Clustering:
     """Cluster the columns of normalised train rows x [n, D].
@@ -185,6 +186,9 @@ def discover_categories(
     useful : (int, int), optional
         Choose among at least and at most so many, or as near as the columns give: fewer could
         not hold the bits that are wanted, more would leave too few for each.
+    enough : callable, optional
+        Whether the categories of a partition take enough different values to use the bits.
+        The fewest of the useful that do are the least; without any this does not count.
     validation_quality : callable, optional
         Gives the validation R² of a partition; the best one is then taken, whatever is
         `useful`, since what is measured needs no rule. Otherwise the
@@ -204,10 +208,17 @@ def discover_categories(
             )
         return found
 
-    wanted = num_categories or min(useful[0] if useful else 1, max_clusters)
+    low, high = useful or (1, max_clusters)
+    wanted = num_categories or min(low, max_clusters)
+    if num_categories:
+        enough = None
     partitions = cut(min_features or MIN_FEATURES)
-    if min_features is None and max(partitions) < wanted:
-        partitions = cut(1)
+    fewest = _fewest(partitions, wanted, enough)
+    if min_features is None and fewest is None:
+        small = cut(1)
+        fewest = _fewest(small, wanted, enough)
+        if fewest is not None or max(partitions) < wanted:
+            partitions = small
     candidates = [
         PartitionQuality(
             number,
@@ -220,11 +231,21 @@ def discover_categories(
     if num_categories:
         chosen = max(number for number in partitions if number <= num_categories)
     else:
-        low, high = (2, max_clusters) if validation_quality else useful or (2, max_clusters)
-        low = min(low, max(partitions))
-        able = [one for one in candidates if low <= one.num_categories <= max(low, high)]
+        low = 1 if validation_quality else fewest or min(low, max(partitions))
+        high = max_clusters if validation_quality else max(low, high)
+        able = [one for one in candidates if low <= one.num_categories <= high]
         chosen = _choose(able or candidates[-1:], orthogonality_target).num_categories
     return Clustering(partitions[chosen], tree, correlation, candidates)
+
+
+def _fewest(
+    partitions: dict[int, Partition], wanted: int, enough: Callable[[Partition], bool] | None
+) -> int | None:
+    """Return the lowest number from `wanted` on whose categories are enough."""
+    numbers = (number for number in sorted(partitions) if number >= wanted)
+    return next(
+        (number for number in numbers if enough is None or enough(partitions[number])), None
+    )
 
 
 def _choose(candidates: list[PartitionQuality], target: float) -> PartitionQuality:

@@ -103,6 +103,21 @@ def most_bits(n_categories: int, n_rows: int) -> int:
     return n_categories * LEVELS * largest_book_bits(n_rows)
 
 
+def usable_bits(x: np.ndarray, partition: Sequence[np.ndarray], n_rows: int) -> float:
+    """Return the bits that automatic books of the categories of rows x [n, D] can use.
+
+    A category whose rows take few different values, like one of yes and no, needs no more than
+    the logarithm of their number.
+    """
+    total = 0.0
+    for members in partition:
+        distinct = len(np.unique(x[:, members], axis=0))
+        most = most_bits(1, n_rows)
+        few = distinct <= len(x) / ROWS_PER_CODE
+        total += min(most, math.log2(distinct)) if few else most
+    return total
+
+
 def useful_categories(budget: int, n_rows: int) -> tuple[int, int]:
     """Return the fewest categories that leave room for a choice, and the most that get enough."""
     fewest = max(2, math.ceil(ROOM * budget / most_bits(1, n_rows)))

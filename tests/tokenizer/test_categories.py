@@ -168,6 +168,22 @@ def test_categories_are_small_by_default_where_larger_ones_would_be_fewer_than_w
     assert smallest(useful=(9, 9), max_clusters=4) >= 3
 
 
+def test_there_are_as_many_categories_as_use_the_bits():
+    x = correlated_blocks()
+
+    def found(size, **wanted):
+        return discover_categories(
+            x, useful=(2, 3), enough=lambda one: max(map(len, one)) <= size, **wanted
+        ).partition
+
+    assert len(found(99)) in (2, 3)
+    assert len(found(4)) == 4
+    assert max(map(len, found(2))) == 2  # which takes smaller ones than are usual
+    assert min(map(len, found(2, min_features=3))) >= 3
+    assert min(map(len, found(0))) >= 3  # which none reaches: no reason for smaller ones
+    assert len(found(4, num_categories=2)) == 2
+
+
 def test_where_small_clusters_merge_the_tree_is_cut_further_down():
     x = np.random.default_rng(11).normal(size=(60, 14))
     correlation = correlation_matrix(x)

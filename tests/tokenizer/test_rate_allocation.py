@@ -15,7 +15,9 @@ from spinlock.tokenizer.rate_allocation import (
     choose_book_sizes,
     distortion_at,
     largest_book_bits,
+    most_bits,
     split_bits,
+    usable_bits,
     useful_categories,
 )
 
@@ -168,3 +170,17 @@ def test_the_fewest_categories_hold_half_more_than_the_budget_and_one_less_would
 def test_so_many_categories_get_twelve_bits_each():
     assert useful_categories(288, 3200) == (15, 24)
     assert useful_categories(36, 3200) == (2, 3)
+
+
+def test_a_category_uses_no_more_bits_than_its_values_take():
+    rng = np.random.default_rng(0)
+    answers = rng.integers(0, 2, (400, 3)).astype(float)
+    measured = rng.normal(size=(400, 2))
+    x = np.hstack([answers, measured])
+    full = most_bits(1, 400)
+    assert full == 3 * 7
+    assert usable_bits(x, [np.arange(3)], 400) == 3
+    assert usable_bits(x, [np.array([0]), np.array([1, 2])], 400) == 3
+    assert usable_bits(x, [np.arange(3), np.array([3, 4])], 400) == 3 + full
+    assert usable_bits(x, [np.arange(5)], 400) == full
+    assert usable_bits(x, [np.array([3])], 10) == most_bits(1, 10)
