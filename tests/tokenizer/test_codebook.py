@@ -12,6 +12,7 @@ from torch import Tensor
 
 from spinlock.tokenizer.codebook import (
     Beam,
+    Book,
     cluster_means,
     code_norms,
     code_scores,
@@ -19,6 +20,7 @@ from spinlock.tokenizer.codebook import (
     nearest_code,
     residual_books,
     residual_tokens,
+    search,
     take_lowest,
 )
 
@@ -242,3 +244,74 @@ def test_residual_books_with_enough_codes_leave_nothing():
     z = torch.randn(10, 3, generator=generator_of(0))
     books = residual_books(z, [10, 2], generator_of(1), beam=1)
     assert errors(z, books, beam=1).max() < 1e-9
+
+
+def test_an_empty_cluster_moves_to_the_row_that_is_farthest_from_its_centre():
+    x = torch.tensor([[0.0]] * 40 + [[100.0], [103.0], [107.0], [-60.0]])
+    for seed in range(20):  # random rows are nearly always forty times the same
+        centres = kmeans(x, 5, generator_of(seed), spread=False)
+        assert sorted(centres.flatten().tolist()) == [-60.0, 0.0, 100.0, 103.0, 107.0]
+
+
+def test_a_cluster_of_one_row_is_not_empty():
+    x = torch.tensor([[0.0], [0.1], [0.2], [50.0]])
+    assert sorted(kmeans(x, 2, generator_of(0)).flatten().tolist()) == pytest.approx([0.1, 50.0])
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_centres_that_are_spread_start_in_clusters_that_are_apart(unit):
+    planted = torch.arange(8).unsqueeze(1) * torch.tensor([1.0, -2.0]) * unit
+    for seed in range(20):
+        generator = generator_of(seed)
+        noise = 1e-4 * unit * torch.randn(80, 2, generator=generator)
+        start = kmeans(planted.repeat(10, 1) + noise, 8, generator, iterations=0)
+        nearest = torch.cdist(start, planted).argmin(1)
+        assert sorted(nearest.tolist()) == list(range(8))
+
+
+@modest
+@given(seeds, st.integers(1, 3))
+def test_a_greedy_margin_is_the_least_difference_between_the_best_code_and_the_next(seed, levels):
+    generator = generator_of(seed)
+    z = torch.randn(6, 3, generator=generator, dtype=torch.float64)
+    books = [torch.randn(5, 3, generator=generator, dtype=torch.float64) for _ in range(levels)]
+    found = search(z, [Book.of(codes) for codes in books], 1)
+    for row, tokens, margin in zip(z, found.tokens, found.margin, strict=True):
+        residual, margins = row, []
+        for codes, token in zip(books, tokens, strict=True):
+            scores = (residual - codes).square().sum(1) - residual.square().sum()
+            best, following = scores.sort().values[:2]
+            assert scores[token] == best
+            margins.append((following - best) / (1 + row.square().sum() + best.abs()))
+            residual = residual - codes[token]
+        assert margin.item() == pytest.approx(min(margins).item(), rel=1e-9)
+
+
+@modest
+@given(seeds)
+def test_the_margin_of_a_beam_is_that_of_what_it_left_out_and_of_the_best(seed):
+    generator = generator_of(seed)
+    z = torch.randn(6, 3, generator=generator, dtype=torch.float64)
+    first, second = (torch.randn(k, 3, generator=generator, dtype=torch.float64) for k in (5, 4))
+    found = search(z, [Book.of(first), Book.of(second)], 2)
+    for row, tokens, margin in zip(z, found.tokens, found.margin, strict=True):
+        scale = 1 + row.square().sum()
+        by_code = (row - first).square().sum(1).sort()
+        kept, left = by_code.values[1], by_code.values[2]
+        margins = [(left - kept) / (scale + kept)]
+        paths = [(i, j) for i in by_code.indices[:2].tolist() for j in range(4)]
+        errors = torch.stack([(row - first[i] - second[j]).square().sum() for i, j in paths])
+        best, following, third = errors.sort().values[:3]
+        margins.append((third - following) / (scale + following))
+        margins.append((following - best) / (scale + best))
+        assert tuple(tokens.tolist()) == paths[errors.argmin()]
+        assert margin.item() == pytest.approx(min(margins).item(), rel=1e-9)
+
+
+def test_a_book_in_float64_leaves_out_the_same_codes():
+    codes = torch.randn(4, 2, generator=generator_of(0))
+    book = Book.of(torch.cat([codes, codes]))
+    double = book.double()
+    assert double.codes.dtype == double.norms.dtype == torch.float64
+    assert torch.equal(double.norms.isfinite(), book.norms.isfinite())
+    assert double.norms.isfinite().flatten().tolist() == [True] * 4 + [False] * 4

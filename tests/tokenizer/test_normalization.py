@@ -419,3 +419,22 @@ def test_without_caps_values_end_where_float32_can_still_sum_their_squares():
     normalised = statistics.apply(np.full((1, 6), 1e300) * [1, -1, 1, -1, 1, -1])
     np.testing.assert_allclose(normalised, 1e9 * np.array([[1, -1, 1, -1, 1, -1]]), rtol=1e-6)
     assert statistics.capped.sum() == 0
+
+
+@pytest.mark.parametrize("odd", [0, 5000])
+def test_a_single_row_in_any_place_makes_two_columns_differ(odd):
+    x = np.random.default_rng(0).normal(size=5001)
+    other = x.copy()
+    other[odd] = 1000.0
+    fitted = fit(np.stack([x, other], axis=1))
+    assert fitted.reason.tolist() == [KEPT, KEPT]
+    same = np.arange(len(x)) != odd
+    assert fit(np.stack([x, other], axis=1)[same]).reason.tolist() == [KEPT, DUPLICATE]
+
+
+@pytest.mark.parametrize("method", ["standard", "mad"])
+def test_very_small_values_are_normalised_without_underflow(method):
+    values = np.random.default_rng(0).normal(size=(50, 3))
+    rules = replace(UNCAPPED, method=method)
+    small = fit(values * 1e-200, rules)
+    np.testing.assert_allclose(small.scale, fit(values, rules).scale * 1e-200)
