@@ -253,9 +253,13 @@ def open_dataset(paths: Path | str | Sequence[Path], *, external: bool = False) 
     Raises
     ------
     SpinlockError
-        When a file is missing, damaged, or not in the layout.
+        When a file is missing, damaged, or not in the layout, and where there is none.
     """
     listed = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if not listed:
+        raise SpinlockError(
+            "there is no file of the dataset", remedy="name one; `make run` simulates one"
+        )
     return OperatorDataset([Path(path) for path in listed], external)
 
 

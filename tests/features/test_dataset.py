@@ -124,6 +124,11 @@ def test_a_missing_family_is_told_with_those_that_are_there(write_h5):
         assert "summary, temporal" in str(caught.value)
 
 
+def test_no_file_at_all_is_told():
+    with pytest.raises(SpinlockError, match="no file of the dataset"):
+        open_dataset([])
+
+
 def test_initial_fields_are_optional(shards, write_h5):
     contents = values()
     with open_dataset(shards(contents, [3, 7])) as source:

@@ -17,6 +17,7 @@ from spinlock.tokenizer.codebook import (
     code_norms,
     code_scores,
     kmeans,
+    lowest,
     nearest_code,
     residual_books,
     residual_tokens,
@@ -85,7 +86,9 @@ def test_compiled_and_on_a_gpu_the_same_scores_are_taken(seed, k, more):
     expected, taken = scores.clone(), scores.clone()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("torch.compiler.is_compiling", lambda: True)
+        first = lowest(scores.view(5, 5, -1))
         found = take_lowest(taken, k)
+    assert torch.equal(first, lowest(scores.view(5, 5, -1)))
     for one, other in zip(found, take_lowest(expected, k), strict=True):
         assert torch.equal(one, other)
     assert torch.equal(taken, expected)
@@ -219,6 +222,16 @@ def test_a_beam_says_what_is_left_of_each_encoding_best_first(seed, width):
     assert (search.error.diff(dim=1) >= 0).all()
 
 
+@modest
+@given(seeds, st.integers(2, 5))
+def test_a_row_alone_is_followed_by_as_wide_a_beam(seed, beam):
+    generator = generator_of(seed)
+    books = [torch.randn(6, 2, generator=generator) for _ in range(3)]
+    z = torch.randn(20, 2, generator=generator)
+    alone = torch.cat([residual_tokens(row, books, beam) for row in z.split(1)])
+    assert torch.equal(alone, residual_tokens(z, books, beam))
+
+
 def test_rows_beyond_one_block_are_encoded_as_if_alone():
     generator = generator_of(0)
     z = on_grid((5000, 2), generator)
@@ -264,9 +277,12 @@ def test_centres_that_are_spread_start_in_clusters_that_are_apart(unit):
     for seed in range(20):
         generator = generator_of(seed)
         noise = 1e-4 * unit * torch.randn(80, 2, generator=generator)
-        start = kmeans(planted.repeat(10, 1) + noise, 8, generator, iterations=0)
+        rows = planted.repeat_interleave(10, dim=0) + noise
+        start = kmeans(rows, 8, generator, iterations=0)
         nearest = torch.cdist(start, planted).argmin(1)
         assert sorted(nearest.tolist()) == list(range(8))
+        every = kmeans(planted, 8, generator, iterations=0)
+        assert torch.equal(every[every[:, 0].argsort()], planted)
 
 
 @modest

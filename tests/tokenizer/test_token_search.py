@@ -81,6 +81,13 @@ def test_a_draft_differs_in_unclear_tokens_only(randomize):
     assert not (differ & ~unclear).any()
 
 
+def test_few_tokens_of_ordinary_rows_are_unclear(randomize):
+    model = linear_model(randomize, 0)
+    rows = Rows(torch.randn(4000, 6, generator=torch.Generator().manual_seed(0)))
+    _, unclear, _ = model.token_search()._draft(rows)
+    assert unclear.float().mean() < 1e-3
+
+
 def test_where_float32_errs_its_margin_is_far_below_what_counts_as_unclear(randomize):
     model = linear_model(randomize, 1)
     rows = rows_near_ties(model, 4000, 1)
