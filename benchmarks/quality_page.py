@@ -28,10 +28,10 @@ for unseen kinds another kind is held out for each seed).
 end-to-end training (where it does not help on validation rows, the start is kept). The others
 are fitted on the same normalised train rows. *best peer* is the best of faiss PQ and RQ with
 4-bit and 8-bit books and of PCA + Lloyd–Max, **picked on the test rows**, at no fewer bits than
-ours has. **Bold**: the better one.
+the budget. **Bold**: the better one.
 
-Where a table has few columns or rows, three levels of books with no more codes than train rows
-hold fewer bits than the budget; then ours uses fewer, and the peers are given what ours uses.
+Where a table has few columns or rows, three levels of books with no more codes than half the train
+rows hold fewer bits than the budget: what ours uses is then given, and the peers have the whole.
 *Foreign operators* are those of a file that another program wrote (`--foreign FILE`; without it,
 of its excerpt under `tests/data/`).
 """
@@ -109,7 +109,7 @@ def summary_table(results: Mapping[str, Runs]) -> str:
             pairs = [(run, ours_at(run, budget)) for run in runs]
             known = [(run, one) for run, one in pairs if one is not None]
             own = [shipped(one) for _, one in known]
-            peer = [best_peer(run, one["bits"])[0] for run, one in known]
+            peer = [best_peer(run, budget)[0] for run, _ in known]
             bits = mean(one["bits"] for _, one in known) if known else 0
             used = "" if bits > budget - 1 else f" ({bits:.0f} bits)"
             cells.append(" / ".join(against(own, peer)) + used if known else "–")
@@ -127,14 +127,15 @@ def scaling(results: Mapping[str, Runs]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for name in SIZES:
-        for budget in (96, 160, 288):
-            pairs = [(run, ours_at(run, budget)) for run in results.get(name, [])]
+        runs = results.get(name, [])
+        for budget in sorted({one["budget"] for run in runs for one in run["ours"]}):
+            pairs = [(run, ours_at(run, budget)) for run in runs]
             known = [(run, one) for run, one in pairs if one is not None and "trained" in one]
             if known:
                 start = [one["quality"] for _, one in known]
                 trained = [one["trained"] for _, one in known]
                 gain = [b - a for a, b in zip(start, trained, strict=True)]
-                peer = [best_peer(run, one["bits"])[0] for run, one in known]
+                peer = [best_peer(run, budget)[0] for run, _ in known]
                 lines.append(
                     f"| {known[0][0]['train_rows']} | {budget} | {spread(start)} | "
                     f"{spread(trained)} | {mean(gain):+.4f} | {spread(peer)} |"
