@@ -1,7 +1,8 @@
 """Write what is generated: the template configuration, blocks and pictures of the README.
 
-The rule graph comes from Snakemake; the table of targets and the pictures from
-results/arch_summary, made by `make all`, and stay as they are where those results are not there.
+The rule graph comes from Snakemake, the table of quality from docs/quality.md; the table of targets
+and the pictures from results/arch_summary, made by `make all`, and stay as they are where those
+results are not there.
 """
 
 import json
@@ -17,6 +18,7 @@ from spinlock.settings.documentation import default_yaml
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 TEMPLATE = ROOT / "configs/vqvae/default.yaml"
+QUALITY = ROOT / "docs/quality.md"
 METRICS = ROOT / "results/arch_summary/metrics.json"
 REPORT = "results/arch_summary/report.html"
 FIGURES = ROOT / "results/arch_summary/figures"
@@ -64,6 +66,13 @@ def target_table() -> str:
     )
 
 
+def quality_table() -> str:
+    """Return the summary that `make quality` wrote."""
+    _, _, below = QUALITY.read_text(encoding="utf-8").partition("## Summary\n\n")
+    table, _, _ = below.partition("\n\n")
+    return table
+
+
 def write_pictures() -> None:
     """Write small copies of some figures of the default experiment."""
     PICTURES.mkdir(exist_ok=True)
@@ -84,6 +93,7 @@ def main() -> None:
     """Write everything that is generated."""
     TEMPLATE.write_text(default_yaml(), encoding="utf-8")
     readme = with_block(README.read_text(encoding="utf-8"), "rules", rule_graph())
+    readme = with_block(readme, "quality", quality_table())
     if METRICS.is_file():
         readme = with_block(readme, "targets", target_table())
     if FIGURES.is_dir():

@@ -150,3 +150,10 @@ def test_the_worked_example_of_an_encoder_trains(
     assert type(network).__name__ == "QuadraticEncoder"
     assert network.output_dim == 8
     assert os.listdir(tmp_path / "made")  # noqa: PTH208
+
+
+def test_the_readme_shows_the_quality_that_was_measured_last():
+    (shown,) = re.findall(
+        r"<!-- quality:begin -->\n(.*?)\n<!-- quality:end -->", PAGES[0].read_text(), re.DOTALL
+    )
+    assert f"## Summary\n\n{shown}\n\n" in (ROOT / "docs/quality.md").read_text(), "run `make docs`"
