@@ -118,12 +118,13 @@ def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> C
         validation_quality=_quality_of(experiment, x, held_out) if by_validation else None,
     )
     n_categories = len(clustering.partition)
-    if n_rows and most_bits(n_categories, n_rows) < budget and n_categories < x.shape[1]:
+    held = most_bits(n_categories, n_rows) if n_rows else budget
+    if held < budget and n_categories < x.shape[1]:
         log.warning(
             "%d categories hold at most %d of the %d bits of model.bits; more of them would hold "
             "more: see num_categories_auto, max_clusters and min_features_per_category",
             n_categories,
-            most_bits(n_categories, n_rows),
+            held,
             budget,
         )
     return clustering

@@ -107,10 +107,7 @@ def test_categories_that_cannot_hold_the_bits_are_told(finished, tmp_path, caplo
     found = run(finished, with_training(finished, **free), tmp_path)
     assert not caplog.records
     large = with_training(finished, **free, min_features_per_category=8)
-    fewer = run(finished, large.model_copy(update={"model": more_bits(large)}), tmp_path)
+    more_bits = large.model.model_copy(update={"bits": 288})
+    fewer = run(finished, large.model_copy(update={"model": more_bits}), tmp_path)
     assert len(fewer) < len(found)
     assert "min_features_per_category" in caplog.text
-
-
-def more_bits(experiment):
-    return experiment.model.model_copy(update={"bits": 288})
