@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from spinlock.errors import memory_for
 from spinlock.features.table import TRAIN, VALIDATION, FeatureTable
@@ -94,7 +95,8 @@ def _run(
         train, validation = store.read(table, fitted, (TRAIN, VALIDATION))
         request = model_request(experiment, table, fitted.kept, partition)
         header = table.header
-    trainer = _trainer(request, train, validation, plan, state)
+    caps = torch.from_numpy(fitted.normalized_caps)
+    trainer = _trainer(request, train, validation, plan, state, caps)
     checkpoint = Checkpoint(
         model=trainer.model,
         header=header,
@@ -130,10 +132,11 @@ def _trainer(
     validation: Rows,
     plan: TrainingPlan,
     state: dict[str, Any] | None,
+    caps: Tensor,
 ) -> Trainer:
     """Return a trainer at the start, or where `state` left off."""
     if state is None:
-        model = start_model(request, train, validation, plan)
+        model = start_model(request, train, validation, plan, caps)
         return Trainer(model, train, validation, plan)
     channels = None if train.fields is None else train.fields.shape[1]
     model = TokenizerModel(request.shape(state["book_sizes"], channels))

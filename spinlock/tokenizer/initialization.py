@@ -11,7 +11,7 @@ from torch import Tensor
 from spinlock.tokenizer.codebook import residual_books, residual_tokens
 from spinlock.tokenizer.decoder import ridge_correction
 from spinlock.tokenizer.model import ROW_BLOCK, ModelShape, TokenizerModel
-from spinlock.tokenizer.rare_events import rare_directions, with_recombined
+from spinlock.tokenizer.rare_events import rare_directions, rows_at_caps, with_recombined
 from spinlock.tokenizer.rate_allocation import choose_book_sizes
 from spinlock.tokenizer.rows import Rows
 
@@ -149,6 +149,7 @@ def initialize_model(
     *,
     latent_dims: Sequence[Sequence[int | None]] | None = None,
     batch_size: int = 512,
+    caps: Tensor | None = None,
 ) -> TokenizerModel:
     """Build a model that starts from the data: no gradient step has been taken yet.
 
@@ -165,6 +166,8 @@ def initialize_model(
         Dimensions that a level may use; None for all.
     batch_size : int
         Weight of the start in the moving averages.
+    caps : Tensor [2, D], optional
+        Lowest and highest values that cleaning lets through; infinite where there are none.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
@@ -174,7 +177,10 @@ def initialize_model(
     chosen = torch.randperm(len(train), generator=generator)[:FIT_ROWS].sort().values
     fitted = train.x[chosen.to(train.x.device)]
     rare = _rare_directions(fitted, shape.partition, axes)
-    books, projectors = _fit_books(model, fitted, validation.x, rare, generator, latent_dims)
+    outliers = _outliers(fitted, shape.partition, axes, caps)
+    books, projectors = _fit_books(
+        model, fitted, validation.x, rare, outliers, generator, latent_dims
+    )
     for level, projector in enumerate(projectors):
         model.quantizer.set_projector(level, projector)
     model.quantizer.set_books(books, share=batch_size)
@@ -228,6 +234,7 @@ def _fit_books(
     x_train: Tensor,
     x_validation: Tensor,
     rare: Sequence[Tensor],
+    outliers: Sequence[Tensor],
     generator: torch.Generator,
     latent_dims: Sequence[Sequence[int | None]] | None,
 ) -> tuple[list[list[Tensor]], list[Tensor]]:
@@ -242,6 +249,7 @@ def _fit_books(
         fitted, held_out = (
             with_recombined(rows[c, :, : dims[c]], rare[c], generator) for rows in (z, z_held_out)
         )
+        fitted = torch.cat([fitted, outliers[c]])
         limits = latent_dims[c] if latent_dims else None
         if limits and any(limit is not None and limit < dims[c] for limit in limits):
             book, spaces = _books_in_subspaces(fitted, category_sizes, limits, generator)
@@ -261,6 +269,22 @@ def _rare_directions(
     """Return the directions of each category's columns that have rare events."""
     return [
         rare_directions(x[:, list(members)], one.axes)
+        for one, members in zip(axes, partition, strict=True)
+    ]
+
+
+def _outliers(
+    x: Tensor,
+    partition: Sequence[Sequence[int]],
+    axes: Sequence[PrincipalAxes],
+    caps: Tensor | None,
+) -> list[Tensor]:
+    """Return the embeddings of outliers in each category's columns that no row has."""
+    if caps is None:
+        return [x.new_empty(0, len(one.axes)) for one in axes]
+    caps = caps.to(x.device)
+    return [
+        one.project(rows_at_caps(x[:, list(members)], caps[:, list(members)]))
         for one, members in zip(axes, partition, strict=True)
     ]
 

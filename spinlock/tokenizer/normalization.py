@@ -77,6 +77,15 @@ class FeatureStatistics:
         kept = self.kept
         return (self.mean[kept] - self.center[kept]) / self.scale[kept]
 
+    @property
+    def normalized_caps(self) -> np.ndarray:
+        """Lowest and highest normalised values [2, D] of capped columns; infinite for others."""
+        kept = self.kept
+        caps = np.stack([self.lower[kept], self.upper[kept]]) - self.center[kept]
+        caps /= self.scale[kept]
+        capped = np.abs(caps) < LARGEST / 2  # beyond, the cap only keeps sums of squares finite
+        return np.where(capped, caps, np.copysign(np.inf, caps)).astype(np.float32)
+
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Clean and normalise raw rows [n, raw columns] to float32 [n, D]."""
         kept = self.kept

@@ -1,13 +1,16 @@
-"""Columns that hardly vary but for rare events, and rows in which the events meet anew.
+"""Rows beside the train rows, for events that those show too seldom or not at all.
 
-After normalisation the few events of such a column weigh as much as all rows of another. With so
-few of them the rows do not tell which come together: books that learn the combinations by heart
-fail on the next one, books that also see the events apart can add them up.
+Columns may hardly vary but for rare events. After normalisation the few events of such a column
+weigh as much as all rows of another. With so few of them the rows do not tell which come together:
+books that learn the combinations by heart fail on the next one, books that also see the events
+apart can add them up.
 """
 
 import torch
 from torch import Tensor
 
+FEW_COLUMNS = 3
+AT_CAP = 1e-3  # deviations
 RARE = 25.0  # kurtosis: the variance of about one row in so many, or fewer
 
 
@@ -38,3 +41,20 @@ def with_recombined(z: Tensor, directions: Tensor, generator: torch.Generator) -
         dealt = coordinate[torch.randperm(len(z), generator=generator).to(z.device)]
         recombined += torch.outer(dealt - coordinate, direction)
     return torch.cat([z, recombined])
+
+
+def rows_at_caps(x: Tensor, caps: Tensor) -> Tensor:
+    """Return rows [m, d] of outliers that rows x [n, d] do not hold: one column at a cap.
+
+    Cleaning puts an outlier at the cap of its column, far from all else, and where train rows
+    have none there, no code is near. The rows are the mean but for one column, at a finite cap of
+    `caps` [2, d] that no row reaches. Many columns would take too many codes for what hardly
+    ever comes: of more than `FEW_COLUMNS` there are none.
+    """
+    mean, n_columns = x.mean(dim=0), x.shape[1]
+    if n_columns > FEW_COLUMNS:
+        return x[:0]
+    reached = torch.stack([x.amin(dim=0), x.amax(dim=0)])
+    beyond = ((caps - reached).abs() > AT_CAP) & caps.isfinite()
+    rows = mean + torch.diag_embed(caps.nan_to_num() - mean)  # [2, d, d]: of each side and column
+    return rows[beyond]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from spinlock.tokenizer.initialization import (
     BookRequest,
@@ -54,9 +55,13 @@ class ModelRequest:
 
 
 def start_model(
-    request: ModelRequest, train: Rows, validation: Rows, plan: TrainingPlan
+    request: ModelRequest,
+    train: Rows,
+    validation: Rows,
+    plan: TrainingPlan,
+    caps: Tensor | None = None,
 ) -> TokenizerModel:
-    """Return the model before any gradient step."""
+    """Return the model before any gradient step; `caps` [2, D] are those of cleaning."""
     generator = torch.Generator().manual_seed(plan.seed)
     axes = principal_axes(train.x, request.partition, request.embedding_dim)
     sizes = decide_book_sizes(train.x, request.partition, axes, request.books, generator)
@@ -70,6 +75,7 @@ def start_model(
         generator,
         latent_dims=[[dim for dim, _ in levels] for levels in explicit] if explicit else None,
         batch_size=min(plan.batch_size, len(train)),
+        caps=caps,
     )
     bits = float(torch.as_tensor(sizes).double().log2().sum())
     log.info("%d categories, %d levels, %.0f bits", len(sizes), model.n_levels, bits)

@@ -413,6 +413,15 @@ def test_caps_count_what_lies_beyond_them_at_either_end():
     assert statistics.mean[0] == pytest.approx(capped.mean())
 
 
+def test_normalized_caps_are_what_the_farthest_cells_become():
+    values = np.random.default_rng(0).normal(size=(300, 3)) * [1.0, 100.0, 1e-3] + [0.0, 50.0, 2.0]
+    statistics = fit(values, CleaningRules())
+    far = statistics.apply(np.array([[-1e8] * 3, [1e8] * 3]))
+    np.testing.assert_allclose(statistics.normalized_caps, far, rtol=1e-6)
+    uncapped = fit(values, CleaningRules(outlier_method="none"))
+    assert uncapped.normalized_caps.tolist() == [[-np.inf] * 3, [np.inf] * 3]
+
+
 def test_without_caps_values_end_where_float32_can_still_sum_their_squares():
     values = sample()
     statistics = fit(values)

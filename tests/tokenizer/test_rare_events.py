@@ -6,7 +6,7 @@ from torch import Tensor
 
 from spinlock.tokenizer.initialization import initialize_model, principal_axes
 from spinlock.tokenizer.model import ModelShape
-from spinlock.tokenizer.rare_events import rare_directions, with_recombined
+from spinlock.tokenizer.rare_events import rare_directions, rows_at_caps, with_recombined
 from spinlock.tokenizer.rate_allocation import choose_book_sizes
 from spinlock.tokenizer.rows import Rows
 
@@ -80,3 +80,37 @@ def test_books_tell_a_combination_that_no_train_row_shows():
     tokens = model.tokenize(Rows(alone))
     decoded = model.decode_own(tokens, model.n_levels)  # the correction expects both again
     assert float((decoded - alone).square().sum() / alone.square().sum()) < 0.1
+
+
+def test_rows_at_caps_are_the_mean_but_for_a_column_at_a_cap_that_no_row_reaches():
+    x = torch.tensor([[0.0, -3.0, 2.0], [2.0, 1.0, 2.0]])
+    caps = torch.tensor([[-5.0, -3.0, -torch.inf], [2.0, 4.0, 6.0]])
+    expected = torch.tensor([[-5.0, -1.0, 2.0], [1.0, 4.0, 2.0], [1.0, -1.0, 6.0]])
+    assert torch.equal(rows_at_caps(x, caps), expected)
+
+
+def test_there_are_no_rows_at_caps_of_many_columns_or_where_nothing_is_capped():
+    x = torch.randn(9, 4)
+    caps = torch.tensor([[-9.0], [9.0]]).expand(2, 4)
+    assert rows_at_caps(x, caps).shape == (0, 4)
+    assert rows_at_caps(x[:, :3], caps[:, :3]).shape == (6, 3)
+    assert rows_at_caps(x[:, :3], torch.inf * caps[:, :3]).shape == (0, 3)
+
+
+def test_an_outlier_that_no_train_row_has_is_told_by_a_code_at_the_cap():
+    x = torch.randn(200, 1, generator=torch.Generator().manual_seed(0))
+    rows = Rows(x)
+    shape = ModelShape([[0]], [[8, 8, 4]], ["summary"], {})
+    axes = principal_axes(x, [[0]], 1)
+    outliers = Rows(torch.tensor([[-9.0], [12.0]]))
+    told = {}
+    for name, caps in {"caps": torch.tensor([[-9.0], [12.0]]), "none": None}.items():
+        generator = torch.Generator().manual_seed(0)
+        model = initialize_model(shape, axes, rows, rows, generator, caps=caps)
+        told[name] = {
+            "outliers": model.reconstruct(model.tokenize(outliers)).flatten(),
+            "rows": (model.reconstruct(model.tokenize(rows)) - x).square().mean(),
+        }
+    assert told["caps"]["outliers"] == pytest.approx([-9.0, 12.0], abs=0.2)
+    assert told["none"]["outliers"].abs().max() < 7
+    assert told["caps"]["rows"] < 0.01
