@@ -148,10 +148,13 @@ class Book(NamedTuple):
     @classmethod
     def of(cls, codes: Tensor) -> "Book":
         """Return the book of codes [K, E]."""
-        _, same = codes.unique(dim=0, return_inverse=True)
-        place = torch.arange(len(codes), device=codes.device)
-        first = place.new_full((len(codes),), len(codes)).scatter_reduce(0, same, place, "amin")
-        return cls(codes, code_norms(codes, first[same] == place))
+        codes = codes.contiguous()
+        rows = codes.detach().cpu().numpy() + 0.0  # so that −0 is 0
+        as_bytes = rows.view(f"V{rows.itemsize * rows.shape[1]}")  # compared faster than numbers
+        _, first = np.unique(as_bytes, return_index=True)
+        new = torch.zeros(len(codes), dtype=torch.bool)
+        new[torch.from_numpy(first)] = True
+        return cls(codes, code_norms(codes, new.to(codes.device)))
 
     def double(self) -> "Book":
         """Return the book in float64, with the same codes left out."""
@@ -193,28 +196,25 @@ class Beam:
         self.scale = 1 + self.error[:, 0]
         self.margin = torch.full_like(self.scale, torch.inf)
 
-    def extend(self, codes: Tensor, norms: Tensor | None = None) -> None:
-        """Add a level whose codes are [K, E], keeping the `width` best encodings of each row."""
+    def extend(
+        self, codes: Tensor, norms: Tensor | None = None, *, width: int | None = None
+    ) -> None:
+        """Add a level whose codes are [K, E], keeping the `width` best encodings of each row.
+
+        By default as many as were followed so far.
+        """
         n_rows, paths, _ = self.residual.shape
         norms = code_norms(codes) if norms is None else norms
         residual = self.residual.flatten(0, 1)
         scores = code_scores(residual, codes, norms)
         errors = (scores.unflatten(0, (n_rows, paths)) + self.error.unsqueeze(-1)).flatten(1)
-        self.error, chosen = take_lowest(errors, min(self.width, errors.shape[1]))
+        self.error, chosen = take_lowest(errors, min(width or self.width, errors.shape[1]))
         self._narrow(self.error[:, -1], errors.amin(-1))
         path, code = chosen // len(codes), chosen % len(codes)
         path = path + paths * torch.arange(n_rows, device=path.device).unsqueeze(1)
         left = residual.index_select(0, path.flatten()) - codes.index_select(0, code.flatten())
         self.residual = left.unflatten(0, path.shape)
         self.tokens = torch.cat([self.tokens.flatten(0, 1)[path], code.unsqueeze(-1)], dim=-1)
-
-    def best(self) -> Found:
-        """Return the best encodings, by what is left: the scores round off very small errors."""
-        error = self.residual.square().sum(-1)
-        kept, chosen = take_lowest(error, 1)
-        self._narrow(kept[:, 0], error.amin(-1))
-        path = chosen.unsqueeze(-1).expand(-1, -1, self.tokens.shape[-1])
-        return Found(self.tokens.gather(1, path)[:, 0], self.margin)
 
     def _narrow(self, kept: Tensor, left: Tensor) -> None:
         self.margin = torch.fmin(self.margin, relative_margin(kept, left, self.scale))
@@ -239,9 +239,10 @@ def search(z: Tensor, books: Sequence[Book], beam: int) -> Found:
     if beam == 1:
         return _greedily(z, books)
     partial = Beam(z, beam)
-    for book in books:
+    for book in books[:-1]:
         partial.extend(*book)
-    return partial.best()
+    partial.extend(*books[-1], width=1)
+    return Found(partial.tokens[:, 0], partial.margin)
 
 
 def _greedily(z: Tensor, books: Sequence[Book]) -> Found:

@@ -144,7 +144,7 @@ def perceptron(
         if params.get("batch_norm"):
             layers.append(CategoryNorm(n_categories, n_out))
         layers.append(ACTIVATIONS[params.get("activation", "relu")]())
-        layers.append(Dropout(params.get("dropout", 0.0)))
+        layers.append(Dropout(params.get("dropout", 0.0), of_categories=True))
     layers.append(CategoryLinear(n_categories, widths[-2], widths[-1]))
     return nn.Sequential(*layers)
 

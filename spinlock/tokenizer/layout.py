@@ -1,5 +1,6 @@
 """How columns stand in categories: padded, so that all categories go through one operation."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -144,22 +145,30 @@ class CategoryLinear(nn.Module):
 class Dropout(nn.Module):
     """Dropout whose random numbers are four to a draw where torch would draw one by one.
 
-    The rate is rounded to a multiple of 2⁻¹⁶.
+    The rate is rounded to a multiple of 2⁻¹⁶. Of categories [C, B, H] the same units of a row are
+    dropped in all C: each has its own network, so for each it is dropout as ever, at a C-th of
+    the random numbers.
     """
 
-    def __init__(self, rate: float):
+    def __init__(self, rate: float, *, of_categories: bool = False):
         super().__init__()
         self.rate = rate
+        self.of_categories = of_categories
         self.dropped = min(round(rate * 2**16), 2**16 - 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x with some values zero and the others scaled up, in training only."""
         if not self.training or not self.rate:
             return x
+        shape = x.shape[1:] if self.of_categories else x.shape
         if x.device.type != "cpu" or torch.compiler.is_compiling():  # their own are as fast
-            return functional.dropout(x, self.rate)
-        draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+            return x * functional.dropout(x.new_ones(shape), self.rate)
+        return x * self._scale(shape).to(x.dtype)
+
+    def _scale(self, shape: Sequence[int]) -> Tensor:
+        """Return what is multiplied by: zero where a value is dropped."""
+        size = math.prod(shape)
+        draws = torch.empty((size + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
         # compared as floats: a mask of bool takes several times as long, made and read
-        numbers = draws.view(torch.int16)[: x.numel()].view(x.shape).float()
-        scale = numbers.ge_(self.dropped - 2**15).mul_(2**16 / (2**16 - self.dropped))
-        return x * scale.to(x.dtype)
+        numbers = draws.view(torch.int16)[:size].view(shape).float()
+        return numbers.ge_(self.dropped - 2**15).mul_(2**16 / (2**16 - self.dropped))

@@ -178,35 +178,40 @@ class _DistanceCorrelation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
-        a, between_codes = _centred(distances(x)), distances(y)
-        b = _centred(between_codes)
-        norm_a, norm_b = (one.square().sum().add(TINY).sqrt() for one in (a, b))
-        rho = (a * b).sum() / (norm_a * norm_b)
+        a, between_codes = _centre(distances(x)), distances(y)
+        b = _centre(between_codes.clone())
+        norm_a, norm_b = (_product(one, one).add(TINY).sqrt() for one in (a, b))
+        rho = _product(a, b) / (norm_a * norm_b)
         ctx.save_for_backward(y, between_codes, a.div_(norm_a), b.div_(norm_b), rho, norm_b)
         return rho
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
         y, between_codes, a, b, rho, norm_b = ctx.saved_tensors
-        toward = (a - rho * b).div_(between_codes).mul_(gradients[0] / norm_b)
-        return None, 2 * (toward.sum(1, keepdim=True) * y - toward @ y)
+        toward = torch.addcmul(a, b, rho, value=-1).div_(between_codes)
+        scale = 2 * gradients[0] / norm_b
+        return None, (toward.sum(1, keepdim=True) * y).sub_(toward @ y).mul_(scale)
 
 
-def _centred(between: Tensor) -> Tensor:
-    """Return distances [B, B] less their mean over i ≠ j, zero on the diagonal."""
+def _centre(between: Tensor) -> Tensor:
+    """Take from distances [B, B] their mean over i ≠ j, in place; the diagonal becomes zero."""
     n_rows = len(between)
     pairs = n_rows * (n_rows - 1)
     mean = (between.sum() - between.diagonal().sum()) / pairs
-    centred = between - mean
-    centred.diagonal().zero_()
-    return centred
+    between.sub_(mean).diagonal().zero_()
+    return between
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Return Σ a b."""
+    return a.flatten().dot(b.flatten())
 
 
 def distances(x: Tensor) -> Tensor:
     """Return the Euclidean distances [B, B] of rows x [B, D], from one Gram matrix."""
     norms = x.square().sum(1)
     squared = torch.addmm(norms.unsqueeze(1) + norms.unsqueeze(0), x, x.T, alpha=-2)
-    return squared.clamp_min(TINY).sqrt()
+    return squared.clamp_min_(TINY).sqrt_()
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ class CategoryEncoder(nn.Module):
                 len(categories), encoder.output_dim, shape.hidden_dim
             )
             self.register_buffer(f"members_{family}", torch.tensor(categories), persistent=False)
-        self.dropout = Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout, of_categories=True)
         self.head = CategoryLinear(n_categories, shape.hidden_dim, shape.width, zero=True)
 
     def forward(self, x: Tensor, fields: Tensor | None = None) -> Tensor:

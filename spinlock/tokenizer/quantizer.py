@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -269,4 +270,17 @@ def at_least_float32(z: Tensor) -> Tensor:
 
 def straight_through(z: Tensor, quantized: Tensor) -> Tensor:
     """Return exactly `quantized`, with the gradient of z (Bengio et al. 2013)."""
-    return quantized.detach() + (z - z.detach())
+    return _StraightThrough.apply(z, quantized)
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The usual quantized + (z − sg(z)), without its two passes."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, quantized: Tensor) -> Tensor:
+        ctx.n_added = quantized.dim() - z.dim()
+        return quantized.view_as(quantized)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0].sum_to_size(gradients[0].shape[ctx.n_added :]), None

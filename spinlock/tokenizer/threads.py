@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import torch
 
-LARGEST_BLOCK, SMALLEST_BLOCK = 2048, 256  # rows
+LARGEST_BLOCK, SMALLEST_BLOCK = 2048, 1024  # rows; smaller ones cost threads more than they save
 BLOCKS = 8  # at least, where rows are enough
 
 

@@ -106,6 +106,16 @@ def test_dropout_drops_its_share_and_scales_what_it_keeps():
     assert torch.equal(dropout(x), dropped)
 
 
+def test_dropout_of_categories_drops_the_same_units_of_a_row_in_all_of_them():
+    torch.manual_seed(0)
+    dropout, x = Dropout(0.25, of_categories=True), torch.randn(3, 200, 101)
+    dropped = dropout(x)
+    kept = dropped != 0
+    assert torch.allclose(dropped[kept], x[kept] * 4 / 3)
+    assert torch.equal(kept, kept[:1].expand_as(kept))
+    assert abs(kept.float().mean() - 0.75) < 0.01
+
+
 def test_dropout_leaves_rows_alone_outside_training_and_at_rate_zero():
     x = torch.randn(5, 3)
     assert Dropout(0.5).eval()(x) is x
