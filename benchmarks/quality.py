@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.quality_figure import quality_figure
-from benchmarks.quality_page import CURVE, GRADIENT_STEPS, page
+from benchmarks.quality_page import CURVE, page
 from benchmarks.tables import FOREIGN_FILE, SIDES, RawTable, known_tables
 from spinlock.analysis.baselines import compare_baselines
 from spinlock.analysis.figures.style import render
@@ -34,6 +34,7 @@ from spinlock.tokenizer.tokenizer import Tokenizer
 
 BITS = (24, 48, 96, 160, 288, 400)
 TRAINED_BITS = (96, 160, 288)
+GRADIENT_STEPS = 280  # of each training, whatever the number of rows
 SEEDS = 1
 BATCH_ROWS = 512
 ENCODER = {
@@ -67,9 +68,16 @@ def experiment_of(table: RawTable, dataset: Path, bits: int, epochs: int, seed: 
 
 
 def measure_table(
-    table: RawTable, seed: int, budgets: Sequence[int], trained: Sequence[int]
+    table: RawTable,
+    seed: int,
+    budgets: Sequence[int],
+    trained: Sequence[int],
+    steps: Sequence[int] = (GRADIENT_STEPS,),
 ) -> dict[str, Any]:
-    """Return what one table and seed give: rows, columns, and R² by method and bits."""
+    """Return what one table and seed give: rows, columns, and R² by method and bits.
+
+    At the budgets in `trained` a model is also trained, for each number of gradient steps.
+    """
     with TemporaryDirectory() as folder:
         out = Path(folder)
         dataset = out / "dataset.h5"
@@ -79,7 +87,7 @@ def measure_table(
         normalize.run(first, out / "subset.h5", out / "feature_statistics.npz")
         with FeatureTable(out / "subset.h5") as rows:
             n_train = len(rows.rows(TRAIN))
-        epochs = math.ceil(GRADIENT_STEPS / math.ceil(n_train / BATCH_ROWS))
+        epochs = {n: math.ceil(n / math.ceil(n_train / BATCH_ROWS)) for n in steps}
         ours = []
         for bits in budgets:
             start = time.perf_counter()
@@ -87,8 +95,10 @@ def measure_table(
             measured, rows_of = _measure(model, out)
             measured |= {"budget": bits, "start_seconds": time.perf_counter() - start}
             if bits in trained:
-                model = _train(experiment_of(table, dataset, bits, epochs, seed), out)
-                measured["trained"] = _measure(model, out)[0]["quality"]
+                measured["trained"] = {}
+                for n_steps, n_epochs in epochs.items():
+                    model = _train(experiment_of(table, dataset, bits, n_epochs, seed), out)
+                    measured["trained"][str(n_steps)] = _measure(model, out)[0]["quality"]
             ours.append(measured)
             log.info("%s", measured)
     train_rows, test_rows = rows_of.x[rows_of.of(TRAIN)], rows_of.x[rows_of.reported]
@@ -99,7 +109,6 @@ def measure_table(
         "train_rows": len(train_rows),
         "test_rows": len(test_rows),
         "columns": train_rows.shape[1],
-        "epochs": epochs,
         "ours": ours,
         "others": [vars(one) for one in others if one.quality is not None],
     }
@@ -154,6 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(SEEDS)))
     parser.add_argument("--bits", type=int, nargs="+", default=list(BITS))
     parser.add_argument("--trained-bits", type=int, nargs="*", default=list(TRAINED_BITS))
+    parser.add_argument("--gradient-steps", type=int, nargs="+", default=[GRADIENT_STEPS])
     parser.add_argument("--foreign", type=Path, default=FOREIGN_FILE, help="a foreign dataset")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args(argv)
@@ -169,7 +179,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             except SpinlockError as error:
                 log.warning("%s is left out: %s", name, error)
                 break
-            run = measure_table(table, seed, arguments.bits, arguments.trained_bits)
+            run = measure_table(
+                table, seed, arguments.bits, arguments.trained_bits, arguments.gradient_steps
+            )
             results = read_results(arguments.output / "quality.json")
             results[name] = replaced(results.get(name, []), run)
             ordered = {one: results[one] for one in [*tables, *results] if one in results}

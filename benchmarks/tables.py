@@ -20,7 +20,10 @@ SIDES = "metadata/side"  # where a table's own split stands in its file
 VALIDATION_SHARE = 0.1
 OPERATORS = 4000
 SIMULATED = ("architecture", "summary")
-WHOLE_BASELINE = "results/production/10k_arch_summary_400epochs/subset.h5"
+SHARDS = {  # of the baselines that hold so many operators, for a shell that expands braces
+    10_000: "datasets/baseline_10k/shard_000{00..19}.h5",
+    100_000: "datasets/baseline_100k/shard_000{00..99}.h5",
+}
 PATCHES = 1000  # of each photograph
 PATCH_SIDE = 8
 
@@ -57,9 +60,10 @@ def simulated_operators(number: int) -> RawTable:
     """
     with open_dataset(generated_shards()) as source:
         if source.n_operators < number:
+            shards = next(files for size, files in SHARDS.items() if size >= number)
             raise SpinlockError(
                 f"{source.n_operators} simulated operators are at hand, {number} are wanted",
-                remedy=f"snakemake --cores all {WHOLE_BASELINE} simulates 10000",
+                remedy=f"snakemake --cores all {shards} simulates them",
             )
         return RawTable(_read(source, SIMULATED, number))
 
@@ -119,6 +123,7 @@ def known_tables(foreign: Path) -> Mapping[str, Callable[[int], RawTable]]:
         "operators, unseen initial kind": lambda s: one_kind_held_out(
             "metadata/initial_condition", s
         ),
+        "operators, 100000": lambda _: simulated_operators(100_000),
         "operators, 10000": lambda _: simulated_operators(10_000),
         "operators, 1000": lambda _: simulated_operators(1000),
         "foreign operators": lambda _: operators([foreign], ("architecture", "initial", "summary")),
