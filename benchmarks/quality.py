@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -149,10 +149,21 @@ def read_results(path: Path) -> dict[str, list[dict[str, Any]]]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def replaced(runs: Iterable[dict[str, Any]], run: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return runs in the order of their seeds, with `run` in the place of its own."""
-    others = [one for one in runs if one["seed"] != run["seed"]]
-    return sorted([*others, run], key=lambda one: one["seed"])
+def replaced(runs: Sequence[dict[str, Any]], run: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return runs in the order of their seeds, with what `run` measured in the place of its own.
+
+    Of an earlier run of the same seed and as many rows, budgets that `run` leaves out stay.
+    """
+    kept = [one for one in runs if one["seed"] != run["seed"]]
+    for before in runs:
+        if before["seed"] == run["seed"] and before["train_rows"] == run["train_rows"]:
+            ours = {one["budget"]: one for one in [*before["ours"], *run["ours"]]}
+            others = {(one["method"], one["bits"]): one for one in before["others"] + run["others"]}
+            run = run | {
+                "ours": [ours[budget] for budget in sorted(ours)],
+                "others": list(others.values()),
+            }
+    return sorted([*kept, run], key=lambda one: one["seed"])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

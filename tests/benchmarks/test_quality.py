@@ -48,9 +48,20 @@ def test_several_seeds_show_their_spread():
     assert "**0.800 ± 0.141**" in text
 
 
-def test_a_run_replaces_the_one_of_its_seed_and_no_other():
-    kept = replaced([{"seed": 1, "old": True}, {"seed": 0, "old": True}], {"seed": 0})
-    assert kept == [{"seed": 0}, {"seed": 1, "old": True}]
+def test_a_run_replaces_the_budgets_of_its_seed_and_no_others():
+    before = [run(0.5, [other("faiss_pq8", 96.0, 0.4)], seed) for seed in (1, 0)]
+    before[1]["ours"].append(before[1]["ours"][0] | {"budget": 24, "quality": 0.3})
+    again = run(0.9, [other("faiss_pq8", 96.0, 0.8), other("faiss_rq4", 96.0, 0.7)])
+    first, second = replaced(before, again)
+    assert second is before[0]
+    assert [(one["budget"], one["quality"]) for one in first["ours"]] == [(24, 0.3), (96, 0.9)]
+    assert [one["quality"] for one in first["others"]] == [0.8, 0.7]
+
+
+def test_a_run_of_other_rows_replaces_all_of_its_seed():
+    before = run(0.5, [])
+    before["ours"][0]["budget"] = 24
+    assert replaced([before], run(0.9, []) | {"train_rows": 81})[0]["ours"] == run(0.9, [])["ours"]
 
 
 def test_the_curve_shows_our_mean_and_every_method_that_was_measured():
