@@ -20,11 +20,8 @@ def rare_directions(x: Tensor, axes: Tensor) -> Tensor:
     `axes` [E, d] are the orthonormal axes of the embedding. There is nothing to recombine, and
     none is returned, where the columns are a single one.
     """
-    deviation = x - x.mean(dim=0)
-    squares = deviation.square().mean(dim=0).clamp_min(torch.finfo(x.dtype).tiny)
-    kurtosis = (deviation / squares.sqrt()).pow(4).mean(dim=0)
-    rare = kurtosis > RARE if x.shape[1] > 1 else torch.zeros_like(kurtosis, dtype=torch.bool)
-    return axes.T[rare]
+    rare = _kurtosis(x) > RARE
+    return axes.T[rare if x.shape[1] > 1 else torch.zeros_like(rare)]
 
 
 def with_recombined(z: Tensor, directions: Tensor, generator: torch.Generator) -> Tensor:
@@ -49,12 +46,20 @@ def rows_at_caps(x: Tensor, caps: Tensor) -> Tensor:
     Cleaning puts an outlier at the cap of its column, far from all else, and where train rows
     have none there, no code is near. The rows are the mean but for one column, at a finite cap of
     `caps` [2, d] that no row reaches. Many columns would take too many codes for what hardly
-    ever comes: of more than `FEW_COLUMNS` there are none.
+    ever comes: of more than `FEW_COLUMNS` there are none. Nor of columns with rare events, whose
+    caps are very far out, on the side without events too.
     """
     mean, n_columns = x.mean(dim=0), x.shape[1]
     if n_columns > FEW_COLUMNS:
         return x[:0]
     reached = torch.stack([x.amin(dim=0), x.amax(dim=0)])
-    beyond = ((caps - reached).abs() > AT_CAP) & caps.isfinite()
+    beyond = ((caps - reached).abs() > AT_CAP) & caps.isfinite() & (_kurtosis(x) <= RARE)
     rows = mean + torch.diag_embed(caps.nan_to_num() - mean)  # [2, d, d]: of each side and column
     return rows[beyond]
+
+
+def _kurtosis(x: Tensor) -> Tensor:
+    """Return the kurtosis [d] of columns x [n, d]; zero without spread."""
+    deviation = x - x.mean(dim=0)
+    squares = deviation.square().mean(dim=0).clamp_min(torch.finfo(x.dtype).tiny)
+    return (deviation / squares.sqrt()).pow(4).mean(dim=0)

@@ -97,6 +97,12 @@ def test_there_are_no_rows_at_caps_of_many_columns_or_where_nothing_is_capped():
     assert rows_at_caps(x[:, :3], torch.inf * caps[:, :3]).shape == (0, 3)
 
 
+def test_a_column_of_rare_events_has_no_rows_at_caps():
+    x = torch.cat([torch.linspace(-2, 2, N_ROWS).unsqueeze(1), spiked([[7]])], dim=1)
+    caps = torch.tensor([[-5.0, -20.0], [5.0, 20.0]])
+    assert rows_at_caps(x, caps)[:, 0] == pytest.approx([-5.0, 5.0])
+
+
 def test_an_outlier_that_no_train_row_has_is_told_by_a_code_at_the_cap():
     x = torch.randn(200, 1, generator=torch.Generator().manual_seed(0))
     rows = Rows(x)
