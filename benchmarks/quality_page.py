@@ -43,9 +43,9 @@ CURVE_SHOWN = """\
 from data, without a gradient step.*
 """
 FINDINGS = """\
-The start from data is hard to beat: at {rows} train rows
-training changes R² on test rows by {low:+.4f} to {high:+.4f}. Where it does not lower the
-validation error, the start is what is shipped.
+Training changes R² on test rows by {low:+.4f} to {high:+.4f}: most at {rows} train rows,
+{bits} bits and {steps} gradient steps. Where it does not lower the validation error, the start is
+what is shipped.
 """
 
 
@@ -150,19 +150,17 @@ def scaling(results: Mapping[str, Runs]) -> str:
 
 def _findings(results: Mapping[str, Runs]) -> str:
     """Return what the table says, in words."""
-    measured = [
-        (run["train_rows"], trained - one["quality"])
+    gains = [
+        (trained - one["quality"], run["train_rows"], one["budget"], steps)
         for name in SIZES
         for run in results.get(name, [])
         for one in run["ours"]
-        for trained in trainings(one).values()
+        for steps, trained in trainings(one).items()
     ]
-    if not measured:
+    if not gains:
         return ""
-    *fewer, most = sorted({n_rows for n_rows, _ in measured})
-    rows = f"{', '.join(map(str, fewer))} and {most}" if fewer else str(most)
-    gains = [gain for _, gain in measured]
-    return "\n" + FINDINGS.format(rows=rows, low=min(gains), high=max(gains))
+    (low, *_), (high, rows, bits, steps) = min(gains), max(gains)
+    return "\n" + FINDINGS.format(low=low, high=high, rows=rows, bits=bits, steps=steps)
 
 
 def table_of(runs: Runs) -> str:

@@ -48,6 +48,16 @@ def test_several_seeds_show_their_spread():
     assert "**0.800 ± 0.141**" in text
 
 
+def test_the_page_says_where_training_gains_most():
+    peers = [other("faiss_pq8", 96.0, 0.6)]
+    short, long = run(0.8, peers), run(0.7, peers)
+    short["ours"][0]["trained"] = {"280": 0.79}
+    long["ours"][0]["trained"] = {"280": 0.71, "2800": 0.75}
+    text = page({"operators, 1000": [short], "operators, 10000": [long | {"train_rows": 8000}]})
+    assert "by -0.0100 to +0.0500: most at 8000 train rows,\n96 bits and 2800 gradient" in text
+    assert "| 8000 | 96 | 2800 | 0.700 | 0.750 | +0.0500 |" in text
+
+
 def test_a_run_replaces_the_budgets_of_its_seed_and_no_others():
     before = [run(0.5, [other("faiss_pq8", 96.0, 0.4)], seed) for seed in (1, 0)]
     before[1]["ours"].append(before[1]["ours"][0] | {"budget": 24, "quality": 0.3})
