@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from spinlock.errors import memory_for
 from spinlock.features.table import TRAIN, VALIDATION, FeatureTable
@@ -93,10 +92,10 @@ def _run(
         partition = read_categories(categories, [table.columns[i].full_name for i in fitted.kept])
         store = RowStore(output.parent, experiment.training.memory_budget, device)
         train, validation = store.read(table, fitted, (TRAIN, VALIDATION))
-        request = model_request(experiment, table, fitted.kept, partition)
+        caps = fitted.normalized_caps
+        request = model_request(experiment, table, fitted.kept, partition, caps)
         header = table.header
-    caps = torch.from_numpy(fitted.normalized_caps)
-    trainer = _trainer(request, train, validation, plan, state, caps)
+    trainer = _trainer(request, train, validation, plan, state)
     checkpoint = Checkpoint(
         model=trainer.model,
         header=header,
@@ -132,11 +131,10 @@ def _trainer(
     validation: Rows,
     plan: TrainingPlan,
     state: dict[str, Any] | None,
-    caps: Tensor,
 ) -> Trainer:
     """Return a trainer at the start, or where `state` left off."""
     if state is None:
-        model = start_model(request, train, validation, plan, caps)
+        model = start_model(request, train, validation, plan)
         return Trainer(model, train, validation, plan)
     channels = None if train.fields is None else train.fields.shape[1]
     model = TokenizerModel(request.shape(state["book_sizes"], channels))

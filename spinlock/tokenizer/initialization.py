@@ -8,50 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.codebook import residual_books, residual_tokens
+from spinlock.tokenizer.book_fitting import best_books, books_error, books_in_subspaces
+from spinlock.tokenizer.codebook import residual_books
 from spinlock.tokenizer.decoder import ridge_correction
 from spinlock.tokenizer.model import ROW_BLOCK, ModelShape, TokenizerModel
+from spinlock.tokenizer.principal_axes import PrincipalAxes, principal_axes
 from spinlock.tokenizer.rare_events import rare_directions, rows_at_caps, with_recombined
 from spinlock.tokenizer.rate_allocation import choose_book_sizes
 from spinlock.tokenizer.rows import Rows
 
 log = logging.getLogger(__name__)
 
-FIT_BEAMS = (1, 4, 8, 16)  # widths that residual books are fitted with
-BEAM_ROWS = 16_000  # rows that a width above 4 may give k-means
-FITS = 3  # that validation rows choose from, per category
 FIT_ROWS = 20_000  # rows that books are fitted on, at most
 RIDGE_ROWS = 20_000
-
-
-@dataclass(frozen=True)
-class PrincipalAxes:
-    """A category's principal components: mean [d] and orthonormal axes [E_c, d]."""
-
-    mean: Tensor
-    axes: Tensor
-
-    @classmethod
-    def fit(
-        cls, x: Tensor, limit: int, members: Sequence[int] | slice = slice(None)
-    ) -> "PrincipalAxes":
-        """Fit to columns of rows x [n, D], d of them, keeping at most `limit` axes."""
-        total = [block[:, members].sum(dim=0, dtype=torch.float64) for block in x.split(ROW_BLOCK)]
-        mean = (torch.stack(total).sum(dim=0) / len(x)).to(x.dtype)
-        gram = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=x.device)
-        for block in x.split(ROW_BLOCK):
-            centred = (block[:, members] - mean).double()
-            gram.addmm_(centred.T, centred)
-        values, vectors = torch.linalg.eigh(gram)
-        order = values.argsort(descending=True)[:limit]
-        axes = vectors[:, order].T
-        # the sign of an eigenvector is arbitrary: fix it, so that equal data give equal models
-        largest = axes.abs().argmax(dim=1, keepdim=True)
-        return cls(mean, (axes * axes.gather(1, largest).sign()).float())
-
-    def project(self, x: Tensor) -> Tensor:
-        """Return the coordinates [n, E_c] of rows x [n, d]."""
-        return (x - self.mean) @ self.axes.T
 
 
 @dataclass(frozen=True)
@@ -74,13 +43,6 @@ class BookRequest:
     target_quality: float | None = None
     max_tokens: int | None = None
     explicit: list[list[tuple[int | None, int | None]]] | None = None
-
-
-def principal_axes(
-    x: Tensor, partition: Sequence[Sequence[int]], limit: int
-) -> list[PrincipalAxes]:
-    """Return the principal axes of each category of columns of rows x [n, D]."""
-    return [PrincipalAxes.fit(x, limit, list(members)) for members in partition]
 
 
 def decide_book_sizes(
@@ -252,12 +214,12 @@ def _fit_books(
         fitted = torch.cat([fitted, outliers[c]])
         limits = latent_dims[c] if latent_dims else None
         if limits and any(limit is not None and limit < dims[c] for limit in limits):
-            book, spaces = _books_in_subspaces(fitted, category_sizes, limits, generator)
+            book, spaces = books_in_subspaces(fitted, category_sizes, limits, generator)
             projectors[:, c, : dims[c], : dims[c]] = torch.stack(spaces)
             books.append(book)
         else:
             books.append(
-                _best_books(fitted, held_out, category_sizes, generator, model.shape.beam_width)
+                best_books(fitted, held_out, category_sizes, generator, model.shape.beam_width)
             )
     restricted = latent_dims is not None and any(any(levels) for levels in latent_dims)
     return books, list(projectors) if restricted else []
@@ -294,49 +256,6 @@ def _linear_embeddings(model: TokenizerModel, x: Tensor) -> Tensor:
     """Return embeddings [C, n, E] by the linear paths; padded columns stand for a block only."""
     blocks = [model.encoder.linear(model.layout.gather(block)) for block in x.split(ROW_BLOCK)]
     return torch.cat(blocks, dim=1)
-
-
-def _best_books(
-    z: Tensor, held_out: Tensor, sizes: Sequence[int], generator: torch.Generator, beam: int
-) -> list[Tensor]:
-    """Fit residual books with several beams and return those with the lowest held-out error."""
-    fits = [residual_books(z, sizes, generator, beam=width) for width in fit_beams(len(z))]
-    return min(fits, key=lambda books: books_error(held_out, books, beam))
-
-
-def fit_beams(n_rows: int) -> tuple[int, ...]:
-    """Return the beams that books are fitted with: the fewer rows, the wider.
-
-    A wide beam shows the later levels residuals that are not the closest, as those of unseen
-    rows are not: with few rows for each code this keeps books from learning rows by heart.
-    """
-    affordable = [width for width in FIT_BEAMS if width <= 4 or width * n_rows <= BEAM_ROWS]
-    return tuple(affordable[-FITS:])
-
-
-def books_error(z: Tensor, books: Sequence[Tensor], beam: int) -> float:
-    """Return the squared error of rows z [n, E] under residual books."""
-    tokens = residual_tokens(z, books, beam)
-    decoded = torch.stack([book[tokens[:, i]] for i, book in enumerate(books)]).sum(dim=0)
-    return float((z - decoded).square().sum())
-
-
-def _books_in_subspaces(
-    z: Tensor, sizes: Sequence[int], limits: Sequence[int | None], generator: torch.Generator
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Fit each level in the leading principal axes of what the levels before left."""
-    books, projectors = [], []
-    residual = z
-    for size, limit in zip(sizes, limits, strict=True):
-        axes = PrincipalAxes.fit(residual, limit or z.shape[1]).axes
-        projector = axes.T @ axes
-        projected = residual @ projector
-        (book,) = residual_books(projected, [size], generator, beam=1)
-        tokens = residual_tokens(projected, [book], 1)[:, 0]
-        residual = residual - book[tokens]
-        books.append(book)
-        projectors.append(projector)
-    return books, projectors
 
 
 def _warn_of_large_books(shape: ModelShape, n_rows: int) -> None:

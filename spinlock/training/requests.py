@@ -77,6 +77,7 @@ def model_request(
     table: FeatureTable,
     kept: np.ndarray,
     partition: dict[str, np.ndarray],
+    caps: np.ndarray | None = None,
 ) -> ModelRequest:
     """Return the model that settings and categories ask for.
 
@@ -86,6 +87,8 @@ def model_request(
         Columns of the table that cleaning kept.
     partition : dict
         Category → positions among the kept columns.
+    caps : float array [2, D], optional
+        Lowest and highest normalised values that cleaning lets through.
     """
     model = experiment.model
     return ModelRequest(
@@ -111,6 +114,7 @@ def model_request(
         use_ema=model.use_ema,
         beam_width=model.beam_width,
         series=_kept_series(table, kept),
+        caps=None if caps is None else torch.from_numpy(caps),
     )
 
 

@@ -11,9 +11,9 @@ from spinlock.tokenizer.initialization import (
     BookRequest,
     decide_book_sizes,
     initialize_model,
-    principal_axes,
 )
 from spinlock.tokenizer.model import ModelShape, TokenizerModel
+from spinlock.tokenizer.principal_axes import principal_axes
 from spinlock.tokenizer.rows import Rows
 from spinlock.training.loop import TrainingPlan
 
@@ -35,6 +35,7 @@ class ModelRequest:
     use_ema: bool = True
     beam_width: int = 8
     series: dict[str, dict[str, Any]] = field(default_factory=dict)
+    caps: Tensor | None = None
 
     def shape(self, book_sizes: list[list[int]], field_channels: int | None) -> ModelShape:
         """Return the shape of the model with these numbers of codes."""
@@ -55,13 +56,9 @@ class ModelRequest:
 
 
 def start_model(
-    request: ModelRequest,
-    train: Rows,
-    validation: Rows,
-    plan: TrainingPlan,
-    caps: Tensor | None = None,
+    request: ModelRequest, train: Rows, validation: Rows, plan: TrainingPlan
 ) -> TokenizerModel:
-    """Return the model before any gradient step; `caps` [2, D] are those of cleaning."""
+    """Return the model before any gradient step."""
     generator = torch.Generator().manual_seed(plan.seed)
     axes = principal_axes(train.x, request.partition, request.embedding_dim)
     sizes = decide_book_sizes(train.x, request.partition, axes, request.books, generator)
@@ -75,7 +72,7 @@ def start_model(
         generator,
         latent_dims=[[dim for dim, _ in levels] for levels in explicit] if explicit else None,
         batch_size=min(plan.batch_size, len(train)),
-        caps=caps,
+        caps=request.caps,
     )
     bits = float(torch.as_tensor(sizes).double().log2().sum())
     log.info("%d categories, %d levels, %.0f bits", len(sizes), model.n_levels, bits)

@@ -1,31 +1,24 @@
-"""The start from data: principal components, residual books, ridge corrections."""
+"""The start from data: book sizes, the linear paths, books and ridge corrections."""
 
 import logging
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from spinlock.tokenizer.codebook import residual_books, residual_tokens
 from spinlock.tokenizer.initialization import (
     BookRequest,
-    PrincipalAxes,
-    books_error,
     decide_book_sizes,
-    fit_beams,
     fit_corrections,
     initialize_model,
     partition_quality,
-    principal_axes,
 )
 from spinlock.tokenizer.model import ModelShape, TokenizerModel
+from spinlock.tokenizer.principal_axes import principal_axes
 from spinlock.tokenizer.rows import Rows
 
-modest = settings(deadline=None, max_examples=25)
-seeds = st.integers(0, 2**32 - 1)
 PARTITION = [[0, 2, 4, 6], [1, 3, 5]]
 SIZES = [[16, 8, 4], [8, 4, 2]]
 
@@ -60,30 +53,6 @@ def initialized(sizes: list[list[int]] = SIZES, seed: int = 0, **options) -> Tok
 def error_of(model: TokenizerModel, x: Tensor, levels: int | None = None) -> float:
     decoded = model.reconstruct(model.tokenize(Rows(x)), levels)
     return float((x - decoded).square().mean())
-
-
-@modest
-@given(seeds, st.integers(1, 5))
-def test_principal_axes_are_orthonormal_and_hold_the_most_variance(seed, limit):
-    x = torch.from_numpy(np.random.default_rng(seed).normal(size=(40, 4))).float() * torch.tensor(
-        [3.0, 2.0, 1.0, 0.5]
-    )
-    fitted = PrincipalAxes.fit(x, limit)
-    n_axes = min(limit, 4)
-    torch.testing.assert_close(fitted.axes @ fitted.axes.T, torch.eye(n_axes), atol=1e-5, rtol=0)
-    singular = np.linalg.svd((x - x.mean(0)).double().numpy(), compute_uv=False)[:n_axes]
-    spread = fitted.project(x).double().square().sum(0).sqrt()
-    np.testing.assert_allclose(spread, singular, rtol=1e-4)
-
-
-@modest
-@given(seeds)
-def test_the_sign_of_an_axis_is_that_of_its_largest_entry(seed):
-    x = torch.from_numpy(np.random.default_rng(seed).normal(size=(40, 4))).float()
-    axes, mirrored = PrincipalAxes.fit(x, 4).axes, PrincipalAxes.fit(-x, 4).axes
-    largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
-    assert (largest > 0).all()
-    torch.testing.assert_close(mirrored, axes, atol=1e-4, rtol=0)
 
 
 def test_without_quantisation_the_linear_path_gives_the_columns_back():
@@ -242,24 +211,3 @@ def test_the_quality_of_a_partition_is_that_of_its_books_alone():
     total = (rows(1) - rows(0).mean(0)).square().sum()
     expected = 1 - float((rows(1) - decoded).square().sum() / total)
     assert quality == pytest.approx(expected, abs=1e-4)
-
-
-@modest
-@given(seeds, st.integers(1, 4))
-def test_the_error_of_books_is_what_their_tokens_leave(seed, beam):
-    generator = torch.Generator().manual_seed(seed)
-    books = [torch.randn(k, 2, generator=generator) for k in (4, 3)]
-    z = torch.randn(20, 2, generator=generator)
-    tokens = residual_tokens(z, books, beam)
-    left = sum(
-        float((row - books[0][a] - books[1][b]).square().sum())
-        for row, (a, b) in zip(z, tokens.tolist(), strict=True)
-    )
-    assert books_error(z, books, beam) == pytest.approx(left, rel=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("n_rows", "beams"), [(40, (4, 8, 16)), (1000, (4, 8, 16)), (1500, (1, 4, 8)), (3200, (1, 4))]
-)
-def test_books_of_few_rows_are_fitted_with_wide_beams(n_rows, beams):
-    assert fit_beams(n_rows) == beams

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.initialization import initialize_model, principal_axes
+from spinlock.tokenizer.initialization import initialize_model
 from spinlock.tokenizer.model import ModelShape
+from spinlock.tokenizer.principal_axes import principal_axes
 from spinlock.tokenizer.rare_events import rare_directions, rows_at_caps, with_recombined
 from spinlock.tokenizer.rate_allocation import choose_book_sizes
 from spinlock.tokenizer.rows import Rows

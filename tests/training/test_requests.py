@@ -174,6 +174,14 @@ def test_the_model_has_the_columns_and_encoders_of_table_and_settings(table):
     assert books.explicit == [[(None, 4)]] * 2
 
 
+def test_the_caps_of_cleaning_are_part_of_the_request(table):
+    kept, partition = np.array([1, 2]), {"x": np.arange(2)}
+    caps = np.array([[-5.0, -np.inf], [5.0, np.inf]], np.float32)
+    request = model_request(experiment(), table, kept, partition, caps)
+    assert request.caps.tolist() == caps.tolist()
+    assert model_request(experiment(), table, kept, partition).caps is None
+
+
 def test_kept_columns_of_a_series_know_their_channel_and_coefficient(table):
     kept = np.array([1, 2, 4, 5, 7])
     series = model_request(experiment(), table, kept, {"x": np.arange(5)}).series["temporal"]
