@@ -80,6 +80,11 @@ def ours_at(run: Mapping[str, Any], budget: int) -> Mapping[str, Any] | None:
     return next((one for one in run["ours"] if one["budget"] == budget), None)
 
 
+def measured_at(runs: Runs, budget: int) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Return the runs that were measured at a budget, each with our measurement there."""
+    return [(run, one) for run in runs if (one := ours_at(run, budget)) is not None]
+
+
 def shipped(one: Mapping[str, Any]) -> float:
     """Return what a user gets: the model of the longest training, else the start."""
     lengths = trainings(one)
@@ -111,8 +116,7 @@ def summary_table(results: Mapping[str, Runs]) -> str:
     for name, runs in results.items():
         cells = []
         for budget in (96, 160, 288):
-            pairs = [(run, ours_at(run, budget)) for run in runs]
-            known = [(run, one) for run, one in pairs if one is not None]
+            known = measured_at(runs, budget)
             own = [shipped(one) for _, one in known]
             peer = [best_peer(run, budget)[0] for run, _ in known]
             bits = mean(one["bits"] for _, one in known) if known else 0
@@ -134,7 +138,7 @@ def scaling(results: Mapping[str, Runs]) -> str:
     for name in SIZES:
         runs = results.get(name, [])
         for budget in sorted({one["budget"] for run in runs for one in run["ours"]}):
-            measured = [(run, one) for run in runs if (one := ours_at(run, budget)) is not None]
+            measured = measured_at(runs, budget)
             for steps in sorted({steps for _, one in measured for steps in trainings(one)}):
                 known = [(run, one) for run, one in measured if steps in trainings(one)]
                 start = [one["quality"] for _, one in known]
@@ -175,7 +179,7 @@ def table_of(runs: Runs) -> str:
         "|---" * (8 + len(OTHERS)) + "|",
     ]
     for budget in [one["budget"] for one in first["ours"]]:
-        known = [(run, one) for run in runs if (one := ours_at(run, budget)) is not None]
+        known = measured_at(runs, budget)
         trained = [shipped(one) for _, one in known if trainings(one)]
         cells = [
             str(budget),

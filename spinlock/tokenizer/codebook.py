@@ -209,15 +209,13 @@ class Beam:
         scores = code_scores(residual, codes, norms)
         errors = (scores.unflatten(0, (n_rows, paths)) + self.error.unsqueeze(-1)).flatten(1)
         self.error, chosen = take_lowest(errors, min(width or self.width, errors.shape[1]))
-        self._narrow(self.error[:, -1], errors.amin(-1))
+        margin = relative_margin(self.error[:, -1], errors.amin(-1), self.scale)
+        self.margin = torch.fmin(self.margin, margin)
         path, code = chosen // len(codes), chosen % len(codes)
         path = path + paths * torch.arange(n_rows, device=path.device).unsqueeze(1)
         left = residual.index_select(0, path.flatten()) - codes.index_select(0, code.flatten())
         self.residual = left.unflatten(0, path.shape)
         self.tokens = torch.cat([self.tokens.flatten(0, 1)[path], code.unsqueeze(-1)], dim=-1)
-
-    def _narrow(self, kept: Tensor, left: Tensor) -> None:
-        self.margin = torch.fmin(self.margin, relative_margin(kept, left, self.scale))
 
 
 def relative_margin(kept: Tensor, left: Tensor, scale: Tensor) -> Tensor:

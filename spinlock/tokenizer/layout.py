@@ -160,15 +160,16 @@ class Dropout(nn.Module):
         """Return x with some values zero and the others scaled up, in training only."""
         if not self.training or not self.rate:
             return x
-        shape = x.shape[1:] if self.of_categories else x.shape
-        if x.device.type != "cpu" or torch.compiler.is_compiling():  # their own are as fast
-            return x * functional.dropout(x.new_ones(shape), self.rate)
-        return x * self._scale(shape).to(x.dtype)
+        return x * self._scale(x)
 
-    def _scale(self, shape: Sequence[int]) -> Tensor:
-        """Return what is multiplied by: zero where a value is dropped."""
+    def _scale(self, x: Tensor) -> Tensor:
+        """Return what x is multiplied by: zero where a value is dropped."""
+        shape = x.shape[1:] if self.of_categories else x.shape
+        if x.device.type != "cpu" or torch.compiler.is_compiling():  # their own is as fast
+            return functional.dropout(x.new_ones(shape), self.rate)
         size = math.prod(shape)
         draws = torch.empty((size + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
         # compared as floats: a mask of bool takes several times as long, made and read
         numbers = draws.view(torch.int16)[:size].view(shape).float()
-        return numbers.ge_(self.dropped - 2**15).mul_(2**16 / (2**16 - self.dropped))
+        scale = numbers.ge_(self.dropped - 2**15).mul_(2**16 / (2**16 - self.dropped))
+        return scale.to(x.dtype)

@@ -54,12 +54,17 @@ def squared_distance(a: Tensor, b: Tensor) -> Tensor:
     return _SquaredDistance.apply(a, b)
 
 
+def inner_product(a: Tensor, b: Tensor) -> Tensor:
+    """Return Σ a b over all entries, without a tensor of the products."""
+    return a.flatten().dot(b.flatten())
+
+
 class _SquaredDistance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         difference = a - b
         ctx.save_for_backward(difference)
-        return difference.flatten().dot(difference.flatten())
+        return inner_product(difference, difference)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -180,8 +185,8 @@ class _DistanceCorrelation(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
         a, between_codes = _centre(distances(x)), distances(y)
         b = _centre(between_codes.clone())
-        norm_a, norm_b = (_product(one, one).add(TINY).sqrt() for one in (a, b))
-        rho = _product(a, b) / (norm_a * norm_b)
+        norm_a, norm_b = (inner_product(one, one).add(TINY).sqrt() for one in (a, b))
+        rho = inner_product(a, b) / (norm_a * norm_b)
         ctx.save_for_backward(y, between_codes, a.div_(norm_a), b.div_(norm_b), rho, norm_b)
         return rho
 
@@ -200,11 +205,6 @@ def _centre(between: Tensor) -> Tensor:
     mean = (between.sum() - between.diagonal().sum()) / pairs
     between.sub_(mean).diagonal().zero_()
     return between
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Return Σ a b."""
-    return a.flatten().dot(b.flatten())
 
 
 def distances(x: Tensor) -> Tensor:

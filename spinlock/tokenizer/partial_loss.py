@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spinlock.tokenizer.losses import inner_product
 from spinlock.tokenizer.model import TokenizerModel
 
 
@@ -54,7 +55,7 @@ class _PrefixSquares(torch.autograd.Function):
             codes = torch.stack([prefix[c, :, :dim] for prefix in prefixes])
             columns = x.index_select(1, model.layout.index[c, :size])
             error = torch.baddbmm(biases, codes, weights).sub_(columns)
-            total += error.flatten().dot(error.flatten())
+            total += inner_product(error, error)
             to_z = gradients[0][c, :, :dim]
             torch.addbmm(to_z, error, weights.transpose(1, 2), out=to_z)
             to_weights.copy_(torch.bmm(codes.transpose(1, 2), error))
