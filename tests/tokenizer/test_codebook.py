@@ -324,6 +324,11 @@ def test_the_margin_of_a_beam_is_that_of_what_it_left_out_and_of_the_best(seed):
         assert margin.item() == pytest.approx(min(margins).item(), rel=1e-9)
 
 
+def test_codes_are_the_same_where_all_their_numbers_are():
+    codes = torch.tensor([[0.0, 1e-9], [-0.0, 1e-9], [0.0, 2e-9], [0.0, -1e-9]])
+    assert Book.of(codes).norms.isfinite().flatten().tolist() == [True, False, True, True]
+
+
 def test_a_book_in_float64_leaves_out_the_same_codes():
     codes = torch.randn(4, 2, generator=generator_of(0))
     book = Book.of(torch.cat([codes, codes]))

@@ -263,6 +263,8 @@ def test_the_topographic_gradient_is_that_of_the_plain_correlation(seed, n_rows)
     (expected,) = torch.autograd.grad(1 - plain_correlation(x, y), y)
     (gradient,) = torch.autograd.grad(topographic_loss(x, y), y)
     torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
+    (weighted,) = torch.autograd.grad(3 * topographic_loss(x, y), y)
+    torch.testing.assert_close(weighted, 3 * gradient)
 
 
 @modest
