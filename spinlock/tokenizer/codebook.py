@@ -20,9 +20,18 @@ def nearest_code(z: Tensor, codes: Tensor) -> Tensor:
 
 def lowest(scores: Tensor) -> Tensor:
     """Return the index [...] of the lowest of scores [..., K], the first of equals."""
-    if _by_numpy(scores):
-        return torch.from_numpy(scores.numpy().argmin(axis=-1))
-    return scores.argmin(dim=-1)
+    return _lowest_by_numpy(scores) if scores.device.type == "cpu" else scores.argmin(dim=-1)
+
+
+@torch.library.custom_op("spinlock::lowest", mutates_args=())
+def _lowest_by_numpy(scores: Tensor) -> Tensor:
+    """Find them several times as fast as torch does, compiled or not."""
+    return torch.from_numpy(scores.numpy().argmin(axis=-1))
+
+
+@_lowest_by_numpy.register_fake
+def _lowest_like(scores: Tensor) -> Tensor:
+    return scores.new_empty(scores.shape[:-1], dtype=torch.int64)
 
 
 def take_lowest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

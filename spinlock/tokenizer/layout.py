@@ -1,6 +1,5 @@
 """How columns stand in categories: padded, so that all categories go through one operation."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -164,12 +163,25 @@ class Dropout(nn.Module):
 
     def _scale(self, x: Tensor) -> Tensor:
         """Return what x is multiplied by: zero where a value is dropped."""
-        shape = x.shape[1:] if self.of_categories else x.shape
-        if x.device.type != "cpu" or torch.compiler.is_compiling():  # their own is as fast
-            return functional.dropout(x.new_ones(shape), self.rate)
-        size = math.prod(shape)
-        draws = torch.empty((size + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        # compared as floats: a mask of bool takes several times as long, made and read
-        numbers = draws.view(torch.int16)[:size].view(shape).float()
-        scale = numbers.ge_(self.dropped - 2**15).mul_(2**16 / (2**16 - self.dropped))
-        return scale.to(x.dtype)
+        like = x[0] if self.of_categories else x
+        if x.device.type != "cpu":  # their own is as fast
+            return functional.dropout(torch.ones_like(like), self.rate)
+        return dropout_scale(like.detach(), self.dropped)
+
+
+@torch.library.custom_op("spinlock::dropout_scale", mutates_args=())
+def dropout_scale(like: Tensor, dropped: int) -> Tensor:
+    """Return zeros with a chance of `dropped` in 2¹⁶, elsewhere what keeps the mean.
+
+    As an operation of its own it is the same, to the bit, in a compiled model.
+    """
+    size = like.numel()
+    draws = torch.empty((size + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    # compared as floats: a mask of bool takes several times as long, made and read
+    numbers = draws.view(torch.int16)[:size].view(like.shape).float()
+    return numbers.ge_(dropped - 2**15).mul_(2**16 / (2**16 - dropped)).to(like.dtype)
+
+
+@dropout_scale.register_fake
+def _scale_like(like: Tensor, dropped: int) -> Tensor:  # noqa: ARG001
+    return torch.empty(like.shape, dtype=like.dtype)

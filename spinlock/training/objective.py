@@ -124,8 +124,8 @@ class Objective(nn.Module):
 
     def _goes_by_category(self, x: Tensor) -> bool:
         """Whether a call per category costs less than the padding that it saves."""
-        plain = self.bfloat16 or x.device.type != "cpu" or torch.compiler.is_compiling()
-        return not plain and len(x) >= CATEGORY_ROWS
+        in_float32 = x.device.type == "cpu" and not self.bfloat16
+        return in_float32 and len(x) >= CATEGORY_ROWS
 
     def _vq(self, quantized: Quantized) -> Tensor:
         return quantization_loss(

@@ -4,8 +4,15 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear, Dropout, EmbeddingDims
+from spinlock.tokenizer.layout import (
+    CategoryLayout,
+    CategoryLinear,
+    Dropout,
+    EmbeddingDims,
+    dropout_scale,
+)
 
 modest = settings(deadline=None, max_examples=30)
 
@@ -120,3 +127,22 @@ def test_dropout_leaves_rows_alone_outside_training_and_at_rate_zero():
     x = torch.randn(5, 3)
     assert Dropout(0.5).eval()(x) is x
     assert Dropout(0.0)(x) is x
+
+
+def test_a_compiled_model_drops_the_same_values():
+    dropout, x = Dropout(0.25), torch.randn(3, 50, 7)
+    compiled = torch.compile(nn.Sequential(dropout, dropout), backend="aot_eager")
+    torch.manual_seed(0)
+    once_and_again = dropout(dropout(x))
+    torch.manual_seed(0)
+    assert torch.equal(compiled(x), once_and_again)
+    share = (once_and_again != 0).float().mean()
+    assert abs(share - 0.75**2) < 0.06  # drawn anew for the second
+
+
+def test_the_compiler_knows_what_the_drawing_of_dropout_gives():
+    for like in (torch.ones(5, 3), torch.ones(2, 4, dtype=torch.float64).T):
+        found = torch.library.opcheck(
+            dropout_scale, (like, 99), test_utils=("test_schema", "test_faketensor")
+        )
+        assert set(found.values()) == {"SUCCESS"}

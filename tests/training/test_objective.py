@@ -14,6 +14,7 @@ from spinlock.tokenizer.losses import (
 )
 from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.rows import Rows
+from spinlock.training import objective as objective_module
 from spinlock.training.objective import TERMS, LossWeights, Objective
 
 WEIGHTS = LossWeights(commitment_cost=0.4, topo_samples=20)
@@ -65,6 +66,23 @@ def test_a_term_of_weight_zero_is_zero_and_leaves_the_others_alone(make_model, t
     assert without[place] == 0
     others = [i for i in range(len(TERMS)) if i != place]
     assert torch.equal(whole[others], without[others])
+
+
+# torch warns of what it does itself while it traces
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_a_compiled_step_is_the_plain_one(make_model, train, monkeypatch):
+    monkeypatch.setattr(objective_module, "CATEGORY_ROWS", 1)  # as with batches of usual size
+    objective = Objective(make_model(), WEIGHTS).train()
+    found = []
+    for step in (objective, torch.compile(objective, backend="aot_eager", fullgraph=True)):
+        torch.manual_seed(0)  # dropout
+        terms, quantized = step(train, train)
+        weights = [one for one in objective.parameters() if one.requires_grad]
+        loss = objective.weighted(terms)
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        found.append([terms, quantized.tokens, *(one for one in gradients if one is not None)])
+    for plain, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, plain)
 
 
 def test_the_loss_is_the_weighted_sum_of_the_terms(make_model):

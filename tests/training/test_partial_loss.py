@@ -6,7 +6,7 @@ from torch import Tensor
 
 from spinlock.tokenizer.losses import informativeness_loss
 from spinlock.tokenizer.model import ModelShape, TokenizerModel
-from spinlock.tokenizer.partial_loss import prefix_error
+from spinlock.tokenizer.partial_loss import prefix_error, prefix_squares
 from spinlock.tokenizer.rows import Rows
 from spinlock.training import objective as objective_module
 from spinlock.training.objective import TERMS, LossWeights, Objective
@@ -68,3 +68,21 @@ def test_the_objective_is_the_same_either_way(model, monkeypatch):
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
     assert not torch.equal(found[0][1], found[1][1])  # two ways, which round differently
+
+
+def test_the_compiler_knows_what_the_operation_gives_and_its_gradients(model):
+    rows = Rows(torch.randn(6, 8, dtype=torch.float64))
+    encoded = model.encode(rows)
+    partial, layout = model.partial, model.layout
+    inputs = (
+        encoded.z.detach().requires_grad_(),
+        list(encoded.quantized.prefixes),
+        rows.x,
+        partial.weight,
+        partial.bias,
+        layout.index,
+        layout.sizes,
+        model.encoder.dims.sizes,
+    )
+    found = torch.library.opcheck(prefix_squares, inputs)
+    assert set(found.values()) == {"SUCCESS"}
