@@ -1,5 +1,6 @@
 """How columns stand in categories: padded, so that all categories go through one operation."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -163,25 +164,30 @@ class Dropout(nn.Module):
 
     def _scale(self, x: Tensor) -> Tensor:
         """Return what x is multiplied by: zero where a value is dropped."""
-        like = x[0] if self.of_categories else x
+        shape = x.shape[1:] if self.of_categories else x.shape
         if x.device.type != "cpu":  # their own is as fast
-            return functional.dropout(torch.ones_like(like), self.rate)
-        return dropout_scale(like.detach(), self.dropped)
+            return functional.dropout(x.new_ones(shape), self.rate)
+        return torch.ops.spinlock.dropout_scale(shape, self.dropped).to(x.dtype)
 
 
-@torch.library.custom_op("spinlock::dropout_scale", mutates_args=())
-def dropout_scale(like: Tensor, dropped: int) -> Tensor:
-    """Return zeros with a chance of `dropped` in 2¹⁶, elsewhere what keeps the mean.
+# an operation of its own, so that a compiled model draws the same numbers, as fast
+torch.library.define(
+    "spinlock::dropout_scale",
+    "(SymInt[] shape, int dropped) -> Tensor",
+    tags=(torch.Tag.nondeterministic_seeded,),
+)
 
-    As an operation of its own it is the same, to the bit, in a compiled model.
-    """
-    size = like.numel()
+
+@torch.library.impl("spinlock::dropout_scale", "default")
+def _dropout_scale(shape: Sequence[int], dropped: int) -> Tensor:
+    """Return zeros with a chance of `dropped` in 2¹⁶, elsewhere what keeps the mean."""
+    size = math.prod(shape)
     draws = torch.empty((size + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     # compared as floats: a mask of bool takes several times as long, made and read
-    numbers = draws.view(torch.int16)[:size].view(like.shape).float()
-    return numbers.ge_(dropped - 2**15).mul_(2**16 / (2**16 - dropped)).to(like.dtype)
+    numbers = draws.view(torch.int16)[:size].view(shape).float()
+    return numbers.ge_(dropped - 2**15).mul_(2**16 / (2**16 - dropped))
 
 
-@dropout_scale.register_fake
-def _scale_like(like: Tensor, dropped: int) -> Tensor:  # noqa: ARG001
-    return torch.empty(like.shape, dtype=like.dtype)
+@torch.library.register_fake("spinlock::dropout_scale")
+def _empty(shape: Sequence[int], dropped: int) -> Tensor:  # noqa: ARG001
+    return torch.empty(shape)
