@@ -170,7 +170,8 @@ class Dropout(nn.Module):
         return torch.ops.spinlock.dropout_scale(shape, self.dropped).to(x.dtype)
 
 
-# an operation of its own, so that a compiled model draws the same numbers, as fast
+# an operation of its own, so that a compiled model draws the same numbers, as fast; tagged as
+# random, so that the compiler never lets one drawing stand for two
 torch.library.define(
     "spinlock::dropout_scale",
     "(SymInt[] shape, int dropped) -> Tensor",
