@@ -7,13 +7,13 @@ import sys
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Column, Table
 
+from spinlock.display import out, print_json, print_summary, print_table
 from spinlock.errors import SpinlockError
 from spinlock.termination import orderly_termination
 
@@ -24,7 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-out = Console()
 
 Verbose = Annotated[bool, typer.Option("--verbose", help="Log in detail; tracebacks on errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -91,9 +90,9 @@ def train_vqvae(
         from spinlock.pipeline import describe_data
 
         data = describe_data(experiment)
-        out.print(to_yaml(experiment), markup=False, highlight=False, soft_wrap=True)
-        out.print(f"# dataset: {json.dumps(data)}", markup=False, highlight=False, soft_wrap=True)
-        out.print(f"# would write: {folder}", markup=False, highlight=False, soft_wrap=True)
+        out.print(to_yaml(experiment), highlight=False, soft_wrap=True)
+        out.print(f"# dataset: {json.dumps(data)}", highlight=False, soft_wrap=True)
+        out.print(f"# would write: {folder}", highlight=False, soft_wrap=True)
         return
     from spinlock.pipeline import train_experiment
     from spinlock.stages.program import limit_threads
@@ -141,13 +140,13 @@ def inspect(
     with open_dataset(dataset, external=allow_external) as source:
         found = inspect_dataset(source)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     out.print(f"{found['operators']:,} operators")
     families = found["families"]
     properties = [key for key in next(iter(families.values())) if key != "first_names"]
     rows = [[key.replace("_", " "), *[one[key] for one in families.values()]] for key in properties]
-    _print_table(["", *families], rows)
+    print_table(["", *families], rows)
     out.print(f"initial fields: {found['initial_fields'] or 'none'}")
     labels = [f"/{path} ({n} values)" for path, n in found["labels"].items()]
     out.print(f"labels: {', '.join(labels) or 'none'}", highlight=False)
@@ -171,7 +170,7 @@ def encode(
 
     _log(verbose)
     summary = stage.run(model, dataset, output, parquet, allow_external=allow_external)
-    _print_summary({"written": str(output)} | summary, as_json)
+    print_summary({"written": str(output)} | summary, as_json)
 
 
 @app.command()
@@ -197,7 +196,7 @@ def decode(
             remedy="name the output .parquet or .csv",
         )
     summary = stage.run(model, tokens, output, levels)
-    _print_summary({"written": str(output)} | summary, as_json)
+    print_summary({"written": str(output)} | summary, as_json)
 
 
 @app.command()
@@ -220,13 +219,13 @@ def evaluate(
     _log(verbose)
     measured = stage.measure_model(model, dataset or [], allow_external=allow_external)
     if as_json:
-        _print_json(measured)
+        print_json(measured)
         return
     rows = [
         [t["name"], t["value"], f"{'<' if t['below'] else '>'} {t['target']}", t["met"]]
         for t in measured["targets"]
     ]
-    _print_table(["metric", "value", "target", "met"], rows)
+    print_table(["metric", "value", "target", "met"], rows)
     out.print(f"measured on {measured['rows'][measured['rows']['measured_on']]} rows")
 
 
@@ -243,10 +242,10 @@ def compare(
 
     table = stage.run(results)
     if as_json:
-        _print_json(table)
+        print_json(table)
         return
     rows = [[name, *[one[name] for one in table.values()]] for name in next(iter(table.values()))]
-    _print_table(["metric", *table], rows)
+    print_table(["metric", *table], rows)
 
 
 @app.command()
@@ -273,7 +272,7 @@ def export(
         files = stage.run(model, output, formats or list(ExportFormat), grid)
     sizes = {str(path): path.stat().st_size for path in files}
     if as_json:
-        _print_json({"files": sizes})
+        print_json({"files": sizes})
         return
     for path, size in sizes.items():
         out.print(f"{path} ({size / 1e6:.1f} MB)", highlight=False, soft_wrap=True)
@@ -295,9 +294,9 @@ def verify(
     states = stage.run(results)
     times = stage.wall_times(results)
     if as_json:
-        _print_json(states | {"wall_seconds": times})
+        print_json(states | {"wall_seconds": times})
     else:
-        _print_summary(states, as_json)
+        print_summary(states, as_json)
         shown = [f"{name} {seconds:.1f} s" for name, seconds in times.items()]
         if shown:
             out.print(f"wall time: {', '.join(shown)}", highlight=False, soft_wrap=True)
@@ -324,31 +323,6 @@ def _log(verbose: bool) -> None:
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler]
     )
-
-
-def _print_json(values: Any) -> None:
-    sys.stdout.write(json.dumps(values, indent=2) + "\n")
-
-
-def _print_summary(values: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        _print_json(values)
-        return
-    for name, value in values.items():
-        out.print(f"{name}: {value}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _print_table(columns: list[str], rows: list[list[Any]]) -> None:
-    table = Table(columns[0], *[Column(name, overflow="fold") for name in columns[1:]])
-    for row in rows:
-        table.add_row(*[_cell(value) for value in row])
-    out.print(table)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

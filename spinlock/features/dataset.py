@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,34 +13,12 @@ import h5py
 import numpy as np
 
 from spinlock.errors import SpinlockError
+from spinlock.features.family_layout import LAYOUT, FamilyLayout, find_families, layout_of
 from spinlock.features.hdf5 import damage_told, read_text
-from spinlock.features.naming import column_names
+from spinlock.features.labels import NOT_LABELS, is_label, read_label
+from spinlock.features.links import own_item
 
 DIGEST_ROWS = 4096
-MAX_COLUMNS = 1_000_000  # of a family; a file may declare any number without holding data
-LAYOUT = "see docs/dataset-layout.md for what a dataset looks like"
-ALONE = "copy the data into one file, or say allow_external_data: true (--allow-external)"
-NOT_LABELS = ("features", "inputs", "outputs", "parameters")
-
-
-@dataclass(frozen=True)
-class FamilyLayout:
-    """What a family looks like.
-
-    Attributes
-    ----------
-    name : str
-    shape : tuple
-        Of one operator: (D,), or (T, D) for series.
-    column_names : list of str
-        D names.
-    dtype : numpy dtype
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    column_names: list[str]
-    dtype: np.dtype
 
 
 class OperatorDataset(AbstractContextManager):
@@ -69,11 +46,9 @@ class OperatorDataset(AbstractContextManager):
                 for path in paths:
                     self._files.append(_open(path))
                 self._data = [
-                    _families(f, p, external) for f, p in zip(self._files, paths, strict=True)
+                    find_families(f, p, external) for f, p in zip(self._files, paths, strict=True)
                 ]
-                self._counts = [
-                    _count(data, path) for data, path in zip(self._data, paths, strict=True)
-                ]
+                self._counts = [len(next(iter(data.values()))) for data in self._data]
                 self.families = read_text(self._common_layout, self.where, self._named_places())
         except BaseException:
             self.close()
@@ -165,7 +140,7 @@ class OperatorDataset(AbstractContextManager):
         parts = self._items(name)
         with damage_told(self.where, f"/{name}"):
             labels = np.concatenate(
-                read_text(lambda: [_label(part) for part in parts], self.where, parts)
+                read_text(lambda: [read_label(part) for part in parts], self.where, parts)
             )
         labels = labels.astype(str) if labels.dtype.kind == "O" else labels
         return labels if rows is None else labels[rows]
@@ -180,7 +155,7 @@ class OperatorDataset(AbstractContextManager):
                 for name in names
                 if name.split("/", maxsplit=1)[0] not in NOT_LABELS
                 and all(
-                    _is_label(file.get(name), count, self._external)
+                    is_label(file.get(name), count, self._external)
                     for file, count in zip(self._files, self._counts, strict=True)
                 )
             ]
@@ -231,7 +206,7 @@ class OperatorDataset(AbstractContextManager):
 
     def _common_layout(self) -> dict[str, FamilyLayout]:
         layouts = [
-            {name: _layout(name, file, dataset) for name, dataset in data.items()}
+            {name: layout_of(name, file, dataset) for name, dataset in data.items()}
             for file, data in zip(self._files, self._data, strict=True)
         ]
         for path, layout in zip(self._paths[1:], layouts[1:], strict=True):
@@ -291,121 +266,6 @@ def _open(path: Path) -> h5py.File:
         ) from error
 
 
-def _families(file: h5py.File, path: Path, external: bool) -> dict[str, h5py.Dataset]:
-    features = own_item(file, "features", path, external)
-    if not isinstance(features, h5py.Group):
-        raise SpinlockError(
-            "the file has no group /features",
-            where=path,
-            remedy=LAYOUT,
-        )
-    found = {}
-    for name in features:
-        for place in (f"features/{name}/aggregated/features", f"features/{name}/features"):
-            dataset = own_item(file, place, path, external)
-            if isinstance(dataset, h5py.Dataset):
-                found[name] = _checked(dataset, path)
-                break
-    return found
-
-
-def own_item(
-    file: h5py.File, name: str, path: str | Path, external: bool = False
-) -> h5py.Group | h5py.Dataset | None:
-    """Return an item by its path, refusing links that leave the file unless they are allowed."""
-    place: h5py.Group | h5py.Dataset = file
-    for part in name.split("/"):
-        if not isinstance(place, h5py.Group):
-            return None
-        link = place.get(part, getlink=True)
-        if link is None:
-            return None
-        if isinstance(link, h5py.ExternalLink) and not external:
-            raise SpinlockError(
-                f"/{name} is a link to another file, {link.filename!r}",
-                where=path,
-                remedy=ALONE,
-            )
-        try:
-            place = place[part]
-        except (KeyError, OSError) as error:
-            raise SpinlockError(
-                f"/{name} cannot be read: {error}", where=path, remedy="repair the link"
-            ) from error
-    if not external and _takes_data_from_outside(place, file):
-        raise SpinlockError(
-            f"/{name} takes its data from other files",
-            where=path,
-            remedy=ALONE,
-        )
-    return place
-
-
-def _takes_data_from_outside(item: h5py.Group | h5py.Dataset, file: h5py.File) -> bool:
-    if item.file.filename != file.filename:  # through a soft link to an external one
-        return True
-    return isinstance(item, h5py.Dataset) and bool(item.is_virtual or item.external)
-
-
-def _is_label(item: object, count: int, external: bool) -> bool:
-    """Whether an item of a file holds one text or whole number per operator."""
-    if not isinstance(item, h5py.Dataset) or item.shape != (count,):
-        return False
-    if not external and _takes_data_from_outside(item, item.file):
-        return False
-    return item.dtype.kind in "iub" or h5py.check_string_dtype(item.dtype) is not None
-
-
-def _label(dataset: h5py.Dataset) -> np.ndarray:
-    text = h5py.check_string_dtype(dataset.dtype) is not None
-    return dataset.asstr(errors="replace")[:] if text else dataset[:]
-
-
 def _read(dataset: h5py.Dataset, rows: slice) -> np.ndarray:
     with damage_told(dataset.file.filename, dataset.name):
         return dataset[rows]
-
-
-def _checked(dataset: h5py.Dataset, path: Path) -> h5py.Dataset:
-    if dataset.dtype.kind not in "fiub":
-        raise SpinlockError(
-            f"{dataset.name} holds {dataset.dtype}, not numbers", where=path, remedy=LAYOUT
-        )
-    if dataset.ndim not in (2, 3):
-        raise SpinlockError(
-            f"{dataset.name} has shape {dataset.shape}; features are [N, D] or [N, T, D]",
-            where=path,
-            remedy=LAYOUT,
-        )
-    if dataset.shape[-1] == 0 or dataset.shape[0] == 0:
-        raise SpinlockError(
-            f"{dataset.name} is empty: shape {dataset.shape}", where=path, remedy=LAYOUT
-        )
-    if dataset.shape[-1] > MAX_COLUMNS:
-        raise SpinlockError(
-            f"{dataset.name} has {dataset.shape[-1]:,} columns, more than {MAX_COLUMNS:,}",
-            where=path,
-            remedy=LAYOUT,
-        )
-    return dataset
-
-
-def _count(data: dict[str, h5py.Dataset], path: Path) -> int:
-    counts = {name: dataset.shape[0] for name, dataset in data.items()}
-    if not counts:
-        raise SpinlockError(
-            "the file has no feature family under /features", where=path, remedy=LAYOUT
-        )
-    if len(set(counts.values())) > 1:
-        raise SpinlockError(
-            f"the families have different numbers of operators: {counts}",
-            where=path,
-            remedy="every family needs one row per operator, in the same order",
-        )
-    return next(iter(counts.values()))
-
-
-def _layout(name: str, file: h5py.File, dataset: h5py.Dataset) -> FamilyLayout:
-    names = column_names(name, file[f"features/{name}"], dataset, dataset.shape[-1])
-    dtype = dataset.dtype if dataset.dtype.kind == "f" else np.dtype(np.float64)
-    return FamilyLayout(name, dataset.shape[1:], names, dtype)

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spinlock.errors import SpinlockError
-from spinlock.features.dataset import own_item
 from spinlock.features.hdf5 import damage_told, read_text
+from spinlock.features.links import own_item
 from spinlock.files import atomic_path
 from spinlock.tokenizer.tokenizer import Tokenizer
 

@@ -1,11 +1,18 @@
-"""HDF5 files in a temporary folder."""
+"""HDF5 files in a temporary folder: any, and datasets of operators."""
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+
+from spinlock.errors import SpinlockError
+from spinlock.features.dataset import open_dataset
+
+SUMMARY = "features/summary/aggregated/features"
+TEMPORAL = "features/temporal/features"
 
 
 @pytest.fixture
@@ -28,3 +35,67 @@ def write_h5(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def values() -> Callable[..., dict[str, object]]:
+    """Return a function that gives the contents of a dataset of so many operators, by path."""
+
+    def make(n_rows: int = 10) -> dict[str, object]:
+        rng = np.random.default_rng(0)
+        summary = rng.normal(size=(n_rows, 4)).astype(np.float32)
+        summary[::3, 1] = np.nan
+        summary[1::3, 2] = -np.inf
+        return {
+            SUMMARY: summary,
+            TEMPORAL: rng.normal(size=(n_rows, 6, 3)).astype(np.float32),
+            "inputs/fields": rng.normal(size=(n_rows, 2, 8, 8)).astype(np.float32),
+            "metadata/system": np.arange(n_rows) % 3,
+            "metadata/kind": [f"kind {i % 2} ✓" for i in range(n_rows)],
+        }
+
+    return make
+
+
+@pytest.fixture
+def shards(write_h5) -> Callable[..., list[Path]]:
+    """Return a function that cuts contents into files at the given rows."""
+
+    def write(contents: dict, cuts: list[int], attributes: dict | None = None) -> list[Path]:
+        edges = [0, *cuts, len(contents[SUMMARY])]
+        return [
+            write_h5(
+                {place: array[first:last] for place, array in contents.items()},
+                attributes,
+                name=f"shard_{first}.h5",
+            )
+            for first, last in pairwise(edges)
+        ]
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def refused() -> Callable[..., str]:
+    """Return a function that checks that opening is refused, in words that name the file."""
+
+    def check(path: Path, *said: str) -> str:
+        with pytest.raises(SpinlockError) as caught:
+            open_dataset(path)
+        for words in (str(path), *said):
+            assert words in str(caught.value)
+        return str(caught.value)
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def read_all() -> Callable[..., tuple]:
+    """Return a function that reads a family, the fields and a label of a dataset."""
+
+    def read(path: Path, **options: bool) -> tuple:
+        with open_dataset(path, **options) as source:
+            family = source.read("summary", slice(None))
+            return family, source.fields(slice(None)), source.labels("metadata/system")
+
+    return read

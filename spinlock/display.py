@@ -1,0 +1,38 @@
+"""What the command line prints: tables and lines for people, JSON for programs."""
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Column, Table
+
+out = Console(markup=False)  # names that users give may stand in brackets
+
+
+def print_json(values: Any) -> None:
+    """Print values as JSON, bare: for other programs."""
+    sys.stdout.write(json.dumps(values, indent=2) + "\n")
+
+
+def print_summary(values: dict[str, Any], as_json: bool) -> None:
+    """Print one line for each value, or all as JSON."""
+    if as_json:
+        print_json(values)
+        return
+    for name, value in values.items():
+        out.print(f"{name}: {value}", highlight=False, soft_wrap=True)
+
+
+def print_table(columns: list[str], rows: list[list[Any]]) -> None:
+    """Print rows of values under the names of their columns."""
+    table = Table(columns[0], *[Column(name, overflow="fold") for name in columns[1:]])
+    for row in rows:
+        table.add_row(*[_cell(value) for value in row])
+    out.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,23 @@
+"""Labels of operators: datasets of a file with one text or whole number per operator."""
+
+import h5py
+import numpy as np
+
+from spinlock.features.links import stands_outside
+
+NOT_LABELS = ("features", "inputs", "outputs", "parameters")
+
+
+def is_label(item: object, n_operators: int, external: bool) -> bool:
+    """Return whether an item of a file holds one text or whole number per operator."""
+    if not isinstance(item, h5py.Dataset) or item.shape != (n_operators,):
+        return False
+    if not external and stands_outside(item, item.file):
+        return False
+    return item.dtype.kind in "iub" or h5py.check_string_dtype(item.dtype) is not None
+
+
+def read_label(dataset: h5py.Dataset) -> np.ndarray:
+    """Return the values of a label, text as str, bytes that are no UTF-8 replaced."""
+    text = h5py.check_string_dtype(dataset.dtype) is not None
+    return dataset.asstr(errors="replace")[:] if text else dataset[:]

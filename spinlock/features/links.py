@@ -1,0 +1,54 @@
+"""Items of HDF5 files: links that leave a file are refused unless they are allowed."""
+
+from pathlib import Path
+
+import h5py
+
+from spinlock.errors import SpinlockError
+
+ALONE = "copy the data into one file, or say allow_external_data: true (--allow-external)"
+
+
+def own_item(
+    file: h5py.File, name: str, path: str | Path, external: bool = False
+) -> h5py.Group | h5py.Dataset | None:
+    """Return an item by its path, None where there is none.
+
+    Raises
+    ------
+    SpinlockError
+        When a link is broken, or leads to another file and `external` does not allow that.
+    """
+    place: h5py.Group | h5py.Dataset = file
+    for part in name.split("/"):
+        if not isinstance(place, h5py.Group):
+            return None
+        link = place.get(part, getlink=True)
+        if link is None:
+            return None
+        if isinstance(link, h5py.ExternalLink) and not external:
+            raise SpinlockError(
+                f"/{name} is a link to another file, {link.filename!r}",
+                where=path,
+                remedy=ALONE,
+            )
+        try:
+            place = place[part]
+        except (KeyError, OSError) as error:
+            raise SpinlockError(
+                f"/{name} cannot be read: {error}", where=path, remedy="repair the link"
+            ) from error
+    if not external and stands_outside(place, file):
+        raise SpinlockError(
+            f"/{name} takes its data from other files",
+            where=path,
+            remedy=ALONE,
+        )
+    return place
+
+
+def stands_outside(item: h5py.Group | h5py.Dataset, file: h5py.File) -> bool:
+    """Return whether an item, or its data, stands in another file than this one."""
+    if item.file.filename != file.filename:  # through a soft link to an external one
+        return True
+    return isinstance(item, h5py.Dataset) and bool(item.is_virtual or item.external)

@@ -1,0 +1,78 @@
+"""Families in a file: where they are found, and what is refused with a reason."""
+
+import logging
+
+import h5py
+import numpy as np
+import pytest
+
+from spinlock.features.dataset import open_dataset
+
+SUMMARY = "features/summary/aggregated/features"
+TEMPORAL = "features/temporal/features"
+
+
+def test_families_are_found_in_both_places_of_the_layout(write_h5, values):
+    with open_dataset(write_h5(values())) as source:
+        assert source.n_operators == 10
+        assert source.families["summary"].shape == (4,)
+        assert source.families["temporal"].shape == (6, 3)
+        assert source.families["temporal"].dtype == np.float32
+
+
+def test_families_of_different_length_are_refused(write_h5, values, refused):
+    path = write_h5(values() | {TEMPORAL: np.zeros((9, 6, 3))})
+    refused(path, "different numbers of operators", "'summary': 10", "'temporal': 9")
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (["a", "b"], "not numbers"),
+        (np.array([[b"a"], [b"b"]]), "not numbers"),
+        (np.zeros((4, 3), complex), "not numbers"),
+        (np.zeros((4, 3), [("x", "f4")]), "not numbers"),
+        (np.zeros(4), "features are [N, D] or [N, T, D]"),
+        (np.zeros((4, 3, 2, 2)), "features are [N, D] or [N, T, D]"),
+        (np.float64(3), "features are [N, D] or [N, T, D]"),
+        (h5py.Empty("f4"), "features are [N, D] or [N, T, D]"),
+        (np.zeros((0, 3)), "is empty"),
+        (np.zeros((4, 0)), "is empty"),
+    ],
+)
+def test_what_is_no_table_of_numbers_is_refused(write_h5, array, said, refused):
+    refused(write_h5({SUMMARY: array}), "features", said)
+
+
+def test_lists_of_different_length_are_refused(tmp_path, refused):
+    with h5py.File(tmp_path / "ragged.h5", "w") as file:
+        file.create_dataset(SUMMARY, (4, 3), dtype=h5py.vlen_dtype(np.float32))
+    refused(tmp_path / "ragged.h5", "not numbers")
+
+
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [
+        ({"inputs/fields": np.zeros((4, 2, 8, 8))}, "no group /features"),
+        ({"features": np.zeros((4, 3))}, "no group /features"),
+        ({"features/summary": np.zeros((4, 3))}, "no feature family"),
+        ({"features/summary/other": np.zeros((4, 3))}, "no feature family"),
+        ({SUMMARY + "/deeper": np.zeros((4, 3))}, "no feature family"),
+    ],
+)
+def test_a_file_without_features_is_refused(write_h5, contents, said, refused):
+    refused(write_h5(contents), said)
+
+
+def test_a_huge_number_of_columns_is_refused(tmp_path, refused):
+    with h5py.File(tmp_path / "wide.h5", "w") as file:
+        file.create_dataset(SUMMARY, (4, 10**10), np.float32, chunks=(1, 1000))
+    refused(tmp_path / "wide.h5", "10,000,000,000 columns")
+
+
+def test_parameters_in_either_place_are_no_feature_family(write_h5, caplog, values):
+    for name in ("vectors", "params"):
+        contents = values() | {f"parameters/{name}": np.zeros((10, 5))}
+        with caplog.at_level(logging.WARNING), open_dataset(write_h5(contents)) as source:
+            assert set(source.families) == {"summary", "temporal"}
+    assert not caplog.records
