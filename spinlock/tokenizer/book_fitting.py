@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from spinlock.tokenizer.category_axes import CategoryAxes
 from spinlock.tokenizer.codebook import residual_books, residual_tokens
-from spinlock.tokenizer.principal_axes import PrincipalAxes
 
 FIT_BEAMS = (1, 4, 8, 16)  # widths that residual books are fitted with
 BEAM_ROWS = 16_000  # rows that a width above 4 may give k-means
@@ -45,8 +45,8 @@ def books_in_subspaces(
     books, projectors = [], []
     residual = z
     for size, limit in zip(sizes, limits, strict=True):
-        axes = PrincipalAxes.fit(residual, limit or z.shape[1]).axes
-        projector = axes.T @ axes
+        axes = CategoryAxes.principal(residual, limit or z.shape[1]).analysis
+        projector = axes @ axes.T
         projected = residual @ projector
         (book,) = residual_books(projected, [size], generator, beam=1)
         tokens = residual_tokens(projected, [book], 1)[:, 0]

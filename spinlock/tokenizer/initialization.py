@@ -1,4 +1,4 @@
-"""A model's start from data: principal components, residual k-means, ridge decoders."""
+"""A model's start from data: linear embeddings, residual k-means, ridge decoders."""
 
 import logging
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from spinlock.tokenizer.book_fitting import best_books, books_error, books_in_subspaces
+from spinlock.tokenizer.category_axes import CategoryAxes, principal_axes
 from spinlock.tokenizer.codebook import residual_books
 from spinlock.tokenizer.decoder import ridge_correction
 from spinlock.tokenizer.model import ROW_BLOCK, ModelShape, TokenizerModel
-from spinlock.tokenizer.principal_axes import PrincipalAxes, principal_axes
 from spinlock.tokenizer.rare_events import rare_directions, rows_at_caps, with_recombined
 from spinlock.tokenizer.rate_allocation import choose_book_sizes
 from spinlock.tokenizer.rows import Rows
@@ -48,7 +48,7 @@ class BookRequest:
 def decide_book_sizes(
     x: Tensor,
     partition: Sequence[Sequence[int]],
-    axes: Sequence[PrincipalAxes],
+    axes: Sequence[CategoryAxes],
     request: BookRequest,
     generator: torch.Generator,
 ) -> list[list[int]]:
@@ -104,7 +104,7 @@ def partition_quality(
 
 def initialize_model(
     shape: ModelShape,
-    axes: Sequence[PrincipalAxes],
+    axes: Sequence[CategoryAxes],
     train: Rows,
     validation: Rows,
     generator: torch.Generator,
@@ -118,7 +118,7 @@ def initialize_model(
     Parameters
     ----------
     shape : ModelShape
-    axes : sequence of PrincipalAxes
+    axes : sequence of CategoryAxes
         Of each category, fitted on the train rows.
     train, validation : Rows
         Validation rows only choose between fits.
@@ -180,14 +180,14 @@ def fit_partial_decoders(model: TokenizerModel) -> None:
         model.partial.bias.copy_(model.decoder.own.bias.repeat(model.n_levels, 1, 1))
 
 
-def _set_linear_paths(model: TokenizerModel, axes: Sequence[PrincipalAxes]) -> None:
+def _set_linear_paths(model: TokenizerModel, axes: Sequence[CategoryAxes]) -> None:
     encoder, decoder = model.encoder.linear, model.decoder.own
     with torch.no_grad():
         for c, one in enumerate(axes):
-            dims, width = one.axes.shape
-            encoder.weight[c, :width, :dims] = one.axes.T
-            encoder.bias[c, 0, :dims] = -one.mean @ one.axes.T
-            decoder.weight[c, :dims, :width] = one.axes
+            width, dims = one.analysis.shape
+            encoder.weight[c, :width, :dims] = one.analysis
+            encoder.bias[c, 0, :dims] = -one.mean @ one.analysis
+            decoder.weight[c, :dims, :width] = one.synthesis
             decoder.bias[c, 0, :width] = one.mean
 
 
@@ -226,11 +226,11 @@ def _fit_books(
 
 
 def _rare_directions(
-    x: Tensor, partition: Sequence[Sequence[int]], axes: Sequence[PrincipalAxes]
+    x: Tensor, partition: Sequence[Sequence[int]], axes: Sequence[CategoryAxes]
 ) -> list[Tensor]:
     """Return the directions of each category's columns that have rare events."""
     return [
-        rare_directions(x[:, list(members)], one.axes)
+        rare_directions(x[:, list(members)], one)
         for one, members in zip(axes, partition, strict=True)
     ]
 
@@ -238,12 +238,12 @@ def _rare_directions(
 def _outliers(
     x: Tensor,
     partition: Sequence[Sequence[int]],
-    axes: Sequence[PrincipalAxes],
+    axes: Sequence[CategoryAxes],
     caps: Tensor | None,
 ) -> list[Tensor]:
     """Return the embeddings of outliers in each category's columns that no row has."""
     if caps is None:
-        return [x.new_empty(0, len(one.axes)) for one in axes]
+        return [x.new_empty(0, len(one.synthesis)) for one in axes]
     caps = caps.to(x.device)
     return [
         one.project(rows_at_caps(x[:, list(members)], caps[:, list(members)]))

@@ -9,34 +9,42 @@ apart can add them up.
 import torch
 from torch import Tensor
 
+from spinlock.tokenizer.category_axes import CategoryAxes
+
 FEW_COLUMNS = 3
 AT_CAP = 1e-3  # deviations
 RARE = 25.0  # kurtosis: the variance of about one row in so many, or fewer
 
 
-def rare_directions(x: Tensor, axes: Tensor) -> Tensor:
-    """Return the directions [R, E] of the columns with rare events among those of rows x [n, d].
+def rare_directions(x: Tensor, axes: CategoryAxes) -> Tensor:
+    """Return what the columns of rows x [n, d] with rare events are in their embedding.
 
-    `axes` [E, d] are the orthonormal axes of the embedding. There is nothing to recombine, and
-    none is returned, where the columns are a single one.
+    There is nothing to recombine, and none is returned, where the columns are a single one.
+
+    Returns
+    -------
+    Tensor [R, 2, E]
+        Of each: the direction that reads the column from an embedding, and the one in which
+        the column moves it.
     """
     rare = _kurtosis(x) > RARE
-    return axes.T[rare if x.shape[1] > 1 else torch.zeros_like(rare)]
+    rare = rare if x.shape[1] > 1 else torch.zeros_like(rare)
+    return torch.stack([axes.synthesis.T[rare], axes.analysis[rare]], dim=1)
 
 
 def with_recombined(z: Tensor, directions: Tensor, generator: torch.Generator) -> Tensor:
     """Return embeddings z [n, E] and, below them, the same with their rare events dealt out anew.
 
-    Every direction's coordinates go to the rows in an order of their own; what is orthogonal
-    to the directions stays. Without directions, z is returned as it is.
+    The values of each column of `directions` [R, 2, E] go to the rows in an order of their own;
+    what does not depend on these columns stays. Without directions, z is returned as it is.
     """
     if not len(directions):
         return z
     recombined = z.clone()
-    for direction in directions:
-        coordinate = z @ direction
+    for reads, moves in directions:
+        coordinate = z @ reads
         dealt = coordinate[torch.randperm(len(z), generator=generator).to(z.device)]
-        recombined += torch.outer(dealt - coordinate, direction)
+        recombined += torch.outer(dealt - coordinate, moves)
     return torch.cat([z, recombined])
 
 

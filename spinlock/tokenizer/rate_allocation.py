@@ -141,7 +141,7 @@ def choose_book_sizes(
         Train rows of each category, in units in which squared errors add up.
     budget : int
         Bits per row over all categories and levels.
-    rare : sequence of Tensor [R_c, E_c], optional
+    rare : sequence of Tensor [R_c, 2, E_c], optional
         Directions of each category whose rare events are measured in new combinations too.
     max_tokens : int, optional
         Largest book; by default the one with the lowest held-out distortion.
@@ -160,7 +160,7 @@ def choose_book_sizes(
         caps = [min(largest, int(np.log2(max_tokens)))]
     folds = _folds(n_rows, generator)
     options = []
-    directions = rare or [z[:0] for z in embeddings]
+    directions = rare or [z.new_empty(0, 2, z.shape[1]) for z in embeddings]
     measured = [
         _CategoryCurves(z, folds, generator, events)
         for z, events in zip(embeddings, directions, strict=True)

@@ -1,23 +1,30 @@
-"""The model that training starts from: book sizes by rate–distortion, then the start from data."""
+"""The model that training starts from: axes, book sizes by rate–distortion, the start from data."""
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from spinlock.tokenizer.category_axes import CategoryAxes, principal_axes
 from spinlock.tokenizer.initialization import (
     BookRequest,
     decide_book_sizes,
     initialize_model,
 )
+from spinlock.tokenizer.joint_axes import joint_axes
 from spinlock.tokenizer.model import ModelShape, TokenizerModel
-from spinlock.tokenizer.principal_axes import principal_axes
+from spinlock.tokenizer.rate_allocation import ROWS_PER_CODE, most_bits
 from spinlock.tokenizer.rows import Rows
-from spinlock.training.loop import TrainingPlan
+from spinlock.training.loop import TrainingPlan, validation_entries
 
 log = logging.getLogger(__name__)
+
+MOST_COLUMNS = 2000  # that joint axes are tried for: their time grows with the cube
+WELL_USED = 0.5  # of what its books can hold: more bits of one category come dearer than they say
 
 
 @dataclass(frozen=True)
@@ -58,13 +65,45 @@ class ModelRequest:
 def start_model(
     request: ModelRequest, train: Rows, validation: Rows, plan: TrainingPlan
 ) -> TokenizerModel:
-    """Return the model before any gradient step."""
+    """Return the model before any gradient step.
+
+    It starts from principal or from joint axes, whichever have the lower validation error.
+    """
+    partition, limit = request.partition, request.embedding_dim
+    model = _model_on(principal_axes(train.x, partition, limit), request, train, validation, plan)
+    if len(partition) > 1 < len(train) and train.x.shape[1] <= MOST_COLUMNS:
+        bits = _bits(model)
+        room = _room(request.books, bits, len(train))
+        joint = joint_axes(train.x, partition, limit, bits.sum(), room)
+        books = replace(request.books, bits=round(bits.sum()), target_quality=None)
+        other = _model_on(joint, replace(request, books=books), train, validation, plan)
+        mean = train.x.mean(dim=0)
+        errors = [validation_entries(one, validation, mean)["val_loss"] for one in (model, other)]
+        log.info("validation loss %.5f from principal axes, %.5f from joint axes", *errors)
+        model = other if errors[1] < errors[0] else model
+    bits = _bits(model)
+    log.info("%d categories, %d levels, %.0f bits", len(bits), model.n_levels, bits.sum())
+    return model
+
+
+def _bits(model: TokenizerModel) -> np.ndarray:
+    """Return the bits [C] of each category's tokens."""
+    return np.log2(model.quantizer.sizes).sum(axis=1)
+
+
+def _model_on(
+    axes: Sequence[CategoryAxes],
+    request: ModelRequest,
+    train: Rows,
+    validation: Rows,
+    plan: TrainingPlan,
+) -> TokenizerModel:
+    """Return the model whose linear paths are these axes, with books and decoders for them."""
     generator = torch.Generator().manual_seed(plan.seed)
-    axes = principal_axes(train.x, request.partition, request.embedding_dim)
     sizes = decide_book_sizes(train.x, request.partition, axes, request.books, generator)
     explicit = request.books.explicit
     channels = None if train.fields is None else train.fields.shape[1]
-    model = initialize_model(
+    return initialize_model(
         request.shape(sizes, channels),
         axes,
         train,
@@ -74,6 +113,11 @@ def start_model(
         batch_size=min(plan.batch_size, len(train)),
         caps=request.caps,
     )
-    bits = float(torch.as_tensor(sizes).double().log2().sum())
-    log.info("%d categories, %d levels, %.0f bits", len(sizes), model.n_levels, bits)
-    return model
+
+
+def _room(books: BookRequest, bits: np.ndarray, n_rows: int) -> np.ndarray:
+    """Return the bits [C] that joint axes may give each category, which has `bits` otherwise."""
+    if books.explicit:
+        return bits
+    rows = min(n_rows, ROWS_PER_CODE * books.max_tokens) if books.max_tokens else n_rows
+    return np.full(len(bits), WELL_USED * most_bits(1, rows))

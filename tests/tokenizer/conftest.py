@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from spinlock.features.table import Column, TableHeader
+from spinlock.tokenizer.category_axes import principal_axes
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.initialization import initialize_model
 from spinlock.tokenizer.model import ModelShape
 from spinlock.tokenizer.normalization import CleaningRules, fit_statistics
-from spinlock.tokenizer.principal_axes import principal_axes
 from spinlock.tokenizer.rows import Rows
 from spinlock.tokenizer.tokenizer import Tokenizer
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from spinlock.tokenizer.category_axes import principal_axes
 from spinlock.tokenizer.codebook import residual_books, residual_tokens
 from spinlock.tokenizer.initialization import (
     BookRequest,
@@ -16,7 +17,6 @@ from spinlock.tokenizer.initialization import (
     partition_quality,
 )
 from spinlock.tokenizer.model import ModelShape, TokenizerModel
-from spinlock.tokenizer.principal_axes import principal_axes
 from spinlock.tokenizer.rows import Rows
 
 PARTITION = [[0, 2, 4, 6], [1, 3, 5]]
@@ -207,7 +207,7 @@ def test_the_quality_of_a_partition_is_that_of_its_books_alone():
         books = residual_books(one.project(rows(0)[:, members]), k, generator, beam=1)
         tokens = residual_tokens(one.project(rows(1)[:, members]), books, 1)
         codes = sum(book[tokens[:, i]] for i, book in enumerate(books))
-        decoded[:, members] = codes @ one.axes + one.mean
+        decoded[:, members] = codes @ one.synthesis + one.mean
     total = (rows(1) - rows(0).mean(0)).square().sum()
     expected = 1 - float((rows(1) - decoded).square().sum() / total)
     assert quality == pytest.approx(expected, abs=1e-4)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from spinlock.settings.families import ENCODER_PARAMS
+from spinlock.tokenizer.category_axes import principal_axes
 from spinlock.tokenizer.initialization import initialize_model
 from spinlock.tokenizer.model import ModelShape, TokenizerModel, family_columns
-from spinlock.tokenizer.principal_axes import principal_axes
 from spinlock.tokenizer.rows import Rows
 
 STEPS, COEFFICIENTS = 6, 2

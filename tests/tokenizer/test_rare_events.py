@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from spinlock.tokenizer.category_axes import CategoryAxes, principal_axes
 from spinlock.tokenizer.initialization import initialize_model
 from spinlock.tokenizer.model import ModelShape
-from spinlock.tokenizer.principal_axes import principal_axes
 from spinlock.tokenizer.rare_events import rare_directions, rows_at_caps, with_recombined
 from spinlock.tokenizer.rate_allocation import choose_book_sizes
 from spinlock.tokenizer.rows import Rows
@@ -26,22 +26,22 @@ def test_columns_that_vary_in_few_rows_are_rare():
     generator = torch.Generator().manual_seed(0)
     x = torch.cat([torch.randn(N_ROWS, 2, generator=generator), spiked([[3, 50]])], dim=1)
     (axes,) = principal_axes(x, [[0, 1, 2]], 3)
-    directions = rare_directions(x, axes.axes)
-    assert directions.shape == (1, 3)
-    assert axes.project(x) @ directions[0] == pytest.approx(x[:, 2].numpy(), abs=1e-4)
+    directions = rare_directions(x, axes)
+    assert directions.shape == (1, 2, 3)
+    assert axes.project(x) @ directions[0, 0] == pytest.approx(x[:, 2].numpy(), abs=1e-4)
 
 
 def test_a_column_alone_and_columns_without_spread_have_nothing_to_recombine():
-    assert not len(rare_directions(spiked([[3]]), torch.eye(1)))
-    assert not len(rare_directions(torch.zeros(5, 2), torch.eye(2)))
+    for x in (spiked([[3]]), torch.zeros(5, 2)):
+        assert not len(rare_directions(x, CategoryAxes.principal(x, 2)))
     z = torch.zeros(5, 2)
-    assert with_recombined(z, z[:0], torch.Generator()) is z
+    assert with_recombined(z, z.new_empty(0, 2, 2), torch.Generator()) is z
 
 
 def test_recombined_rows_have_the_same_events_elsewhere_and_the_rest_in_place():
     generator = torch.Generator().manual_seed(1)
     z = torch.randn(50, 3, generator=generator)
-    directions = torch.eye(3)[1:]
+    directions = torch.eye(3)[1:, None].expand(2, 2, 3)
     both = with_recombined(z, directions, generator)
     again = both[50:]
     assert torch.equal(both[:50], z)
@@ -57,7 +57,7 @@ def test_bits_are_given_to_combinations_that_no_row_shows():
         choose_book_sizes(
             [z], 9, torch.Generator().manual_seed(0), rare=rare, target_distortion=0.1
         )
-        for rare in ([z[:0]], [torch.eye(3)])
+        for rare in (None, [torch.eye(3)[:, None].expand(3, 2, 3)])
     )
     assert torch.tensor(apart).prod() > torch.tensor(together).prod()
 

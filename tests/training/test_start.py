@@ -1,14 +1,18 @@
 """The model before any gradient step: what was asked for, and repeatable."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from spinlock.settings.families import ENCODER_PARAMS
+from spinlock.tokenizer.category_axes import principal_axes
 from spinlock.tokenizer.initialization import BookRequest
 from spinlock.tokenizer.rows import Rows
+from spinlock.training import start
+from spinlock.training.loop import validation_entries
 from spinlock.training.start import start_model
 
 
@@ -58,6 +62,49 @@ def test_codes_start_with_the_weight_of_a_batch(
 ):
     model = start_model(make_request(), train, validation, make_plan(batch_size=batch_size))
     assert float(model.quantizer.count(0)[0].sum()) == pytest.approx(share)
+
+
+def test_categories_that_share_factors_start_from_joint_axes(
+    make_request, make_plan, caplog, monkeypatch
+):
+    def rows(seed: int, n_rows: int) -> Rows:
+        rng = np.random.default_rng(seed)
+        shared = rng.normal(size=(n_rows, 6)) * np.sqrt([6, 5, 4, 3, 2, 2])
+        return Rows(torch.from_numpy(np.hstack([shared, shared])).float())
+
+    train, validation = rows(0, 1500), rows(1, 300)
+    request = make_request(
+        partition=[[*range(6)], [*range(6, 12)]],
+        column_family=["summary"] * 12,
+        books=BookRequest(bits=26),
+        embedding_dim=6,
+    )
+    mean = train.x.mean(dim=0)
+    with caplog.at_level(logging.INFO):
+        model = start_model(request, train, validation, make_plan())
+    assert "from joint axes" in caplog.text
+    monkeypatch.setattr(start, "MOST_COLUMNS", 0)
+    principal = start_model(request, train, validation, make_plan())
+    errors = [validation_entries(one, validation, mean)["val_loss"] for one in (model, principal)]
+    assert errors[0] < 0.8 * errors[1]
+    np.testing.assert_allclose(
+        np.log2(model.quantizer.sizes).sum(), np.log2(principal.quantizer.sizes).sum()
+    )
+
+
+def test_a_start_that_is_no_better_is_left_out(
+    make_request, make_plan, train, validation, monkeypatch
+):
+    def useless(x, partition, limit, bits, most_bits):
+        return [
+            replace(one, analysis=0 * one.analysis) for one in principal_axes(x, partition, limit)
+        ]
+
+    monkeypatch.setattr(start, "joint_axes", useless)
+    model = start_model(make_request(), train, validation, make_plan())
+    monkeypatch.setattr(start, "MOST_COLUMNS", 0)
+    principal = start_model(make_request(), train, validation, make_plan()).state_dict()
+    assert all(torch.equal(values, principal[name]) for name, values in model.state_dict().items())
 
 
 def test_encoders_of_fields_get_the_channels_of_the_rows(
