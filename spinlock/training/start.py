@@ -19,10 +19,11 @@ from spinlock.tokenizer.joint_axes import joint_axes
 from spinlock.tokenizer.model import ModelShape, TokenizerModel
 from spinlock.tokenizer.rate_allocation import ROWS_PER_CODE, most_bits
 from spinlock.tokenizer.rows import Rows
-from spinlock.training.loop import TrainingPlan, validation_entries
+from spinlock.training.loop import TrainingPlan, row_errors
 
 log = logging.getLogger(__name__)
 
+CLEARLY = 2  # standard errors
 MOST_COLUMNS = 2000  # that joint axes are tried for: their time grows with the cube
 WELL_USED = 0.5  # of what its books can hold: more bits of one category come dearer than they say
 
@@ -67,7 +68,8 @@ def start_model(
 ) -> TokenizerModel:
     """Return the model before any gradient step.
 
-    It starts from principal or from joint axes, whichever have the lower validation error.
+    It starts from principal axes, or from joint ones where those lower the validation error by
+    more than chance would.
     """
     partition, limit = request.partition, request.embedding_dim
     model = _model_on(principal_axes(train.x, partition, limit), request, train, validation, plan)
@@ -77,13 +79,24 @@ def start_model(
         joint = joint_axes(train.x, partition, limit, bits.sum(), room)
         books = replace(request.books, bits=round(bits.sum()), target_quality=None)
         other = _model_on(joint, replace(request, books=books), train, validation, plan)
-        mean = train.x.mean(dim=0)
-        errors = [validation_entries(one, validation, mean)["val_loss"] for one in (model, other)]
-        log.info("validation loss %.5f from principal axes, %.5f from joint axes", *errors)
-        model = other if errors[1] < errors[0] else model
+        model = other if _is_better(other, model, validation) else model
     bits = _bits(model)
     log.info("%d categories, %d levels, %.0f bits", len(bits), model.n_levels, bits.sum())
     return model
+
+
+def _is_better(joint: TokenizerModel, principal: TokenizerModel, validation: Rows) -> bool:
+    """Return whether validation rows, compared one by one, clearly have the lower error."""
+    errors = [row_errors(one, validation) for one in (principal, joint)]
+    gain = errors[0] - errors[1]
+    chance = gain.std() / len(gain) ** 0.5 if len(gain) > 1 else torch.inf
+    better = bool(gain.mean() > CLEARLY * chance)
+    log.info(
+        "validation error of a row: %.4g from principal axes, %.4g ± %.2g less from joint ones%s",
+        *(errors[0].mean(), gain.mean(), chance),
+        ", which are taken" if better else "",
+    )
+    return better
 
 
 def _bits(model: TokenizerModel) -> np.ndarray:
