@@ -42,6 +42,8 @@ repeat: all ## Make them once more from the dataset: is every file the same, byt
 	sha256sum --quiet --check results/$(EXPERIMENT)/.first
 	@echo "the same: $$(wc -l < results/$(EXPERIMENT)/.first) files"
 
+# of as many processes as cores, each thread would wait for those of the others
+test coverage: export OMP_NUM_THREADS = 1
 test: $(READY) ## Run the tests (no GPU, no network)
 	pytest --numprocesses auto --dist loadscope tests
 
