@@ -115,6 +115,20 @@ def measurements(load: Callable[..., object]) -> RawTable:
     return RawTable({"measurements": load(return_X_y=True)[0]})  # type: ignore[index]
 
 
+def shared_factors(seed: int) -> RawTable:
+    """Return columns that all depend on the same few factors: no category has any of its own."""
+    x = datasets.make_low_rank_matrix(
+        1500, 200, effective_rank=15, tail_strength=0.1, random_state=seed
+    )
+    return RawTable({"measurements": x})
+
+
+def blobs(seed: int) -> RawTable:
+    """Return rows of thirty clusters, which one codebook of all columns tells best."""
+    x, _ = datasets.make_blobs(1500, 60, centers=30, cluster_std=3.0, random_state=seed)
+    return RawTable({"measurements": x})
+
+
 def known_tables(foreign: Path) -> Mapping[str, Callable[[int], RawTable]]:
     """Return name → function of the seed that gives the table."""
     return {
@@ -132,6 +146,8 @@ def known_tables(foreign: Path) -> Mapping[str, Callable[[int], RawTable]]:
         "breast cancer": lambda _: measurements(datasets.load_breast_cancer),
         "wine": lambda _: measurements(datasets.load_wine),
         "diabetes": lambda _: measurements(datasets.load_diabetes),
+        "shared factors": shared_factors,
+        "blobs": blobs,
         "digits, messy": lambda s: messy(measurements(datasets.load_digits), s),
         "breast cancer, messy": lambda s: messy(measurements(datasets.load_breast_cancer), s),
         "wine, messy": lambda s: messy(measurements(datasets.load_wine), s),
