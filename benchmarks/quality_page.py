@@ -25,16 +25,17 @@ for unseen kinds another kind is held out for each seed).
 
 *start*: categories, linear embeddings, residual k-means, ridge decoder, no gradient step.
 *trained*: after end-to-end training, the longest measured (where it does not help on validation
-rows, the start is kept). The others are fitted on the same normalised train rows. *best peer* is the best of faiss PQ
-and RQ with 4-bit and 8-bit books and of PCA + Lloyd–Max, **picked on the test rows**, at no fewer
-bits than the budget. **Bold**: the better one.
+rows, the start is kept). The others are fitted on the same normalised train rows. *best peer* is
+the best of faiss PQ and RQ with 4-bit and 8-bit books and of PCA + Lloyd–Max, **picked on the
+test rows**, at no fewer bits than the budget. **Bold**: the better one.
 
-Where a table has few columns or rows, three levels of books with no more codes than half the train
-rows hold fewer bits than the budget: what ours uses is then given, and the peers have the whole.
-*Foreign operators* are those of a file that another program wrote (`--foreign FILE`; without it,
-of its excerpt under `tests/data/`). *Shared factors* and *blobs* are made to be hard for
-categories: of what all columns share, each category sees and tells a part by itself. *Operators, 100000* were
-measured when every start was from principal axes ([method.md](method.md)).
+Where a table has few columns or rows, three levels of books with no more codes than half the
+train rows hold fewer bits than the budget: what ours uses is then given, and the peers have the
+whole. *Foreign operators* are those of a file that another program wrote (`--foreign FILE`;
+without it, of its excerpt under `tests/data/`). *Shared factors* and *blobs* are made to be hard
+for categories: of what all columns share, each category sees and tells a part by itself.
+*Operators, 100000* were measured when every start was from principal axes
+([method.md](method.md)).
 """
 
 
