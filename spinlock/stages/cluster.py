@@ -38,8 +38,8 @@ from spinlock.tokenizer.category_file import read_mapping
 from spinlock.tokenizer.initialization import BookRequest, partition_quality
 from spinlock.tokenizer.normalization import FeatureStatistics
 from spinlock.tokenizer.rate_allocation import (
-    ROWS_PER_CODE,
     most_bits,
+    rows_of_books,
     usable_bits,
     useful_categories,
 )
@@ -135,7 +135,7 @@ def _rows_of_books(experiment: Experiment, n_rows: int) -> int | None:
     model = experiment.model
     if model.levels:
         return None
-    return min(n_rows, ROWS_PER_CODE * model.max_tokens) if model.max_tokens else n_rows
+    return rows_of_books(n_rows, model.max_tokens)
 
 
 def _quality_of(

@@ -120,7 +120,8 @@ class Channel:
         own = self.whitening.T @ left[self.columns]
         error = torch.linalg.inv(one + information)
         cost = torch.linalg.solve(error + (one - error) @ own, left, left=False)
-        self.weights, self.directions = torch.linalg.eigh(cost.T @ cost)
+        weights, self.directions = torch.linalg.eigh(cost.T @ cost)
+        self.weights = weights.clamp_min(LEAST_WEIGHT * weights[-1])
         self._say(level)
         gained = torch.linalg.solve(one + self.information @ own, self.information @ left.T)
         posterior = posterior - left @ gained
@@ -128,18 +129,18 @@ class Channel:
 
     def _say(self, level: float) -> None:
         """Set the information that leaves errors of cost `level`, within the most bits."""
-        weights = self.weights.clamp_min(LEAST_WEIGHT * self.weights[-1])
+        weights = self.weights.flip(0)
         # of the m heaviest directions alone, this level would take all the bits
-        logarithms = weights.flip(0).log2().cumsum(0) - 2 * self.most_bits
+        logarithms = weights.log2().cumsum(0) - 2 * self.most_bits
         least = (logarithms / torch.arange(1, len(weights) + 1, device=weights.device)).max().exp2()
-        ratio = (weights / least.clamp_min(level)).clamp_min(1)
+        ratio = (self.weights / least.clamp_min(level)).clamp_min(1)
         self.information = (self.directions * (ratio - 1)) @ self.directions.T
         self.bits = float(ratio.log2().sum()) / 2
 
     def axes(self, mean: Tensor, covariance: Tensor, limit: int) -> CategoryAxes:
         """Return the embedding: the heaviest directions of w, as long as their weight says."""
         d = len(self.columns)
-        weights = self.weights.clamp_min(LEAST_WEIGHT * self.weights[-1]).flip(0)[:limit].sqrt()
+        weights = self.weights.flip(0)[:limit].sqrt()
         chosen = self.whitening @ self.directions.flip(1)[:, :limit]
         chosen = chosen * column_signs(chosen)
         analysis = chosen.new_zeros(d, min(limit, d))

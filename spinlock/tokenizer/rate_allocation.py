@@ -98,6 +98,11 @@ def largest_book_bits(n_rows: int) -> int:
     return int(np.clip(np.log2(max(n_rows / ROWS_PER_CODE, 2)), 1, MOST_BOOK_BITS))
 
 
+def rows_of_books(n_rows: int, max_tokens: int | None) -> int:
+    """Return the rows that automatic books are sized for: no more than the largest book uses."""
+    return min(n_rows, ROWS_PER_CODE * max_tokens) if max_tokens else n_rows
+
+
 def most_bits(n_categories: int, n_rows: int) -> int:
     """Return the bits that automatic books of so many categories hold at most."""
     return n_categories * LEVELS * largest_book_bits(n_rows)

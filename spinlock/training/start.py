@@ -17,7 +17,7 @@ from spinlock.tokenizer.initialization import (
 )
 from spinlock.tokenizer.joint_axes import joint_axes
 from spinlock.tokenizer.model import ModelShape, TokenizerModel
-from spinlock.tokenizer.rate_allocation import ROWS_PER_CODE, most_bits
+from spinlock.tokenizer.rate_allocation import most_bits, rows_of_books
 from spinlock.tokenizer.rows import Rows
 from spinlock.training.loop import TrainingPlan, row_errors
 
@@ -132,5 +132,4 @@ def _room(books: BookRequest, bits: np.ndarray, n_rows: int) -> np.ndarray:
     """Return the bits [C] that joint axes may give each category, which has `bits` otherwise."""
     if books.explicit:
         return bits
-    rows = min(n_rows, ROWS_PER_CODE * books.max_tokens) if books.max_tokens else n_rows
-    return np.full(len(bits), WELL_USED * most_bits(1, rows))
+    return np.full(len(bits), WELL_USED * most_bits(1, rows_of_books(n_rows, books.max_tokens)))
