@@ -4,8 +4,8 @@ Reads subset.h5, feature_statistics.npz and categories.json; writes best_model.p
 it, normalization_stats.npz, training_history.json, config.yaml, provenance.json,
 checkpoint_epoch_*.pt when `training.save_every` is set, and state/last.pt, from which a
 training that was cut off goes on.
-Several processes train together under `torchrun --nproc-per-node N -m spinlock.stages.train …`;
-a batch is shared among them, so without dropout the result is that of one process up to rounding.
+With `--processes N`, N processes train together, one per GPU where the device is cuda: a batch is
+shared among them, so without dropout the result is that of one process up to rounding.
 """
 
 import copy
@@ -33,8 +33,15 @@ from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.termination import delayed_termination
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.processes import process_count, process_group, process_rank
+from spinlock.tokenizer.processes import (
+    made_once,
+    process_count,
+    process_group,
+    process_rank,
+    started_together,
+)
 from spinlock.tokenizer.rows import Rows
+from spinlock.training.launch import start_together
 from spinlock.training.loop import Trainer, TrainingPlan
 from spinlock.training.provenance import describe_run, files_digest, settings_digest
 from spinlock.training.refinement import refine
@@ -134,18 +141,32 @@ def _trainer(
 ) -> Trainer:
     """Return a trainer at the start, or where `state` left off."""
     if state is None:
-        model = start_model(request, train, validation, plan)
-        return Trainer(model, train, validation, plan)
-    channels = None if train.fields is None else train.fields.shape[1]
-    model = TokenizerModel(request.shape(state["book_sizes"], channels))
-    model.load_weights(state["model"])
-    trainer = Trainer(model.to(train.x.device), train, validation, plan)
+        start = made_once(lambda: _start(request, train, validation, plan))
+        return Trainer(_model(request, train, start), train, validation, plan)
+    trainer = Trainer(_model(request, train, state), train, validation, plan)
     trainer.load_state_dict(state)
     if trainer.place is None:
         log.info("going on after epoch %d", trainer.epoch)
     else:
         log.info("going on in epoch %d after batch %d", trainer.epoch, trainer.place.done)
     return trainer
+
+
+def _start(
+    request: ModelRequest, train: Rows, validation: Rows, plan: TrainingPlan
+) -> dict[str, Any]:
+    """Return the start as what can be sent to another process: sizes of books, and weights."""
+    model = start_model(request, train, validation, plan)
+    weights = {name: values.cpu() for name, values in model.state_dict().items()}
+    return {"book_sizes": model.quantizer.sizes.tolist(), "model": weights}
+
+
+def _model(request: ModelRequest, train: Rows, state: dict[str, Any]) -> TokenizerModel:
+    """Return the model that has the books and weights of a state."""
+    channels = None if train.fields is None else train.fields.shape[1]
+    model = TokenizerModel(request.shape(state["book_sizes"], channels))
+    model.load_weights(state["model"])
+    return model.to(train.x.device)
 
 
 def _train(
@@ -251,7 +272,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--categories", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--resume-from", type=Path)
-    execute(run, parser, argv)
+    parser.add_argument("--processes", type=int, default=1, help="that train together (default: 1)")
+
+    def program(processes: int, **arguments: Path) -> None:
+        if processes > 1 and not started_together():
+            start_together(processes, sys.argv[1:] if argv is None else argv)
+        else:
+            run(**arguments)
+
+    execute(program, parser, argv)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,19 @@ Without torch.distributed, or with one process, every function here leaves thing
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
+
+from spinlock.errors import SpinlockError
+
+PATIENCE = timedelta(hours=24)  # the start of a large table takes longer than libraries wait
+
+Made = TypeVar("Made")
 
 
 def process_count() -> int:
@@ -51,24 +58,48 @@ def whole_batch(part: Tensor, n_rows: int, dim: int) -> Tensor:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the processes that torchrun has started, with NCCL on GPUs and gloo elsewhere."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    """Join the processes that torchrun has started, with NCCL on GPUs and gloo elsewhere.
+
+    Raises
+    ------
+    SpinlockError
+        When there are more processes than GPUs.
+    """
+    if not started_together():
         yield
         return
     if device.type == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        torch.cuda.set_device(_own_gpu())
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield
     finally:
         distributed.destroy_process_group()
 
 
-def agree(tensors: Iterable[Tensor]) -> None:
-    """Give all processes the values of the first, in place."""
-    if process_count() > 1:
-        for values in tensors:
-            distributed.broadcast(values.detach(), src=0)
+def started_together() -> bool:
+    """Return whether this process is one of several that torchrun has started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _own_gpu() -> int:
+    rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if rank >= gpus:
+        raise SpinlockError(
+            f"process {rank + 1} of this machine has no GPU: there are {gpus}",
+            remedy="start as many processes as there are GPUs",
+        )
+    return rank
+
+
+def made_once(make: Callable[[], Made]) -> Made:
+    """Return what the first process makes; the others, which might round otherwise, wait for it."""
+    if process_count() == 1:
+        return make()
+    made = [make() if process_rank() == 0 else None]
+    distributed.broadcast_object_list(made, src=0)
+    return made[0]  # type: ignore[return-value]
 
 
 class _Sum(torch.autograd.Function):

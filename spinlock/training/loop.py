@@ -11,7 +11,6 @@ from torch import Tensor
 
 from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.processes import (
-    agree,
     own_rows,
     process_count,
     sum_over_processes,
@@ -85,7 +84,6 @@ class Trainer:
         self.validation_rows = validation
         self.plan = plan
         self.train_mean = train.x.mean(dim=0)
-        agree(model.state_dict().values())
         self.objective = Objective(model, plan.weights)
         self._step = _compiled(self.objective) if plan.compile else self.objective
         trained = [p for p in model.parameters() if p.requires_grad]

@@ -13,6 +13,7 @@ import torch
 
 import spinlock
 from spinlock.files import file_digest
+from spinlock.tokenizer.processes import process_count
 
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "h5py")
 
@@ -27,6 +28,7 @@ def describe_run(seed: int, device: torch.device) -> dict[str, Any]:
         "random_seed": seed,
         "device": device.type,
         "threads": torch.get_num_threads(),
+        "processes": process_count(),
     }
 
 

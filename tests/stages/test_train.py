@@ -1,10 +1,14 @@
 """What a training writes, and what it keeps when something goes wrong on its way."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from spinlock.errors import SpinlockError
 from spinlock.settings import load_experiment
@@ -134,3 +138,50 @@ def test_a_clock_that_jumps_changes_no_byte(finished, tmp_path, monkeypatch, now
     monkeypatch.setattr("time.time", lambda: now)
     run(finished, tmp_path / "best_model.pt")
     assert (tmp_path / "best_model.pt").read_bytes() == finished.path("best_model.pt").read_bytes()
+
+
+def in_two_processes(finished, config: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    inputs = [
+        option
+        for flag, name in zip(("subset", "statistics", "categories"), INPUTS, strict=True)
+        for option in (f"--{flag}", str(finished.path(name)))
+    ]
+    command = ["--processes", "2", "--threads", "2", "--config", str(config), *inputs]
+    return subprocess.run(
+        [sys.executable, "-m", "spinlock.stages.train", *command, "--output", str(output)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def without_dropout(finished, folder: Path) -> Path:
+    settings = yaml.safe_load(finished.config.read_text())
+    settings["model"]["dropout"] = 0.0
+    for family in settings["families"].values():
+        family["encoder_params"] = {"dropout": 0.0}
+    config = folder / "experiment.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    return config
+
+
+def test_two_processes_write_the_model_of_one(finished, tmp_path):
+    config = without_dropout(finished, tmp_path)
+    done = in_two_processes(finished, config, tmp_path / "two/best_model.pt")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("2 levels") + done.stderr.count("3 levels") == 1  # one start for both
+    train.run(config, *[finished.path(name) for name in INPUTS], tmp_path / "one/best_model.pt")
+    two, one = (Checkpoint.load(tmp_path / name / "best_model.pt") for name in ("two", "one"))
+    assert two.model.shape == one.model.shape
+    assert two.provenance["processes"] == 2
+    for of_two, of_one in zip(two.history, one.history, strict=True):
+        assert of_two["val_loss"] == pytest.approx(of_one["val_loss"], rel=1e-4)
+    assert not (tmp_path / "two/state/last.pt").exists()
+
+
+def test_a_mistake_in_two_processes_is_told(finished, tmp_path):
+    done = in_two_processes(finished, tmp_path / "none.yaml", tmp_path / "best_model.pt")
+    assert done.returncode != 0
+    assert "none.yaml" in done.stderr
+    assert not (tmp_path / "best_model.pt").exists()

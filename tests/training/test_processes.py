@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
+from spinlock.errors import SpinlockError
 from spinlock.settings.families import ENCODER_PARAMS
+from spinlock.tokenizer.processes import made_once, process_group
 from spinlock.tokenizer.rows import Rows
 from spinlock.training.loop import Trainer
 
@@ -51,3 +54,20 @@ def test_two_processes_end_with_the_books_of_one(
         for key in expected.keys() - {"step"}:
             measured, wanted = (torch.tensor(one[key]).double() for one in (entry, expected))
             torch.testing.assert_close(measured, wanted, rtol=1e-6, atol=0, msg=key)
+
+
+def test_a_process_without_a_gpu_is_told(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with (
+        pytest.raises(SpinlockError, match="process 3 of this machine has no GPU: there are 2"),
+        process_group(torch.device("cuda")),
+    ):
+        pass
+
+
+def test_one_process_alone_makes_everything_itself(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with process_group(torch.device("cpu")):
+        assert made_once(lambda: "made") == "made"

@@ -105,7 +105,7 @@ def test_the_results_say_what_made_them(workspace, results):
     made = json.loads((results / "provenance.json").read_text())
     assert made.keys() >= {
         "spinlock", "git_commit", "python", "libraries", "random_seed", "device", "threads",
-        "settings", "code", "data", "dataset",
+        "processes", "settings", "code", "data", "dataset",
     }  # fmt: skip
     assert made["libraries"].keys() >= {"torch", "numpy", "h5py"}
     shown = workspace.run("-m", "spinlock.cli", "verify", "results/tiny").stdout.splitlines()

@@ -26,6 +26,7 @@ rule train:
         settings=settings("train"),
         code=code("train"),
     shell:
-        "python -m spinlock.stages.train --threads {threads} --config {params.config}"
+        "python -m spinlock.stages.train --threads {threads} --processes {resources.gpu}"
+        " --config {params.config}"
         " --subset {input.subset} --statistics {input.statistics}"
         " --categories {input.categories} --output {output.model} 2> {log}"
