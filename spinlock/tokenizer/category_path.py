@@ -53,7 +53,7 @@ class CategoryPath:
             members = getattr(encoder, f"members_{family}").tolist()
             if category in members:
                 place = members.index(category)
-                self.readers.append(_reader(family, network, place))
+                self.readers.append(_reader(family, network, place, self.columns))
                 projections.append(Affine.of(encoder.projections[family], place))
         if projections:  # side by side, the families' projections are one product
             weights, biases = zip(*projections, strict=True)
@@ -67,10 +67,12 @@ class CategoryPath:
 
         `read` holds what the families in `families_read_together` gave, [C_f, B, output_dim].
         """
-        z = self.linear(x.index_select(1, self.columns))
+        own = x.index_select(1, self.columns)
+        z = self.linear(own)
         if self.readers:
-            inputs = [reader(x, read) for reader in self.readers]
-            hidden = nn.functional.gelu(self.projection(torch.cat(inputs, dim=1)))
+            inputs = [reader(own, read) for reader in self.readers]
+            side_by_side = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0]
+            hidden = nn.functional.gelu(self.projection(side_by_side))
             z += self.head(hidden)
         return z[:, : self.dims]
 
@@ -81,15 +83,18 @@ def families_read_together(encoder: "CategoryEncoder") -> list[str]:
 
 
 def _reader(
-    family: str, network: nn.Module, place: int
+    family: str, network: nn.Module, place: int, own_columns: Tensor
 ) -> Callable[[Tensor, Mapping[str, Tensor]], Tensor]:
+    """Return what a family's network makes of the category's own columns [B, n]."""
     if type(network) is not MLPEncoder:
         return lambda _, read: read[family][place]
     columns = network.layout.index[place, : network.layout.sizes[place]]
     layers = _layers(network.network, place, len(columns))
+    reads_all = torch.equal(columns, own_columns)
+    among_own = (own_columns == columns.unsqueeze(1)).int().argmax(dim=1)
 
-    def perceptron(x: Tensor, _: Mapping[str, Tensor]) -> Tensor:
-        h = x.index_select(1, columns)
+    def perceptron(own: Tensor, _: Mapping[str, Tensor]) -> Tensor:
+        h = own if reads_all else own.index_select(1, among_own)
         for layer in layers:
             h = layer(h)
         return h

@@ -91,15 +91,17 @@ class FeatureStatistics:
         kept = self.kept
         normalised = np.empty((len(values), len(kept)), np.float32)
         impute, lower, upper = self.impute[kept], self.lower[kept], self.upper[kept]
+        center, scale = self.center[kept], self.scale[kept]
         for first in range(0, len(values), ROW_BLOCK):  # a block stays in the processor's cache
             block = slice(first, first + ROW_BLOCK)
-            x = values[block][:, kept].astype(np.float64)
-            missing = ~np.isfinite(x)
-            if missing.any():
-                x = np.where(missing, impute, x)
-            np.clip(x, lower, upper, out=x)
-            x -= self.center[kept]
-            x /= self.scale[kept]
+            x = values[block].take(kept, axis=1).astype(np.float64, copy=False)
+            finite = np.isfinite(x)
+            if not finite.all():
+                x = np.where(finite, x, impute)
+            np.maximum(x, lower, out=x)
+            np.minimum(x, upper, out=x)
+            x -= center
+            x /= scale
             normalised[block] = x
         return normalised
 
