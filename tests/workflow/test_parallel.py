@@ -143,6 +143,13 @@ def test_one_gpu_is_given_to_one_training_at_a_time(workspace, models):
     assert events == ["localrule", "Finished", "localrule", "Finished"]
 
 
+def test_a_training_has_a_process_for_each_of_its_gpus(workspace, models):
+    options = ("--dry-run", "--forcerun", "train", "--resources", "gpu=3")
+    for given, processes in (((), 1), (("--set-resources", "train:gpu=3"), 3)):
+        done = workspace.snakemake(*options, *given, "--", *models)
+        assert set(re.findall(r"--processes (\d+)", done.stdout)) == {str(processes)}
+
+
 def test_every_rule_hands_its_threads_on():
     rules = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
     options = re.findall(r"python -m spinlock\.stages\.\w+ (\S+ \S+)", rules)
