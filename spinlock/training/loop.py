@@ -1,7 +1,6 @@
 """The training loop: what happens in an epoch, and what is kept of it."""
 
 import logging
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +22,7 @@ from spinlock.training.objective import ROW_MEANS, TERMS, LossWeights, Objective
 from spinlock.training.place import EpochPlace
 from spinlock.training.schedule import LearningRate
 from spinlock.training.soundness import require_finite_terms, require_finite_weights
+from spinlock.training.validation import validation_entries
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
 }
-EVALUATION_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -294,27 +293,6 @@ def whole_residuals(quantized: Quantized, n_rows: int) -> Quantized:
     """Return a quantised batch with the residuals of all processes' rows."""
     whole = tuple(whole_batch(one.detach(), n_rows, dim=1) for one in quantized.residuals)
     return replace(quantized, residuals=whole)
-
-
-def validation_entries(model: TokenizerModel, rows: Rows, train_mean: Tensor) -> dict[str, float]:
-    """Return the mean squared error of rows decoded from their tokens, and R² about a mean [D]."""
-    error = float(row_errors(model, rows).sum())
-    total = float(
-        sum((x - train_mean).square().double().sum() for x in rows.x.split(EVALUATION_ROWS))
-    )
-    val_loss = error / max(1, rows.x.numel())
-    return {"val_loss": val_loss, "val_quality": 1 - error / total if total else math.nan}
-
-
-def row_errors(model: TokenizerModel, rows: Rows) -> Tensor:
-    """Return the squared error [n] of each row decoded from its tokens, in float64."""
-    model.eval()
-    errors = [torch.empty(0, dtype=torch.float64, device=rows.x.device)]
-    for index in torch.arange(len(rows), device=rows.x.device).split(EVALUATION_ROWS):
-        block = rows.take(index)
-        decoded = model.reconstruct(model.draft_tokens(block))
-        errors.append((block.x - decoded).square().double().sum(dim=1))
-    return torch.cat(errors)
 
 
 def _compiled(objective: Objective) -> Callable[[Rows, Rows, int], tuple[Tensor, Any]]:

@@ -10,7 +10,7 @@ from spinlock.tokenizer.initialization import RIDGE_ROWS, fit_corrections
 from spinlock.tokenizer.model import ROW_BLOCK, TokenizerModel
 from spinlock.tokenizer.quantizer import flat_index, take_codes
 from spinlock.tokenizer.rows import Rows
-from spinlock.training.loop import validation_entries
+from spinlock.training.validation import validation_entries
 
 
 def refine(model: TokenizerModel, train: Rows, validation: Rows) -> list[dict[str, Any]]:

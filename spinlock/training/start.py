@@ -19,7 +19,8 @@ from spinlock.tokenizer.joint_axes import joint_axes
 from spinlock.tokenizer.model import ModelShape, TokenizerModel
 from spinlock.tokenizer.rate_allocation import most_bits, rows_of_books
 from spinlock.tokenizer.rows import Rows
-from spinlock.training.loop import TrainingPlan, row_errors
+from spinlock.training.loop import TrainingPlan
+from spinlock.training.validation import row_errors
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
 from spinlock.tokenizer.rows import Rows
-from spinlock.training.loop import Trainer, validation_entries
+from spinlock.training.loop import Trainer
 from spinlock.training.objective import LossWeights
+from spinlock.training.validation import validation_entries
 
 
 @pytest.fixture(scope="session")
@@ -220,23 +221,6 @@ def test_noise_is_on_the_input_only_and_repeats_with_the_seed(make_trainer):
     clean, noisy = (finish(make_trainer(input_noise=noise)) for noise in (0.0, 0.5))
     assert clean.history[0] == noisy.history[0]
     assert noisy.history[1]["reconstruction_loss"] > clean.history[1]["reconstruction_loss"]
-
-
-def test_the_error_of_validation_rows_is_that_of_their_tokens(make_model, validation, train):
-    model, mean = make_model(), train.x.mean(0)
-    entry = validation_entries(model, validation, mean)
-    decoded = model.reconstruct(model.tokenize(validation))
-    error = (validation.x - decoded).double().square()
-    total = (validation.x - mean).double().square().sum()
-    assert entry["val_loss"] == pytest.approx(float(error.mean()), rel=1e-6)
-    assert entry["val_quality"] == pytest.approx(1 - float(error.sum() / total), rel=1e-6)
-
-
-def test_validation_changes_neither_weights_nor_buffers(make_model, validation, train):
-    model = make_model().train()
-    before = {name: values.clone() for name, values in model.state_dict().items()}
-    validation_entries(model, validation, train.x.mean(0))
-    assert_equal_states(dict(model.state_dict()), before)
 
 
 def test_extra_validations_change_nothing(make_trainer):

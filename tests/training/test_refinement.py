@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.rows import Rows
-from spinlock.training.loop import validation_entries
 from spinlock.training.refinement import reestimate_books, refine, refit_decoder
+from spinlock.training.validation import validation_entries
 
 modest = settings(deadline=None, max_examples=12)
 

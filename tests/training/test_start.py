@@ -12,8 +12,8 @@ from spinlock.tokenizer.category_axes import principal_axes
 from spinlock.tokenizer.initialization import BookRequest
 from spinlock.tokenizer.rows import Rows
 from spinlock.training import start
-from spinlock.training.loop import validation_entries
 from spinlock.training.start import start_model
+from spinlock.training.validation import validation_entries
 
 
 def test_books_have_the_sizes_that_were_asked_for(make_model):
