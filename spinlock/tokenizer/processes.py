@@ -79,8 +79,8 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 
 def started_together() -> bool:
-    """Return whether this process is one of several that torchrun has started."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """Return whether torchrun has started this process; WORLD_SIZE alone may be a cluster's own."""
+    return distributed.is_available() and distributed.is_torchelastic_launched()
 
 
 def _own_gpu() -> int:
