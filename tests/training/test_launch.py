@@ -20,7 +20,8 @@ launch.start_together(2, ["--config", "some.yaml"])
 TELL = """
 import os, sys
 told = os.environ["RANK"], os.environ["WORLD_SIZE"], os.environ["OMP_NUM_THREADS"]
-print(*told, *sys.argv[1:], flush=True)
+line = " ".join([*told, *sys.argv[1:]]) + "\\n"
+os.write(1, line.encode())  # at once, or lines of two processes mix
 """
 WAIT = TELL + "import time; time.sleep(100)"
 FAIL = TELL + "sys.exit(4 if os.environ['RANK'] == '1' else 0)"
