@@ -41,7 +41,6 @@ from spinlock.tokenizer.processes import (
     started_together,
 )
 from spinlock.tokenizer.rows import Rows
-from spinlock.training.launch import start_together
 from spinlock.training.loop import Trainer, TrainingPlan
 from spinlock.training.provenance import describe_run, files_digest, settings_digest
 from spinlock.training.refinement import refine
@@ -276,6 +275,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def program(processes: int, **arguments: Path) -> None:
         if processes > 1 and not started_together():
+            # torch may be built without what starts processes
+            from spinlock.training.launch import start_together  # noqa: PLC0415
+
             start_together(processes, sys.argv[1:] if argv is None else argv)
         else:
             run(**arguments)
