@@ -3,6 +3,7 @@
 The default experiment is run with fewer operators, all of them with SPINLOCK_SLURM_FULL=1.
 """
 
+import json
 import os
 import re
 import shutil
@@ -184,13 +185,36 @@ def test_the_default_experiment_on_slurm_gives_the_local_model(local, cluster, t
     assert len(sent) == sum(expected.values())
 
 
-@pytest.fixture(scope="module")
-def faulty(tmp_path_factory, cluster, local) -> Checkout:
-    """Give a checkout with experiments that lack but their training, and one that is finished."""
-    made = make_checkout(tmp_path_factory.mktemp("faulty"), cluster.environment)
+def checkout_with_dataset(path: Path, local: Checkout) -> Checkout:
+    """Give a checkout with the configurations of another, and the dataset that it simulated."""
+    made = make_checkout(path, local.environment)
     shutil.copytree(local.path / "configs", made.path / "configs", dirs_exist_ok=True)
     shutil.copytree(local.path / "datasets", made.path / "datasets")
     shutil.copytree(local.path / ".snakemake", made.path / ".snakemake")
+    return made
+
+
+def test_two_processes_of_a_job_give_the_model_of_two_on_this_machine(local, cluster, tmp_path):
+    here, remote = (checkout_with_dataset(tmp_path / name, local) for name in ("here", "remote"))
+    model = "results/arch_summary/best_model.pt"
+    here.snakemake("--resources", "gpu=2", "--set-resources", "train:gpu=2", "--", model)
+    profile = remote.path / "profiles/slurm/config.yaml"
+    profile.write_text(profile.read_text().replace("gpu: 1", "gpu: 2", 1))  # that of train
+    with remote.running(*ON_SLURM, model) as finish:
+        finish()
+    ours, theirs = (one.checkpoint("arch_summary") for one in (here, remote))
+    assert same_tensors(ours["model_state_dict"], theirs["model_state_dict"])
+    assert ours["history"] == theirs["history"]
+    provenance = json.loads((remote.path / model).with_name("provenance.json").read_text())
+    assert provenance["processes"] == 2
+    jobs = [job for job in cluster.jobs("rule_train") if job["WorkDir"] == str(remote.path)]
+    assert [job["TresPerJob"] for job in jobs] == ["gres:gpu:2"]
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory, cluster, local) -> Checkout:
+    """Give a checkout with experiments that lack but their training, and one that is finished."""
+    made = checkout_with_dataset(tmp_path_factory.mktemp("faulty"), local)
     config = made.path / "configs/vqvae/arch_summary.yaml"
     edit(config, num_epochs=EPOCHS)
     resume = made.path / "spinlock/training/resume.py"
