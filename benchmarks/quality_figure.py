@@ -5,7 +5,7 @@ from statistics import mean, stdev
 
 from matplotlib.figure import Figure
 
-from benchmarks.quality_page import OTHERS, Runs, ours_at, peer_at
+from benchmarks.quality_page import OTHERS, Runs, budgets_of, measured_at, peer_at
 from spinlock.analysis.figures.style import GREY, MARKERS, PALETTE, color_of, new_figure, styled
 
 REFERENCE = "gaussian_reference"
@@ -16,7 +16,7 @@ def quality_figure(runs: Runs) -> Figure:
     """Draw R² on test rows against bits for one table: mean and standard deviation over seeds."""
     figure = new_figure(3.4, 6.4)
     axes = figure.subplots()
-    budgets = [one["budget"] for one in runs[0]["ours"]]
+    budgets = budgets_of(runs)
     reference = _curve(budgets, [[peer_at(run, REFERENCE, b) for run in runs] for b in budgets])
     if reference:
         axes.plot(*reference[:2], color=GREY, linestyle="--", label="Gaussian reference")
@@ -24,7 +24,7 @@ def quality_figure(runs: Runs) -> Figure:
         peer = _curve(budgets, [[peer_at(run, method, b) for run in runs] for b in budgets])
         if peer:
             axes.errorbar(*peer, color=color_of(i), marker=MARKERS[i], linewidth=1, label=name)
-    own = _curve(budgets, [[ours_at(run, b)["quality"] for run in runs] for b in budgets])
+    own = _curve(budgets, [[one["quality"] for _, one in measured_at(runs, b)] for b in budgets])
     axes.errorbar(
         *own, color=PALETTE[0], marker="o", markersize=6, linewidth=2, zorder=5,
         label="spinlock, start",

@@ -1,8 +1,9 @@
 """The page docs/quality.md, from what benchmarks/quality.py measured."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 Runs = Sequence[Mapping[str, Any]]
 
@@ -34,8 +35,6 @@ train rows hold fewer bits than the budget: what ours uses is then given, and th
 whole. *Foreign operators* are those of a file that another program wrote (`--foreign FILE`;
 without it, of its excerpt under `tests/data/`). *Shared factors* and *blobs* are made to be hard
 for categories: of what all columns share, each category sees and tells a part by itself.
-*Operators, 100000* were measured when every start was from principal axes
-([method.md](method.md)).
 """
 
 
@@ -49,6 +48,9 @@ FINDINGS = """\
 Training changes R² on test rows by {low:+.4f} to {high:+.4f}: most at {rows} train rows,
 {bits} bits and {steps} gradient steps. Where it does not lower the validation error, the start is
 what is shipped.
+"""
+GROWTH = """\
+Mean gain of {steps} gradient steps at {bits} bits by train rows: {gains}.
 """
 
 
@@ -78,14 +80,14 @@ def best_peer(run: Mapping[str, Any], bits: float) -> tuple[float, str]:
     return found["quality"], OTHERS[method]
 
 
-def ours_at(run: Mapping[str, Any], budget: int) -> Mapping[str, Any] | None:
-    """Return our measurement at a budget."""
-    return next((one for one in run["ours"] if one["budget"] == budget), None)
+def budgets_of(runs: Runs) -> list[int]:
+    """Return the budgets that any of the runs was measured at, ascending."""
+    return sorted({one["budget"] for run in runs for one in run["ours"]})
 
 
 def measured_at(runs: Runs, budget: int) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """Return the runs that were measured at a budget, each with our measurement there."""
-    return [(run, one) for run in runs if (one := ours_at(run, budget)) is not None]
+    return [(run, one) for run in runs for one in run["ours"] if one["budget"] == budget]
 
 
 def shipped(one: Mapping[str, Any]) -> float:
@@ -140,7 +142,7 @@ def scaling(results: Mapping[str, Runs]) -> str:
     ]
     for name in SIZES:
         runs = results.get(name, [])
-        for budget in sorted({one["budget"] for run in runs for one in run["ours"]}):
+        for budget in budgets_of(runs):
             measured = measured_at(runs, budget)
             for steps in sorted({steps for _, one in measured for steps in trainings(one)}):
                 known = [(run, one) for run, one in measured if steps in trainings(one)]
@@ -155,10 +157,19 @@ def scaling(results: Mapping[str, Runs]) -> str:
     return "\n".join(lines) + "\n" + _findings(results)
 
 
+class Gain(NamedTuple):
+    """What a training added to the R² of its start."""
+
+    gain: float
+    rows: int
+    bits: int
+    steps: int
+
+
 def _findings(results: Mapping[str, Runs]) -> str:
     """Return what the table says, in words."""
     gains = [
-        (trained - one["quality"], run["train_rows"], one["budget"], steps)
+        Gain(trained - one["quality"], run["train_rows"], one["budget"], steps)
         for name in SIZES
         for run in results.get(name, [])
         for one in run["ours"]
@@ -166,8 +177,21 @@ def _findings(results: Mapping[str, Runs]) -> str:
     ]
     if not gains:
         return ""
-    (low, *_), (high, rows, bits, steps) = min(gains), max(gains)
-    return "\n" + FINDINGS.format(low=low, high=high, rows=rows, bits=bits, steps=steps)
+    low, high = min(gains), max(gains)
+    found = FINDINGS.format(low=low.gain, high=high.gain, **high._asdict())
+    return f"\n{found}\n{_growth(gains)}"
+
+
+def _growth(gains: Sequence[Gain]) -> str:
+    """Return the gain of the longest trainings by rows, at the bits that most sizes have."""
+    longest = max(one.steps for one in gains)
+    sizes = {(one.rows, one.bits) for one in gains if one.steps == longest}
+    ((budget, _),) = Counter(bits for _, bits in sizes).most_common(1)
+    told = []
+    for rows in sorted(rows for rows, bits in sizes if bits == budget):
+        some = [one.gain for one in gains if one[1:] == (rows, budget, longest)]
+        told.append(f"{mean(some):+.4f} at {rows}")
+    return GROWTH.format(steps=longest, bits=budget, gains=", ".join(told))
 
 
 def table_of(runs: Runs) -> str:
@@ -181,7 +205,7 @@ def table_of(runs: Runs) -> str:
         + " | Gaussian reference | utilization | orthogonality |",
         "|---" * (8 + len(OTHERS)) + "|",
     ]
-    for budget in [one["budget"] for one in first["ours"]]:
+    for budget in budgets_of(runs):
         known = measured_at(runs, budget)
         trained = [shipped(one) for _, one in known if trainings(one)]
         cells = [

@@ -83,6 +83,29 @@ def test_the_curve_shows_our_mean_and_every_method_that_was_measured():
     np.testing.assert_allclose(ours.get_xydata(), [[96, 0.8]])
 
 
+def test_the_page_tells_what_the_longest_trainings_gain_as_rows_grow():
+    peers, sizes = [other("faiss_pq8", 96.0, 0.5)], {}
+    for rows, gain in ((800, 0.01), (80_000, 0.04)):
+        sizes[rows] = [run(0.8, peers, seed) | {"train_rows": rows} for seed in (0, 1)]
+        for i, one in enumerate(sizes[rows]):
+            one["ours"][0]["trained"] = {"280": 0.7, "2800": 0.8 + gain + 0.002 * i}
+    text = page({"operators, 1000": sizes[800], "operators, 100000": sizes[80_000]})
+    told = "gain of 2800 gradient steps at 96 bits by train rows: +0.0110 at 800, +0.0410 at 80000."
+    assert told in text
+    assert "by -0.1000 to +0.0420: most at 80000 train rows" in text
+
+
+def test_a_budget_that_one_seed_alone_was_measured_at_is_shown():
+    peers = [other("faiss_pq8", 160.0, 0.5)]
+    one, more = run(0.7, peers), run(0.9, peers, seed=1)
+    more["ours"].append(more["ours"][0] | {"budget": 160, "bits": 160.0, "quality": 0.95})
+    figure = quality_figure([one, more])
+    ours = next(line for line in figure.axes[0].get_lines() if line.get_linewidth() == 2)
+    np.testing.assert_allclose(ours.get_xydata(), [[96, 0.8], [160, 0.95]])
+    text = page({"table": [one, more]})
+    assert "| 160 | 160 | 8 | 0.950 |" in text
+
+
 def test_fewer_operators_than_a_table_is_named_after_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "operators.h5"
     values = np.random.default_rng(0).normal(size=(8, 3))
