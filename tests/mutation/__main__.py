@@ -142,12 +142,12 @@ def main() -> int:
     """Test all mutants of the modules; print those that survive and are not accounted for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("modules", nargs="*", default=list(TARGETS), choices=[[], *TARGETS])
+    parser.add_argument("modules", nargs="*", default=[], choices=[[], *TARGETS])
     arguments = parser.parse_args()
     _import_what_tests_need()
     listed = yaml.safe_load(SURVIVORS.read_text(encoding="utf-8")) or {}
     unexpected = 0
-    for path in arguments.modules:
+    for path in arguments.modules or TARGETS:
         known = {(one["was"], one["becomes"]) for one in listed.get(path, [])}
         survived = _survivors(path, arguments.jobs)
         found = {(one.was, one.becomes) for one in survived}
