@@ -1,8 +1,7 @@
 """The page docs/quality.md, from what benchmarks/quality.py measured."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from statistics import mean, stdev
+from statistics import mean, mode, stdev
 from typing import Any, NamedTuple
 
 Runs = Sequence[Mapping[str, Any]]
@@ -186,7 +185,7 @@ def _growth(gains: Sequence[Gain]) -> str:
     """Return the gain of the longest trainings by rows, at the bits that most sizes have."""
     longest = max(one.steps for one in gains)
     sizes = {(one.rows, one.bits) for one in gains if one.steps == longest}
-    ((budget, _),) = Counter(bits for _, bits in sizes).most_common(1)
+    budget = mode(bits for _, bits in sorted(sizes))
     told = []
     for rows in sorted(rows for rows, bits in sizes if bits == budget):
         some = [one.gain for one in gains if one[1:] == (rows, budget, longest)]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from benchmarks.quality import measure_table, replaced
 from benchmarks.quality_figure import quality_figure
@@ -19,6 +20,11 @@ def run(ours: float, others: list[dict], seed: int = 0) -> dict:
     own |= {"utilization": 0.9, "orthogonality": 0.1}
     sizes = {"train_rows": 80, "test_rows": 10, "columns": 30}
     return sizes | {"seed": seed, "ours": [own], "others": others}
+
+
+def our_curve(figure: Figure) -> np.ndarray:
+    ours = next(line for line in figure.axes[0].get_lines() if line.get_linewidth() == 2)
+    return ours.get_xydata()
 
 
 def test_a_peer_has_no_fewer_bits_than_ours_and_none_that_ours_has_not():
@@ -79,8 +85,7 @@ def test_the_curve_shows_our_mean_and_every_method_that_was_measured():
     figure = quality_figure([run(0.7, peers), run(0.9, peers, seed=1)])
     _, labels = figure.axes[0].get_legend_handles_labels()
     assert sorted(labels) == ["Gaussian reference", "PQ 8-bit", "spinlock, start"]
-    ours = next(line for line in figure.axes[0].get_lines() if line.get_linewidth() == 2)
-    np.testing.assert_allclose(ours.get_xydata(), [[96, 0.8]])
+    np.testing.assert_allclose(our_curve(figure), [[96, 0.8]])
 
 
 def test_the_page_tells_what_the_longest_trainings_gain_as_rows_grow():
@@ -100,8 +105,7 @@ def test_a_budget_that_one_seed_alone_was_measured_at_is_shown():
     one, more = run(0.7, peers), run(0.9, peers, seed=1)
     more["ours"].append(more["ours"][0] | {"budget": 160, "bits": 160.0, "quality": 0.95})
     figure = quality_figure([one, more])
-    ours = next(line for line in figure.axes[0].get_lines() if line.get_linewidth() == 2)
-    np.testing.assert_allclose(ours.get_xydata(), [[96, 0.8], [160, 0.95]])
+    np.testing.assert_allclose(our_curve(figure), [[96, 0.8], [160, 0.95]])
     text = page({"table": [one, more]})
     assert "| 160 | 160 | 8 | 0.950 |" in text
 
