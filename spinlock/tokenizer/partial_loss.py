@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spinlock.tokenizer.losses import inner_product
 from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.products import float32_products
 
 
 def prefix_error(z: Tensor, prefixes: Sequence[Tensor], x: Tensor, model: TokenizerModel) -> Tensor:
@@ -40,6 +41,7 @@ def prefix_error(z: Tensor, prefixes: Sequence[Tensor], x: Tensor, model: Tokeni
 
 
 @torch.library.custom_op("spinlock::prefix_squares", mutates_args=())
+@float32_products("highest")  # of one category they are small, and MKL's are quicker
 def prefix_squares(
     z: Tensor,
     prefixes: list[Tensor],

@@ -15,6 +15,7 @@ from spinlock.tokenizer.processes import (
     sum_over_processes,
     whole_batch,
 )
+from spinlock.tokenizer.products import quick_products
 from spinlock.tokenizer.quantizer import Quantized
 from spinlock.tokenizer.rows import Rows
 from spinlock.training.callbacks import BestModel, CodebookUse, EarlyStopping
@@ -177,9 +178,10 @@ class Trainer:
             at_rest()
             clean = rows.take(own_rows(index))
             noisy = Rows(self._with_noise(clean.x, len(index), place.noise), clean.fields)
-            terms, quantized = self._step(clean, noisy, len(index))
-            self.optimizer.zero_grad(set_to_none=True)
-            self.objective.weighted(terms).backward()
+            with quick_products(clean.x):
+                terms, quantized = self._step(clean, noisy, len(index))
+                self.optimizer.zero_grad(set_to_none=True)
+                self.objective.weighted(terms).backward()
             self._share_gradients()
             self.optimizer.step()
             if self.model.quantizer.use_ema:
