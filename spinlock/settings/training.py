@@ -35,7 +35,7 @@ class Training(Section):
         None,
         "null: by silhouette under orthogonality_target, of the numbers that can hold "
         "model.bits; a number; "
-        "or validation: by held-out R² at model.bits",
+        "or validation: by held-out R² at model.bits, in minutes (docs/tuning.md)",
         stages=CLUSTER,
     )
     category_correlation: Literal["spearman", "pearson"] = setting(
