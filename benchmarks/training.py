@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import library_model
@@ -22,7 +22,7 @@ from benchmarks.naive_model import NaiveModel
 from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.tokenizer.initialization import BookRequest
 from spinlock.tokenizer.model import ModelShape, TokenizerModel
-from spinlock.tokenizer.products import MANY_ROWS, keeps_float32
+from spinlock.tokenizer.products import go_to_onednn
 from spinlock.training.loop import TrainingPlan
 from spinlock.training.objective import LossWeights
 from spinlock.training.start import ModelRequest, start_model
@@ -126,8 +126,8 @@ def _measure_batch_size(
     rows = len(table.train)
     conditions = (
         f"{table.description}, {rows} train rows, batch {batch_size}, {len(model.shape.partition)} "
-        f"categories × {model.n_levels} levels of {BOOKS} codes; {_products(batch_size)}; "
-        "an epoch with its validation"
+        f"categories × {model.n_levels} levels of {BOOKS} codes; "
+        f"{_products(table.train.x[:batch_size])}; an epoch with its validation"
     )
     results = _epoch_results(epochs, conditions, batch_size)
     results |= _loss_results(contenders, conditions, batch_size)
@@ -136,13 +136,12 @@ def _measure_batch_size(
     return results
 
 
-def _products(batch_size: int) -> str:
+def _products(batch: Tensor) -> str:
     """Return which library ours takes large products by; all of the references are MKL's.
 
     With all products by oneDNN the references take longer than they do.
     """
-    quick = batch_size >= MANY_ROWS and keeps_float32()
-    return f"large products of ours by {'oneDNN' if quick else 'MKL'}, in float32"
+    return f"large products of ours by {'oneDNN' if go_to_onednn(batch) else 'MKL'}, in float32"
 
 
 def _epoch_results(

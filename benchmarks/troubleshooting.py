@@ -56,13 +56,13 @@ FALLING = {"learning_rate": 0.0003, "scheduler": "cosine", "early_stopping_patie
 # books too large for the rows, so that codes fall out of use
 CROWDED = {"model": {"levels": [{"num_tokens": 256}, {"num_tokens": 256}, {"num_tokens": 64}]}}
 CROWDED_BY_GRADIENT = {"model": CROWDED["model"] | {"use_ema": False}}
-# the number of categories by silhouette, whatever the bits
-OPEN = {
-    "model": {"levels": [{}, {}, {}]},
-    "training": {"num_epochs": 0, "num_categories_auto": None, "orthogonality_target": 0.3},
-}
 # the number of categories left to the package, and no step after the start
 START_ONLY = {"training": {"num_epochs": 0, "num_categories_auto": None}}
+# that number by silhouette, whatever the bits
+OPEN = {
+    "model": {"levels": [{}, {}, {}]},
+    "training": START_ONLY["training"] | {"orthogonality_target": 0.3},
+}
 RESETS = {"training": {"dead_code_reset_interval": 10, "dead_code_threshold": 10.0}}
 
 

@@ -18,9 +18,12 @@ def quick_products(x: Tensor) -> AbstractContextManager[None]:
     takes by default. torch offers them as precision "medium", which allows bfloat16 too: a
     processor with units for it then rounds, and there everything stays as it is.
     """
-    if x.device.type == "cpu" and len(x) >= MANY_ROWS and keeps_float32():
-        return float32_products("medium")
-    return nullcontext()
+    return float32_products("medium") if go_to_onednn(x) else nullcontext()
+
+
+def go_to_onednn(x: Tensor) -> bool:
+    """Whether `quick_products` lets oneDNN take the products of a batch."""
+    return x.device.type == "cpu" and len(x) >= MANY_ROWS and keeps_float32()
 
 
 @contextmanager
