@@ -23,7 +23,7 @@ class CategoryLayout(nn.Module):
 
     index: Tensor
     mask: Tensor
-    position: Tensor
+    order: Tensor
 
     def __init__(self, partition: Sequence[np.ndarray], n_columns: int):
         super().__init__()
@@ -32,15 +32,14 @@ class CategoryLayout(nn.Module):
         self.n_columns = n_columns
         index = torch.full((len(partition), self.width), n_columns)
         mask = torch.zeros(len(partition), self.width)
-        position = torch.zeros(n_columns, dtype=torch.long)
         for c, members in enumerate(partition):
             columns = torch.as_tensor(np.asarray(members), dtype=torch.long)
             index[c, : len(columns)] = columns
             mask[c, : len(columns)] = 1.0
-            position[columns] = c * self.width + torch.arange(len(columns))
         self.register_buffer("index", index, persistent=False)
         self.register_buffer("mask", mask, persistent=False)
-        self.register_buffer("position", position, persistent=False)
+        order = torch.from_numpy(np.argsort(np.concatenate(partition)))
+        self.register_buffer("order", order, persistent=False)
 
     @property
     def n_categories(self) -> int:
@@ -53,7 +52,7 @@ class CategoryLayout(nn.Module):
 
     def scatter(self, y: Tensor) -> Tensor:
         """Return padded categories y [C, B, W] as columns [B, D]."""
-        return _Scatter.apply(y, self.index, self.position)
+        return _Scatter.apply(y, self.sizes, self.order, self.index)
 
 
 def gather_columns(x: Tensor, index: Tensor) -> Tensor:
@@ -66,14 +65,59 @@ class _Scatter(torch.autograd.Function):
     """Padded categories as columns; its gradient gathers, where autograd would add one by one."""
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, index: Tensor, position: Tensor) -> Tensor:
+    def forward(ctx: Any, y: Tensor, sizes: Sequence[int], order: Tensor, index: Tensor) -> Tensor:
         ctx.save_for_backward(index)
-        return y.transpose(0, 1).flatten(1).index_select(1, position)
+        return without_padding(y, sizes).index_select(1, order)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (index,) = ctx.saved_tensors
-        return gather_columns(gradients[0], index), None, None
+        return gather_columns(gradients[0], index), None, None, None
+
+
+def without_padding(y: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Return the first n_c columns of each category c of y [C, B, W] side by side, [B, Σ n_c]."""
+    return torch.cat([one[:, :size] for one, size in zip(y, sizes, strict=True)], dim=1)
+
+
+class _Compact(torch.autograd.Function):
+    """`without_padding`; its gradient is padded, where autograd would add one by one."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, sizes: Sequence[int]) -> Tensor:
+        ctx.sizes, ctx.width = sizes, y.shape[-1]
+        return without_padding(y, sizes)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        parts = gradients[0].split(ctx.sizes, dim=1)
+        padded = [functional.pad(one, (0, ctx.width - one.shape[1])) for one in parts]
+        return torch.stack(padded), None
+
+
+def add_to_members(all_of: Tensor, some: Tensor, members: Tensor, place: Tensor) -> Tensor:
+    """Return [C, B, H] of all categories plus [M, B, H] of those that are `members` [M].
+
+    `place` [C] is where a category stands among the members, M where it is none.
+    """
+    return _AddToMembers.apply(all_of, some, members, place)
+
+
+class _AddToMembers(torch.autograd.Function):
+    """Compiled, it gathers: numbers would be added one at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, all_of: Tensor, some: Tensor, members: Tensor, place: Tensor) -> Tensor:
+        ctx.save_for_backward(members)
+        if not torch.compiler.is_compiling():
+            return all_of.index_add(0, members, some)
+        nothing = some.new_zeros(1, *some.shape[1:])
+        return all_of + torch.cat([some, nothing]).index_select(0, place)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        (members,) = ctx.saved_tensors
+        return gradients[0], gradients[0].index_select(0, members), None, None
 
 
 class EmbeddingDims(nn.Module):
@@ -91,8 +135,6 @@ class EmbeddingDims(nn.Module):
 
     mask: Tensor
     between: Tensor
-    index: Tensor
-    position: Tensor
 
     def __init__(self, sizes: Sequence[int], width: int):
         super().__init__()
@@ -104,21 +146,16 @@ class EmbeddingDims(nn.Module):
         # in numpy: on the device "meta", where checkpoints compare shapes, tensors have no values
         exists = np.arange(width) < np.array(self.sizes)[:, None]
         category = np.repeat(np.arange(len(self.sizes)), self.sizes)
-        position = np.flatnonzero(exists)
-        index = np.full((len(self.sizes), width), self.total)
-        index.flat[position] = np.arange(self.total)
         buffers = {
             "mask": exists.astype(np.float32)[:, None],
             "between": (category[:, None] != category).astype(np.float32),
-            "index": index,
-            "position": position,
         }
         for name, values in buffers.items():
             self.register_buffer(name, torch.from_numpy(values), persistent=False)
 
     def compact(self, z: Tensor) -> Tensor:
         """Return the dimensions of all categories side by side [B, S] of z [C, B, E]."""
-        return _Scatter.apply(z, self.index, self.position)
+        return _Compact.apply(z, self.sizes)
 
 
 class CategoryLinear(nn.Module):
@@ -139,7 +176,7 @@ class CategoryLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x [C, B, n_in] @ weight + bias."""
-        return torch.baddbmm(self.bias, x, self.weight)
+        return torch.bmm(x, self.weight).add_(self.bias)
 
 
 class Dropout(nn.Module):

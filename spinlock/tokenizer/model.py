@@ -11,7 +11,13 @@ from torch.nn import functional
 
 from spinlock.tokenizer.decoder import JointDecoder
 from spinlock.tokenizer.encoders import FamilyColumns, build_encoder
-from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear, Dropout, EmbeddingDims
+from spinlock.tokenizer.layout import (
+    CategoryLayout,
+    CategoryLinear,
+    Dropout,
+    EmbeddingDims,
+    add_to_members,
+)
 from spinlock.tokenizer.quantizer import (
     Quantized,
     ResidualQuantizer,
@@ -109,7 +115,11 @@ class CategoryEncoder(nn.Module):
             self.projections[family] = CategoryLinear(
                 len(categories), encoder.output_dim, shape.hidden_dim
             )
-            self.register_buffer(f"members_{family}", torch.tensor(categories), persistent=False)
+            members = torch.tensor(categories)
+            place = torch.full((n_categories,), len(categories))
+            place[members] = torch.arange(len(categories))
+            self.register_buffer(f"members_{family}", members, persistent=False)
+            self.register_buffer(f"place_{family}", place, persistent=False)
         self.dropout = Dropout(shape.dropout, of_categories=True)
         self.head = CategoryLinear(n_categories, shape.hidden_dim, shape.width, zero=True)
 
@@ -130,7 +140,7 @@ class CategoryEncoder(nn.Module):
             if len(projected) == n_categories:  # needs no place to be found for it
                 everywhere.append(projected)
             else:
-                elsewhere.append((getattr(self, f"members_{family}"), projected))
+                elsewhere.append((family, projected))
         if everywhere:
             hidden = everywhere.pop()
         else:
@@ -138,8 +148,9 @@ class CategoryEncoder(nn.Module):
             hidden = some.new_zeros(n_categories, *some.shape[1:])
         for projected in everywhere:
             hidden = hidden + projected
-        for members, projected in elsewhere:
-            hidden = hidden.index_add(0, members, projected)
+        for family, projected in elsewhere:
+            places = getattr(self, f"members_{family}"), getattr(self, f"place_{family}")
+            hidden = add_to_members(hidden, projected, *places)
         return hidden
 
 

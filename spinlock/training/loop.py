@@ -178,8 +178,10 @@ class Trainer:
             at_rest()
             clean = rows.take(own_rows(index))
             noisy = Rows(self._with_noise(clean.x, len(index), place.noise), clean.fields)
+            # what is left over at the end would take a compilation of its own
+            step = self._step if len(index) == len(batches[0]) else self.objective
             with quick_products(clean.x):
-                terms, quantized = self._step(clean, noisy, len(index))
+                terms, quantized = step(clean, noisy, len(index))
                 self.optimizer.zero_grad(set_to_none=True)
                 self.objective.weighted(terms).backward()
             self._share_gradients()

@@ -13,7 +13,6 @@ from spinlock.tokenizer.losses import (
     topographic_loss,
 )
 from spinlock.tokenizer.model import Encoded, TokenizerModel
-from spinlock.tokenizer.partial_loss import prefix_error
 from spinlock.tokenizer.processes import whole_batch
 from spinlock.tokenizer.quantizer import Quantized
 from spinlock.tokenizer.rows import Rows
@@ -21,8 +20,6 @@ from spinlock.tokenizer.rows import Rows
 TERMS = ("reconstruction", "vq", "orthogonality", "informativeness", "topographic")
 
 ROW_MEANS = (True, True, False, True, False)  # the others compare the rows of a batch
-
-CATEGORY_ROWS = 128  # rows from which partial decoders go category by category
 
 
 @dataclass(frozen=True)
@@ -116,16 +113,9 @@ class Objective(nn.Module):
 
     def _informativeness(self, x: Tensor, encoded: Encoded) -> Tensor:
         model = self.model
-        if self._goes_by_category(x):
-            return prefix_error(encoded.z, encoded.quantized.prefixes, x, model)
         with self._autocast(x):
             partial = model.decode_partially(encoded.through_levels()).to(x.dtype)
         return informativeness_loss(model.layout.gather(x), partial, model.layout)
-
-    def _goes_by_category(self, x: Tensor) -> bool:
-        """Whether a call per category costs less than the padding that it saves."""
-        in_float32 = x.device.type == "cpu" and not self.bfloat16
-        return in_float32 and len(x) >= CATEGORY_ROWS
 
     def _vq(self, quantized: Quantized) -> Tensor:
         return quantization_loss(

@@ -1,6 +1,7 @@
 """Columns by category and back, and linear maps of each category."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from spinlock.tokenizer.layout import (
     CategoryLinear,
     Dropout,
     EmbeddingDims,
+    add_to_members,
 )
 
 modest = settings(deadline=None, max_examples=30)
@@ -97,6 +99,26 @@ def test_compact_embeddings_are_their_real_dimensions_side_by_side(sizes):
     assert torch.equal(z.grad, dims.mask.expand_as(z))
     owner = torch.tensor([c for c, n in enumerate(sizes) for _ in range(n)])
     assert torch.equal(dims.between, (owner.unsqueeze(0) != owner.unsqueeze(1)).float())
+
+
+# torch warns of what it does itself while it traces
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("members", [[2, 0], [1], [0, 1, 2]])
+def test_adding_to_members_leaves_the_other_categories_compiled_or_not(members):
+    place = torch.full((3,), len(members))
+    place[members] = torch.arange(len(members))
+    places = torch.tensor(members), place
+    all_of, some = torch.randn(3, 4, 2), torch.randn(len(members), 4, 2)
+    expected = all_of.clone()
+    expected[members] += some
+    upstream = torch.randn(3, 4, 2)
+    for add in (add_to_members, torch.compile(add_to_members, backend="aot_eager")):
+        leaves = [one.clone().requires_grad_() for one in (all_of, some)]
+        added = add(*leaves, *places)
+        torch.testing.assert_close(added, expected)
+        added.backward(upstream)
+        assert torch.equal(leaves[0].grad, upstream)
+        assert torch.equal(leaves[1].grad, upstream[members])
 
 
 def test_dropout_drops_its_share_and_scales_what_it_keeps():

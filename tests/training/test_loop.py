@@ -242,3 +242,21 @@ def test_without_a_compiler_training_goes_on_with_one_warning(make_trainer, monk
         compiled = finish(make_trainer(compile=True))
     assert caplog.text.count("no compiler here") == 1
     assert_equal_states(plain.state_dict(), compiled.state_dict())
+
+
+def test_only_batches_of_the_usual_size_are_compiled(make_trainer, monkeypatch):
+    sizes = []
+
+    def watched(objective):
+        def compiled(clean, noisy, n_rows):
+            sizes.append(len(clean))
+            return objective(clean, noisy, n_rows)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", watched)
+    trainer = make_trainer(compile=True, batch_size=17)
+    finish(trainer)
+    assert len(trainer.train_rows) % 17 > 1
+    full = len(trainer.train_rows) // 17
+    assert sizes == [17] * full * trainer.epoch

@@ -14,7 +14,6 @@ from spinlock.tokenizer.losses import (
 )
 from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.rows import Rows
-from spinlock.training import objective as objective_module
 from spinlock.training.objective import TERMS, LossWeights, Objective
 
 WEIGHTS = LossWeights(commitment_cost=0.4, topo_samples=20)
@@ -70,8 +69,7 @@ def test_a_term_of_weight_zero_is_zero_and_leaves_the_others_alone(make_model, t
 
 # torch warns of what it does itself while it traces
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-def test_a_compiled_step_is_the_plain_one(make_model, train, monkeypatch):
-    monkeypatch.setattr(objective_module, "CATEGORY_ROWS", 1)  # as with batches of usual size
+def test_a_compiled_step_is_the_plain_one(make_model, train):
     objective = Objective(make_model(), WEIGHTS).train()
     found = []
     for step in (objective, torch.compile(objective, backend="aot_eager", fullgraph=True)):
