@@ -1,4 +1,4 @@
-"""Blocks of rows on several threads, each block computed by one."""
+"""Blocks of rows, or categories, on several threads, each computed by one."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +10,7 @@ LARGEST_BLOCK, SMALLEST_BLOCK = 2048, 1024  # rows; smaller ones cost threads mo
 BLOCKS = 8  # at least, where rows are enough
 
 
+Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
@@ -24,19 +25,20 @@ def row_blocks(n_rows: int) -> list[slice]:
     return [slice(first, min(first + size, n_rows)) for first in range(0, rows, size)]
 
 
-def map_blocks(function: Callable[[slice], Result], blocks: Sequence[slice]) -> list[Result]:
-    """Return what a function without gradients gives for each block, in order.
+def map_parts(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+    """Return what a function without gradients gives for each part of the work, in order.
 
-    Operations on a block are too small to be worth sharing among threads, each with its wait
-    for the slowest; so each thread takes whole blocks instead, as many as torch may use.
+    Operations on a part are too small to be worth sharing among threads, each with its wait
+    for the slowest; so each thread takes whole parts instead, as many as torch may use. Within
+    a part there is one thread, also for parts of its own.
     """
     threads = torch.get_num_threads()
-    if min(threads, len(blocks)) == 1:
+    if min(threads, len(parts)) == 1:
         with torch.no_grad():
-            return [function(block) for block in blocks]
+            return [function(part) for part in parts]
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(torch.no_grad()(function), blocks))
+            return list(pool.map(torch.no_grad()(function), parts))
     finally:
         torch.set_num_threads(threads)

@@ -5,7 +5,7 @@ beside a row, and the order in which a library adds up.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from spinlock.tokenizer.category_path import CategoryPath, families_read_together
-from spinlock.tokenizer.codebook import ROW_BLOCK, Book, search
+from spinlock.tokenizer.codebook import ROW_BLOCK, Book, Found, search
 from spinlock.tokenizer.rows import Rows, joined
-from spinlock.tokenizer.threads import map_blocks, row_blocks
+from spinlock.tokenizer.threads import map_parts, row_blocks
 
 if TYPE_CHECKING:
     from spinlock.tokenizer.model import CategoryEncoder
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # margin that rounding in float32 may close, where embeddings are about as large as the columns, as
 # those along principal axes are; it was seen to close 4e-7
 UNCLEAR = 3e-6
+THREADED_ROWS = 256  # of a block; with fewer, threads cost the categories more than they save
 
 
 class TokenSearch:
@@ -51,7 +52,8 @@ class TokenSearch:
     def tokens(self, read: Callable[[slice], Rows], n_rows: int) -> Tensor:
         """Return tokens [n, C, L] of the rows that `read` gives by block.
 
-        On a CPU, threads share the blocks. Unclear rows of all blocks are searched again together.
+        On a CPU, threads share the blocks, or the categories where there is one block. Unclear
+        rows of all blocks are searched again together.
         """
         tokens, unclear, doubtful = self._drafts(read, n_rows)
         return self._settled(torch.cat(tokens), torch.cat(unclear), joined(doubtful))
@@ -70,7 +72,7 @@ class TokenSearch:
             return self._draft(read(block))
 
         blocks = row_blocks(n_rows)
-        drafts = map(draft, blocks) if self.given.on_gpu else map_blocks(draft, blocks)
+        drafts = map(draft, blocks) if self.given.on_gpu else map_parts(draft, blocks)
         tokens, unclear, doubtful = zip(*drafts, strict=True)
         return tokens, unclear, doubtful
 
@@ -79,10 +81,14 @@ class TokenSearch:
     @torch.autocast("cpu", enabled=False)
     def _draft(self, rows: Rows) -> tuple[Tensor, Tensor, Rows]:
         """Return tokens [B, C, L], which are unclear [B, C], and the rows that have such."""
-        found = [
-            search(z, books, self.beam)
-            for z, books in zip(self.given.embed_all(rows), self.given.books, strict=True)
-        ]
+        embedded = self.given.embedder(rows)
+
+        def find(category: int) -> Found:
+            return search(embedded(category), self.given.books[category], self.beam)
+
+        categories = range(len(self.given.books))
+        alone = self.given.on_gpu or len(rows) < THREADED_ROWS
+        found = [find(c) for c in categories] if alone else map_parts(find, categories)
         unclear = torch.stack([one.margin for one in found], dim=1) < UNCLEAR
         if self.given.in_float64:
             unclear = torch.zeros_like(unclear)
@@ -119,13 +125,16 @@ class _Precision:
         books = [[book.double() for book in category] for category in self.books]
         return _Precision(copy.deepcopy(self.encoder).double(), books)
 
-    def embed_all(self, rows: Rows) -> Iterator[Tensor]:
-        """Give the embeddings [B, E_c] of each category; one by one is less arithmetic on a CPU."""
+    def embedder(self, rows: Rows) -> Callable[[int], Tensor]:
+        """Return what gives the embeddings [B, E_c] of a category.
+
+        On a CPU each is computed by itself, which is less arithmetic.
+        """
         if self.on_gpu:
             z = self.encoder(rows.x, rows.fields)
-            return (z[c, :, :dim] for c, dim in enumerate(self.dims))
+            return lambda category: z[category, :, : self.dims[category]]
         read = self._read(rows)
-        return (path.embed(rows.x, read) for path in self.paths)
+        return lambda category: self.paths[category].embed(rows.x, read)
 
     def embed(self, rows: Rows, category: int) -> Tensor:
         """Return the embeddings of one category."""

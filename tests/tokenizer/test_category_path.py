@@ -11,7 +11,7 @@ from spinlock.tokenizer.category_path import CategoryPath, families_read_togethe
 from spinlock.tokenizer.codebook import residual_tokens
 from spinlock.tokenizer.model import ModelShape, TokenizerModel
 from spinlock.tokenizer.rows import Rows
-from spinlock.tokenizer.threads import map_blocks
+from spinlock.tokenizer.threads import map_parts
 
 STEPS = 4
 MLPS = {
@@ -115,16 +115,18 @@ def test_tokens_do_not_depend_on_the_number_of_threads(randomize, threads):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_blocks_come_back_in_order_without_gradients_and_mistakes_pass_through(threads):
+def test_parts_come_back_in_order_without_gradients_and_mistakes_pass_through(threads):
     weight = torch.ones(1, requires_grad=True)
     blocks = [slice(first, first + 2) for first in range(0, 20, 2)]
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
-        done = map_blocks(lambda block: (block, (weight * 2).requires_grad), blocks)
+        done = map_parts(lambda block: (block, (weight * 2).requires_grad), blocks)
         assert done == [(block, False) for block in blocks]
+        within = map_parts(lambda _: map_parts(lambda _: torch.get_num_threads(), "ab"), "cd")
+        assert within == [[1, 1], [1, 1]] or threads == 1
         with pytest.raises(ZeroDivisionError):
-            map_blocks(lambda block: 1 / (block.start - 6), blocks)
+            map_parts(lambda block: 1 / (block.start - 6), blocks)
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

@@ -46,9 +46,8 @@ def clear_of_ties(model: TokenizerModel, rows: Rows, beam: int) -> torch.Tensor:
     exact = copy.deepcopy(model).double()
     given = TokenSearch(exact.encoder, exact.quantizer, beam).given
     with torch.no_grad():
-        found = [
-            search(z, given.books[c], beam) for c, z in enumerate(given.embed_all(rows.double()))
-        ]
+        embedded = given.embedder(rows.double())
+        found = [search(embedded(c), books, beam) for c, books in enumerate(given.books)]
     return torch.stack([one.margin > 1e-12 for one in found], dim=1)
 
 
@@ -94,7 +93,8 @@ def test_where_float32_errs_its_margin_is_far_below_what_counts_as_unclear(rando
     expected = copy.deepcopy(model).double().tokenize(rows.double(), beam=1)
     given = TokenSearch(model.encoder, model.quantizer, beam=1).given
     with torch.no_grad():
-        found = [search(z, given.books[c], 1) for c, z in enumerate(given.embed_all(rows))]
+        embedded = given.embedder(rows)
+        found = [search(embedded(c), books, 1) for c, books in enumerate(given.books)]
     tokens = torch.stack([one.tokens for one in found], dim=1)
     margin = torch.stack([one.margin for one in found], dim=1)
     wrong = (tokens != expected).any(dim=-1)
