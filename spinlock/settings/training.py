@@ -99,7 +99,10 @@ class Training(Section):
         ge=0,
     )
     use_torch_compile: bool = setting(
-        True, "compile the training step where a compiler works", stages=()
+        True,
+        "compile the training step where a compiler works: some 20 s once, and batches that "
+        "are a fifth to a third quicker on a CPU, so it pays from some thousands of batches",
+        stages=(),
     )
 
     @model_validator(mode="after")
