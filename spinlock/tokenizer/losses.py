@@ -143,20 +143,68 @@ def mean_squared_cosine(vectors: Tensor, pairs: Tensor) -> Tensor:
     return _MeanSquaredCosine.apply(vectors, pairs)
 
 
-def informativeness_loss(x: Tensor, decoded: Tensor, layout: CategoryLayout) -> Tensor:
+def informativeness_loss(
+    z: Tensor,
+    prefixes: Sequence[Tensor],
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    layout: CategoryLayout,
+) -> Tensor:
     """Return the mean squared error of the partial decoders, averaged over prefixes.
+
+    They tell a category's columns from its codes of levels 0..l alone. The gradient of a prefix
+    goes to the embeddings, as that of straight-through codes.
 
     Parameters
     ----------
+    z : Tensor [C, B, E]
+        Embeddings.
+    prefixes : L tensors [C, B, E]
+        Sum of the code vectors of levels 0..l, without gradient.
     x : Tensor [C, B, W]
         Columns by category, padding zero.
-    decoded : Tensor [L, C, B, W]
-        What the codes of levels 0..l of a category alone say of its columns; padding zero.
+    weight : Tensor [L · C, E, W]
+    bias : Tensor [L · C, 1, W]
+        Of the partial decoders; what they say of padding is zero.
     layout : CategoryLayout
         Which columns are padding.
     """
-    error = functional.mse_loss(decoded, x.expand_as(decoded), reduction="sum")
-    return error / (layout.n_columns * x.shape[1] * len(decoded))
+    squares = _PartialSquares.apply(z, weight, bias, x, *prefixes)
+    return squares / (layout.n_columns * x.shape[1] * len(prefixes))
+
+
+class _PartialSquares(torch.autograd.Function):
+    """Σ_l ‖x − prefix_l W_l − b_l‖², level by level.
+
+    The gradients, too, are taken while the errors of a level are at hand: those of all levels
+    are never held, which in wide tables would be most of what a step holds.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, z: Tensor, weight: Tensor, bias: Tensor, x: Tensor, *prefixes: Tensor
+    ) -> Tensor:
+        total, to_z = x.new_zeros(()), torch.zeros_like(prefixes[0])
+        to_weights, to_biases = [], []
+        n_levels = len(prefixes)
+        of_level = zip(prefixes, weight.chunk(n_levels), bias.chunk(n_levels), strict=True)
+        for prefix, weights, biases in of_level:
+            error = torch.bmm(prefix, weights).to(x.dtype).add_(biases).sub_(x)
+            total = total + inner_product(error, error)
+            to_z = to_z + torch.bmm(error, weights.transpose(1, 2))
+            to_weights.append(torch.bmm(prefix.transpose(1, 2), error))
+            to_biases.append(error.sum(1, keepdim=True))
+        gradients = to_z.to(z.dtype), torch.cat(to_weights), torch.cat(to_biases)
+        ctx.save_for_backward(*gradients)
+        ctx.n_others = 1 + n_levels
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        scale = 2 * gradients[0]
+        to_z, to_weight, to_bias = (one * scale.to(one.dtype) for one in ctx.saved_tensors)
+        return to_z, to_weight, to_bias, *[None] * ctx.n_others
 
 
 def topographic_loss(x: Tensor, code_vectors: Tensor) -> Tensor:

@@ -86,10 +86,6 @@ class Encoded:
         """Return the codes of all levels [C, B, E] with the gradient of the embeddings."""
         return straight_through(self.z, self.quantized.codes)
 
-    def through_levels(self) -> Tensor:
-        """Return the codes of levels 0..l for each l, [L, C, B, E], with that gradient."""
-        return straight_through(self.z, torch.stack(self.quantized.prefixes))
-
 
 class CategoryEncoder(nn.Module):
     """Each category's embedding from its own columns: a linear path plus the family networks.
@@ -209,10 +205,6 @@ class TokenizerModel(nn.Module):
         """Embed and quantise a batch greedily, for training."""
         z = self.encoder(rows.x, rows.fields)
         return Encoded(z, self.quantizer(z))
-
-    def decode_partially(self, codes: Tensor) -> Tensor:
-        """Return a category's columns [L, C, B, W] of its code sums [L, C, B, E] alone."""
-        return self.partial(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
 
     def tokenize(self, rows: Rows, beam: int | None = None) -> Tensor:
         """Return tokens [B, C, L] of normalised rows, following `beam` encodings."""

@@ -277,10 +277,9 @@ class _StraightThrough(torch.autograd.Function):
     """The usual quantized + (z − sg(z)), without its two passes."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, quantized: Tensor) -> Tensor:
-        ctx.n_added = quantized.dim() - z.dim()
+    def forward(ctx: Any, z: Tensor, quantized: Tensor) -> Tensor:  # noqa: ARG004
         return quantized.view_as(quantized)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0].sum_to_size(gradients[0].shape[ctx.n_added :]), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+        return gradients[0], None

@@ -114,8 +114,14 @@ class Objective(nn.Module):
     def _informativeness(self, x: Tensor, encoded: Encoded) -> Tensor:
         model = self.model
         with self._autocast(x):
-            partial = model.decode_partially(encoded.through_levels()).to(x.dtype)
-        return informativeness_loss(model.layout.gather(x), partial, model.layout)
+            return informativeness_loss(
+                encoded.z,
+                encoded.quantized.prefixes,
+                model.layout.gather(x),
+                model.partial.weight,
+                model.partial.bias,
+                model.layout,
+            )
 
     def _vq(self, quantized: Quantized) -> Tensor:
         return quantization_loss(

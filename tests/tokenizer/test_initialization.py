@@ -109,7 +109,7 @@ def test_corrections_of_some_levels_leave_the_others_alone():
 def test_partial_decoders_start_as_the_categories_own_decoding():
     model = initialized()
     codes = torch.randn(2, 5, 3)
-    for partial in model.decode_partially(codes.expand(3, -1, -1, -1)):
+    for partial in model.partial(codes.repeat(3, 1, 1)).chunk(3):
         assert torch.equal(model.layout.scatter(partial), model.decoder.decode_own(codes))
 
 

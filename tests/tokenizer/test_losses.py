@@ -155,17 +155,25 @@ def test_dependent_categories_cost_more_than_independent_ones():
 @given(seeds, st.lists(st.integers(1, 4), min_size=1, max_size=3), st.integers(1, 3))
 def test_informativeness_is_the_mean_error_of_the_partial_decoders(seed, widths, n_levels):
     n_categories, n_rows, width = len(widths), 6, max(widths)
-    mask = dims_mask(widths, width)
-    x = draw(seed, n_categories, n_rows, width) * mask
-    decoded = draw(seed + 1, n_levels, n_categories, n_rows, width) * mask
-    total = 0.0
-    for one, c, row in itertools.product(decoded, range(n_categories), range(n_rows)):
-        for j in range(widths[c]):
-            total += float(x[c, row, j] - one[c, row, j]) ** 2
-    expected = total / (sum(widths) * n_rows * n_levels)
     columns = np.split(np.arange(sum(widths)), np.cumsum(widths)[:-1])
-    layout = CategoryLayout(columns, sum(widths))
-    assert float(informativeness_loss(x, decoded, layout)) == pytest.approx(expected)
+    layout, mask = CategoryLayout(columns, sum(widths)), dims_mask(widths, width)
+    z, x, *prefixes = draw(seed, 2 + n_levels, n_categories, n_rows, width) * mask
+    weight = draw(seed + 1, n_levels, n_categories, width, width) * mask * mask.transpose(1, 2)
+    bias = draw(seed + 2, n_levels, n_categories, 1, width) * mask
+    leaves = [one.requires_grad_() for one in (z, weight, bias)]
+    total = 0.0
+    for level, c, row in itertools.product(range(n_levels), range(n_categories), range(n_rows)):
+        code = z[c, row] + (prefixes[level][c, row] - z[c, row]).detach()
+        decoded = code @ weight[level, c] + bias[level, c, 0]
+        for j in range(widths[c]):
+            total = total + (x[c, row, j] - decoded[j]) ** 2
+    expected = total / (sum(widths) * n_rows * n_levels)
+    decoders = weight.flatten(0, 1), bias.flatten(0, 1)
+    loss = informativeness_loss(z, prefixes, x, *decoders, layout)
+    torch.testing.assert_close(loss, expected)
+    wanted = torch.autograd.grad(3 * expected, leaves)
+    for found, plain in zip(torch.autograd.grad(3 * loss, leaves), wanted, strict=True):
+        torch.testing.assert_close(found, plain)
 
 
 def pair_distances(rows: Tensor) -> list[float]:
@@ -236,11 +244,12 @@ def test_all_gradients_are_finite(kind):
     z, codes = (one.requires_grad_() for one in hard_rows(kind))
     dims, layout = EmbeddingDims([3, 3], 3), CategoryLayout(np.split(np.arange(6), 2), 6)
     x = z.detach().transpose(0, 1).flatten(1)
+    decoders = torch.eye(3).to(z).expand(2, 3, 3), torch.zeros(2, 1, 3).to(z)
     terms = [
         reconstruction_loss(x, z.transpose(0, 1).flatten(1)),
         quantization_loss(z.unsqueeze(0), codes.unsqueeze(0), dims, 0.25, train_codes=True),
         orthogonality_loss(z, codes, dims),
-        informativeness_loss(z.detach(), codes.unsqueeze(0), layout),
+        informativeness_loss(z, [codes.detach()], z.detach(), *decoders, layout),
         topographic_loss(x, dims.compact(codes)),
     ]
     for term in terms:
