@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear, Dropout, EmbeddingDims
 
-ROW_BLOCK = 4096
+ROW_BLOCK = 1024  # whose float64 copies are all that is held beside the moments
 
 
 class JointDecoder(nn.Module):
@@ -101,15 +101,11 @@ def ridge_correction(
     """
     mean = own.mean(dim=0)
     b = (x.mean(dim=0) - mean).double()
-    gram, moment = _moments(own, x, mean, b)
-    unit = gram.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
-    eigenvalues, vectors = torch.linalg.eigh(gram)
-    rotated = vectors.T @ moment
-    # ‖r − F S‖² = ‖r‖² − 2 ⟨S, Fᵀ r⟩ + ⟨S, Fᵀ F S⟩: held-out rows are needed once, and as S is
-    # `rotated` with its rows shrunk by factors f, the last two are linear and quadratic in f
-    held_gram, held_moment = _moments(own_held_out, x_held_out, mean, b)
-    linear = (rotated * (vectors.T @ held_moment)).sum(dim=1)
-    quadratic = (vectors.T @ held_gram @ vectors) * (rotated @ rotated.T)
+    eigenvalues, vectors, rotated = _spectrum(*_moments(own, x, mean, b))
+    unit = eigenvalues.mean().clamp_min(torch.finfo(torch.float64).tiny)
+    held_out = _moments(own_held_out, x_held_out, mean, b)
+    linear, quadratic = _error_terms(vectors, rotated, *held_out)
+    del held_out
     plain, shifted = (_error(own_held_out, x_held_out, by) for by in (torch.zeros_like(b), b))
     chosen, lowest = None, plain
     for strength in strengths:
@@ -118,8 +114,28 @@ def ridge_correction(
         if error < lowest:
             lowest, chosen = error, factors
     if chosen is None:
-        return torch.zeros_like(moment).float(), torch.zeros_like(b).float(), mean
+        return torch.zeros_like(rotated).float(), torch.zeros_like(b).float(), mean
     return (vectors @ (rotated * chosen.unsqueeze(1))).float(), b.float(), mean
+
+
+def _spectrum(gram: Tensor, moment: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the eigenvalues and vectors of FᵀF, and Fᵀr along the vectors."""
+    eigenvalues, vectors = torch.linalg.eigh(gram)
+    return eigenvalues, vectors, vectors.T @ moment
+
+
+def _error_terms(
+    vectors: Tensor, rotated: Tensor, gram: Tensor, moment: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return how the error of rows depends on what each eigenvector's part is shrunk by.
+
+    ‖r − F S‖² = ‖r‖² − 2 ⟨S, Fᵀ r⟩ + ⟨S, Fᵀ F S⟩: rows are needed once, for their moments, and
+    as S is `rotated` with its rows shrunk by factors f, the last two are linear and quadratic
+    in f.
+    """
+    linear = (rotated * (vectors.T @ moment)).sum(dim=1)
+    quadratic = vectors.T @ gram @ vectors
+    return linear, quadratic.mul_(rotated @ rotated.T)
 
 
 def _moments(own: Tensor, x: Tensor, mean: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
