@@ -103,9 +103,8 @@ def ridge_correction(
     b = (x.mean(dim=0) - mean).double()
     eigenvalues, vectors, rotated = _spectrum(*_moments(own, x, mean, b))
     unit = eigenvalues.mean().clamp_min(torch.finfo(torch.float64).tiny)
-    held_out = _moments(own_held_out, x_held_out, mean, b)
-    linear, quadratic = _error_terms(vectors, rotated, *held_out)
-    del held_out
+    held_out = own_held_out, x_held_out, mean, b
+    linear, quadratic = _error_terms(vectors, rotated, *_moments(*held_out))
     plain, shifted = (_error(own_held_out, x_held_out, by) for by in (torch.zeros_like(b), b))
     chosen, lowest = None, plain
     for strength in strengths:

@@ -95,29 +95,28 @@ class _Compact(torch.autograd.Function):
         return torch.stack(padded), None
 
 
-def add_to_members(all_of: Tensor, some: Tensor, members: Tensor, place: Tensor) -> Tensor:
-    """Return [C, B, H] of all categories plus [M, B, H] of those that are `members` [M].
-
-    `place` [C] is where a category stands among the members, M where it is none.
-    """
-    return _AddToMembers.apply(all_of, some, members, place)
+def add_to_members(all_of: Tensor, some: Tensor, members: Tensor) -> Tensor:
+    """Return [C, B, H] of all categories plus [M, B, H] of those that are `members` [M]."""
+    return _AddToMembers.apply(all_of, some, members)
 
 
 class _AddToMembers(torch.autograd.Function):
     """Compiled, it gathers: numbers would be added one at a time."""
 
     @staticmethod
-    def forward(ctx: Any, all_of: Tensor, some: Tensor, members: Tensor, place: Tensor) -> Tensor:
+    def forward(ctx: Any, all_of: Tensor, some: Tensor, members: Tensor) -> Tensor:
         ctx.save_for_backward(members)
         if not torch.compiler.is_compiling():
             return all_of.index_add(0, members, some)
+        place = members.new_full(all_of.shape[:1], len(members))  # of what is no member
+        place[members] = torch.arange(len(members), device=members.device)
         nothing = some.new_zeros(1, *some.shape[1:])
         return all_of + torch.cat([some, nothing]).index_select(0, place)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         (members,) = ctx.saved_tensors
-        return gradients[0], gradients[0].index_select(0, members), None, None
+        return gradients[0], gradients[0].index_select(0, members), None
 
 
 class EmbeddingDims(nn.Module):

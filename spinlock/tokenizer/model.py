@@ -111,11 +111,7 @@ class CategoryEncoder(nn.Module):
             self.projections[family] = CategoryLinear(
                 len(categories), encoder.output_dim, shape.hidden_dim
             )
-            members = torch.tensor(categories)
-            place = torch.full((n_categories,), len(categories))
-            place[members] = torch.arange(len(categories))
-            self.register_buffer(f"members_{family}", members, persistent=False)
-            self.register_buffer(f"place_{family}", place, persistent=False)
+            self.register_buffer(f"members_{family}", torch.tensor(categories), persistent=False)
         self.dropout = Dropout(shape.dropout, of_categories=True)
         self.head = CategoryLinear(n_categories, shape.hidden_dim, shape.width, zero=True)
 
@@ -136,7 +132,7 @@ class CategoryEncoder(nn.Module):
             if len(projected) == n_categories:  # needs no place to be found for it
                 everywhere.append(projected)
             else:
-                elsewhere.append((family, projected))
+                elsewhere.append((getattr(self, f"members_{family}"), projected))
         if everywhere:
             hidden = everywhere.pop()
         else:
@@ -144,9 +140,8 @@ class CategoryEncoder(nn.Module):
             hidden = some.new_zeros(n_categories, *some.shape[1:])
         for projected in everywhere:
             hidden = hidden + projected
-        for family, projected in elsewhere:
-            places = getattr(self, f"members_{family}"), getattr(self, f"place_{family}")
-            hidden = add_to_members(hidden, projected, *places)
+        for members, projected in elsewhere:
+            hidden = add_to_members(hidden, projected, members)
         return hidden
 
 

@@ -157,9 +157,10 @@ def test_informativeness_is_the_mean_error_of_the_partial_decoders(seed, widths,
     n_categories, n_rows, width = len(widths), 6, max(widths)
     columns = np.split(np.arange(sum(widths)), np.cumsum(widths)[:-1])
     layout, mask = CategoryLayout(columns, sum(widths)), dims_mask(widths, width)
-    z, x, *prefixes = draw(seed, 2 + n_levels, n_categories, n_rows, width) * mask
-    weight = draw(seed + 1, n_levels, n_categories, width, width) * mask * mask.transpose(1, 2)
-    bias = draw(seed + 2, n_levels, n_categories, 1, width) * mask
+    z, *prefixes = draw(seed, 1 + n_levels, n_categories, n_rows, 3)
+    x = draw(seed + 1, n_categories, n_rows, width) * mask
+    weight = draw(seed + 2, n_levels, n_categories, 3, width) * mask
+    bias = draw(seed + 3, n_levels, n_categories, 1, width) * mask
     leaves = [one.requires_grad_() for one in (z, weight, bias)]
     total = 0.0
     for level, c, row in itertools.product(range(n_levels), range(n_categories), range(n_rows)):
