@@ -44,7 +44,7 @@ FEWER = {
     "checkpoint_dir": "checkpoints\nmodel: {bits: 48, group_embedding_dim: 16}",
 }
 FAULTS = ("cancelled", "timed_out", "slurmd_killed", "power_cut")
-EPOCHS = 40 if FULL else 100  # long enough to be met while it runs
+EPOCHS = 40 if FULL else 400  # long enough to be met while it runs
 GOING_ON = re.compile(r"going on (after|in) epoch [1-9]")
 
 
@@ -142,12 +142,12 @@ def signal_process(number: int, *words: str) -> bool:
     for place in Path("/proc").glob("[0-9]*"):
         try:
             command = (place / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            # the module's name is an argument of its own; in a shell's command it is not
+            if words[0] in command and all(any(word in part for part in command) for word in words):
+                os.kill(int(place.name), number)
+                return True
         except OSError:
-            continue  # it ended
-        # the module's name is an argument of its own; in a shell's command it is not
-        if words[0] in command and all(any(word in part for part in command) for word in words):
-            os.kill(int(place.name), number)
-            return True
+            continue  # it ended meanwhile
     return False
 
 
@@ -216,7 +216,7 @@ def faulty(tmp_path_factory, cluster, local) -> Checkout:
     """Give a checkout with experiments that lack but their training, and one that is finished."""
     made = checkout_with_dataset(tmp_path_factory.mktemp("faulty"), local)
     config = made.path / "configs/vqvae/arch_summary.yaml"
-    edit(config, num_epochs=EPOCHS)
+    edit(config, num_epochs=f"{EPOCHS}\n  early_stopping_patience: {EPOCHS}")
     resume = made.path / "spinlock/training/resume.py"
     resume.write_text(resume.read_text().replace("SAVE_SECONDS = 5.0", "SAVE_SECONDS = 0.5"))
     for name in FAULTS:
@@ -255,12 +255,10 @@ def test_jobs_that_fail_are_sent_again_with_more_memory_and_trainings_go_on(faul
     targets = ["results/cancelled/best_model.pt", "results/timed_out/best_model.pt", shard]
     with faulty.running(*ON_SLURM, *targets) as finish, ThreadPoolExecutor(1) as pool:
         killed = pool.submit(kill_twice, cluster, "spinlock.stages.generate", shard)
-        for name in ("cancelled", "timed_out"):
-            cluster.wait_until(
-                lambda name=name: faulty.epochs_saved(name), f"a saved state of {name}"
-            )
+        cluster.wait_until(lambda: faulty.epochs_saved("timed_out"), "a saved state of timed_out")
+        assert signal_process(signal.SIGSTOP, "spinlock.stages.train", "timed_out")
+        cluster.wait_until(lambda: faulty.epochs_saved("cancelled"), "a saved state of cancelled")
         cluster.ask("scancel", cluster.jobs("train_wildcards_cancelled")[0]["JobId"])
-        signal_process(signal.SIGSTOP, "spinlock.stages.train", "timed_out")
         job = cluster.jobs("train_wildcards_timed_out")[0]["JobId"]
         cluster.ask("scontrol", "update", f"JobId={job}", "TimeLimit=1")
         killed.result()
