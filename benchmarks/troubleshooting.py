@@ -105,7 +105,7 @@ ADVICES = (
     *(
         Advice(
             "*not in the list:* `training.num_categories_auto: validation` (silhouette → "
-            f"held-out R², {bits} bits)",
+            f"held-out R², {bits} bits; 0 epochs)",
             "quality (shipped)",
             {"training": {"num_categories_auto": "validation"}},
             START_ONLY | {"model": {"bits": bits}},
@@ -125,7 +125,7 @@ ADVICES = (
         CROWDED | RESETS,
     ),
     Advice(
-        "decrease `training.dead_code_reset_interval` (never → 5)",
+        "decrease `training.dead_code_reset_interval` (never → 5, with `dead_code_threshold` 2)",
         "utilization (last epoch)",
         {"training": {"dead_code_reset_interval": 5, "dead_code_threshold": 2.0}},
         CROWDED,
@@ -174,7 +174,7 @@ ADVICES = (
         wants_more=False,
     ),
     Advice(
-        "reduce `training.orthogonality_target` (0.3 → 0.1)",
+        "reduce `training.orthogonality_target` (0.3 → 0.1; 0 epochs)",
         "orthogonality",
         {"training": {"orthogonality_target": 0.1}},
         OPEN,
@@ -194,7 +194,7 @@ seeds. Quality is R² on test rows; utilization counts all rows, with books too 
 
 *Shipped* is the model with the lowest validation error, **the start from data included**: a
 setting that makes training worse cannot make it worse than its start. *Last epoch* is the model
-that training ended with.
+that training ended with. A gain smaller than its standard deviation is *unclear*.
 """
 NOTES = """
 The metric `orthogonality` compares the centroids of the categories' own columns, which no
@@ -209,7 +209,8 @@ that silhouettes give is nearly as good on average, and better for some seeds.
 
 More `model.commitment_cost` does not raise utilization here, it lowers it: codes start on the
 data, so that none is out of reach, and what pulls embeddings to the codes they took leaves fewer
-of them near the others. Where utilization is low, lower it, or reset dead codes sooner.
+of them near the others. Where utilization is low, lower it, or reset dead codes: threshold
+and interval lowered together.
 """
 
 
@@ -295,6 +296,8 @@ def row_of(advice: Advice, workbenches: Sequence[Workbench]) -> str:
     gains = after - before if advice.wants_more else before - after
     gain, spread = gains.mean(), gains.std(ddof=1) if len(gains) > 1 else 0.0
     verdict = "yes" if gain > 0 else "no change" if gain == 0 else "**no**"
+    if 0 < abs(gain) < spread:
+        verdict = "unclear"
     return (
         f"| {advice.text} | {advice.metric} | {before.mean():.4f} | {after.mean():.4f} "
         f"| {gain:+.4f} ± {spread:.4f} | {verdict} |"

@@ -75,5 +75,5 @@ def require_packages(extra: str, *packages: str) -> None:
     if missing:
         raise SpinlockError(
             f"packages are not installed: {', '.join(missing)}",
-            remedy=f"pip install 'spinlock[{extra}]'",
+            remedy=f"in the checkout: pip install '.[{extra}]'",
         )

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -157,3 +158,10 @@ def test_the_readme_shows_the_quality_that_was_measured_last():
         r"<!-- quality:begin -->\n(.*?)\n<!-- quality:end -->", PAGES[0].read_text(), re.DOTALL
     )
     assert f"## Summary\n\n{shown}\n\n" in (ROOT / "docs/quality.md").read_text(), "run `make docs`"
+
+
+def test_the_mistakes_that_survive_are_counted_as_they_are_listed():
+    page = (ROOT / "docs/reliability.md").read_text()
+    shown = dict(re.findall(r"^\| (\w+) \| \d+ \| (\d+) \|$", page, re.MULTILINE))
+    listed = yaml.safe_load((ROOT / "tests/mutation/survivors.yaml").read_text())
+    assert shown == {Path(path).stem: str(len(mistakes)) for path, mistakes in listed.items()}

@@ -96,15 +96,19 @@ class Visualization(Section):
 class Logging(Section):
     """What a training says while it runs; nothing here changes a result."""
 
-    wandb: bool = setting(False, "log to Weights & Biases (extra spinlock[wandb])", stages=())
+    wandb: bool = setting(False, "show the training in Weights & Biases (extra: wandb)", stages=())
     log_interval: int = setting(100, "batches between log lines", stages=(), ge=1)
     eval_interval: int | None = setting(
         500, "batches between extra validations; null: none", stages=(), ge=1
     )
-    verbose: bool = setting(True, "log in detail", stages=())
+    verbose: bool = setting(
+        True, "tell what train-vqvae does, not only what is wrong; stages always do", stages=()
+    )
 
     @model_validator(mode="after")
     def _wandb_is_there(self) -> Self:
         if self.wandb and find_spec("wandb") is None:
-            raise ValueError("wandb is not installed; pip install 'spinlock[wandb]', or say false")
+            raise ValueError(
+                "wandb is not installed; in the checkout: pip install '.[wandb]', or say false"
+            )
         return self

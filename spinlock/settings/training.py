@@ -62,7 +62,7 @@ class Training(Section):
     reconstruction_weight: float = setting(1.0, "of the squared error of all columns", ge=0)
     vq_weight: float = setting(1.0, "of commitment (and of the codes' loss without EMA)", ge=0)
     orthogonality_weight: float = setting(
-        0.1, "of the dependence between categories and between codes of a book", ge=0
+        0.1, "of the dependence between categories and between codes of a category", ge=0
     )
     informativeness_weight: float = setting(
         0.1, "of the partial decoders, levels 0..l of a category to its own columns", ge=0

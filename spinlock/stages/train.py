@@ -49,6 +49,7 @@ from spinlock.training.resume import SavedState, state_of_checkpoint
 from spinlock.training.row_store import RowStore
 from spinlock.training.start import ModelRequest, start_model
 from spinlock.training.summary import summary_metrics
+from spinlock.training.tracking import Tracker, tracked
 
 log = logging.getLogger(__name__)
 
@@ -112,11 +113,14 @@ def _run(
         | {"dataset": header.source_digest}
         | stamp,
     )
-    _train(trainer, checkpoint, saved, output.parent, experiment.training.save_every)
-    if process_rank() > 0:
-        return  # the first process writes what all of them have
-    _record(trainer, checkpoint)
-    _finish(trainer, checkpoint)
+    first = process_rank() == 0  # it writes what all of them have
+    with tracked(experiment.logging.wandb and first, output.parent, checkpoint.config) as tracker:
+        _train(trainer, checkpoint, saved, output.parent, experiment.training.save_every, tracker)
+        if not first:
+            return
+        _record(trainer, checkpoint)
+        _finish(trainer, checkpoint)
+        tracker.show_result(checkpoint.metrics)
     _write_outputs(checkpoint, experiment, output)
     saved.discard()
     log.info("validation loss %.5f, %s", checkpoint.val_loss, checkpoint.metrics)
@@ -174,6 +178,7 @@ def _train(
     saved: SavedState,
     folder: Path,
     save_every: int | None,
+    tracker: Tracker,
 ) -> None:
     columns = (
         TextColumn("train"),
@@ -205,6 +210,7 @@ def _train(
             log.debug("%s", entry)
             if process_rank() > 0:
                 continue  # the first process writes what all of them have
+            tracker.show_epoch(entry)
             saved.save(trainer, now=epoch == 0 or trainer.finished)
             if save_every and epoch and epoch % save_every == 0:
                 _record(trainer, checkpoint)

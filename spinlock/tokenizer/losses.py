@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from spinlock.tokenizer.layout import CategoryLayout, EmbeddingDims
 
-PAIR_ROWS = 64  # rows whose codes are compared within a book
+PAIR_ROWS = 64  # rows whose codes are compared within a category
 SAME_CODE = 1e-5  # of the largest value: closer rows took one code, up to straight-through rounding
 TINY = 1e-8
 
@@ -73,12 +73,13 @@ class _SquaredDistance(torch.autograd.Function):
 
 
 def orthogonality_loss(z: Tensor, code_vectors: Tensor, dims: EmbeddingDims) -> Tensor:
-    """Return the dependence between categories plus that between the codes of a book.
+    """Return the dependence between categories plus that between the codes of a category.
 
     Between categories: the squared correlations, over the batch, of a dimension of one embedding
     with all those of another, summed (how much of it the other tells, were its dimensions
-    uncorrelated), the mean over dimensions and other categories. Within books: the mean squared
-    cosine of the codes that different rows took, which carries the gradient of the embeddings.
+    uncorrelated), the mean over dimensions and other categories. Within a category: the mean
+    squared cosine of the codes that different rows took, which carries the gradient of the
+    embeddings.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def orthogonality_loss(z: Tensor, code_vectors: Tensor, dims: EmbeddingDims) -> 
     dims : EmbeddingDims
         Which dimensions are padding.
     """
-    return _between_categories(z, dims) + _within_books(code_vectors[:, :PAIR_ROWS])
+    return _between_categories(z, dims) + _within_categories(code_vectors[:, :PAIR_ROWS])
 
 
 def _between_categories(z: Tensor, dims: EmbeddingDims) -> Tensor:
@@ -100,7 +101,7 @@ def _between_categories(z: Tensor, dims: EmbeddingDims) -> Tensor:
     return per_pair * dims.met_in_another
 
 
-def _within_books(code_vectors: Tensor) -> Tensor:
+def _within_categories(code_vectors: Tensor) -> Tensor:
     with torch.no_grad():
         codes = code_vectors.float()
         # equal codes have equal products with any vector; others hardly ever

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from spinlock.errors import SpinlockError, require_packages
-from spinlock.files import atomic_path, write_text
+from spinlock.files import atomic_path, read_json, write_text
 from spinlock.tokenizer.checkpoint import FORMAT, Checkpoint
 
 
@@ -56,7 +56,7 @@ def read_safetensors(path: Path, device: str | torch.device = "cpu") -> Checkpoi
 
     described = path.with_suffix(".json")
     try:
-        entries = json.loads(described.read_text(encoding="utf-8"))
+        entries = read_json(described)
         tensors = load_file(path, device=str(device))
     except (OSError, ValueError, SafetensorError) as error:
         raise SpinlockError(

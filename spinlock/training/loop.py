@@ -242,7 +242,7 @@ class Trainer:
     def _report(self, terms: Tensor) -> None:
         plan = self.plan
         if plan.log_interval and self.batches % plan.log_interval == 0:
-            log.debug(
+            log.info(
                 "batch %d: loss %.5f", self.batches, float(self.objective.weighted(terms).detach())
             )
         if plan.eval_interval and self.batches % plan.eval_interval == 0:

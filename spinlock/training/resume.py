@@ -86,7 +86,15 @@ def state_of_checkpoint(path: Path, stamp: Mapping[str, str]) -> dict[str, Any]:
             where=path,
             remedy="resume from a best_model.pt or checkpoint_epoch_*.pt of a training",
         )
-    return entries["training_state"] | {"optimizer": entries["optimizer_state_dict"]}
+    return _awake(entries["training_state"]) | {"optimizer": entries["optimizer_state_dict"]}
+
+
+def _awake(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a training state in which early stopping, if it ended the training, waits anew."""
+    if not state["stopped"]:
+        return state
+    stopping = state["stopping"] | {"since": state["epoch"]}
+    return state | {"stopped": False, "stopping": stopping}
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, str]) -> list[str]:

@@ -2,7 +2,7 @@
 
     python -m tests.mutation [--jobs 2] [module ...]
 
-The mistakes are those of cosmic-ray (`pip install 'spinlock[mutation]'`). Each is tested in a fork
+The mistakes are those of cosmic-ray (`pip install '.[mutation]'`). Each is tested in a fork
 of a process that has imported torch and pytest already, with the mutated source in place of the
 module's own; no file is changed. `survivors.yaml` lists the mistakes that no test can or need
 notice, and why: the status is 1 when another one survives, or one of these does not.

@@ -350,7 +350,7 @@ def test_wandb_needs_the_package(write, monkeypatch, there, accepted):
     if accepted:
         assert load_experiment(path).logging.wandb
         return
-    with pytest.raises(SpinlockError, match=r"spinlock\[wandb\]") as caught:
+    with pytest.raises(SpinlockError, match=r"\.\[wandb\]") as caught:
         load_experiment(path)
     assert "logging" in str(caught.value)
     assert str(path) in str(caught.value)

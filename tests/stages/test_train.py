@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,6 +42,26 @@ def test_the_same_training_gives_the_same_bytes(finished, tmp_path):
     run(finished, tmp_path / "best_model.pt")
     for name in ("best_model.pt", "normalization_stats.npz", "training_history.json"):
         assert (tmp_path / name).read_bytes() == finished.path(name).read_bytes(), name
+
+
+def test_every_epoch_and_the_result_are_shown_where_the_settings_ask_for_it(
+    finished, tmp_path, monkeypatch
+):
+    shown, results = [], []
+
+    @contextmanager
+    def tracked(wanted, folder, config):
+        assert wanted
+        assert folder == tmp_path
+        yield SimpleNamespace(show_epoch=shown.append, show_result=results.append)
+
+    monkeypatch.setattr(train, "tracked", tracked)
+    settings = finished.experiment.logging.model_copy(update={"wandb": True})
+    experiment = finished.experiment.model_copy(update={"logging": settings})
+    train.run(experiment, *[finished.path(name) for name in INPUTS], tmp_path / "best_model.pt")
+    checkpoint = Checkpoint.load(tmp_path / "best_model.pt")
+    assert shown == [one for one in checkpoint.history if one["step"] in {"start", "epoch"}]
+    assert results == [checkpoint.metrics]
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(

@@ -130,6 +130,18 @@ def test_a_checkpoint_of_an_epoch_goes_on_to_the_same_model(prepared, finished):
     assert_same(read_state(again), read_state(finished / "best_model.pt"))
 
 
+def test_what_early_stopping_ended_waits_as_long_again(prepared):
+    never = {"early_stopping_patience": 4, "early_stopping_min_delta": 1e6}
+    stopped = run(prepared, prepared / "stopped" / "best_model.pt", num_epochs=14, **never)
+    longer = prepared / "longer" / "best_model.pt"
+    run(prepared, longer, stopped, num_epochs=20, **never)
+    last = [
+        max(entry.get("epoch", 0) for entry in read_state(path)["history"])
+        for path in (stopped, longer)
+    ]
+    assert last == [6, 10]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_training_that_is_asked_to_end_saves_the_batch_it_is_in(
     prepared, finished, monkeypatch, number
