@@ -67,7 +67,9 @@ def train_vqvae(
     output: Annotated[
         Path | None, typer.Option(help="Output folder [default: checkpoint_dir/<config name>].")
     ] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads at most, as of the rule train.")] = 8,
+    threads: Annotated[
+        int, typer.Option(min=1, help="CPU threads at most, as of the rule train.")
+    ] = 8,
 ) -> None:
     """Train a tokenizer, without Snakemake: the same stages, the same model.
 
@@ -107,7 +109,9 @@ def generate(
     output: Annotated[
         Path | None, typer.Option(help="HDF5 file [default: datasets/<config name>.h5].")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes [default: all cores].")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes [default: all cores].")
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Simulate a dataset of operators.
@@ -226,7 +230,13 @@ def evaluate(
         for t in measured["targets"]
     ]
     print_table(["metric", "value", "target", "met"], rows)
-    out.print(f"measured on {measured['rows'][measured['rows']['measured_on']]} rows")
+    side = measured["rows"]["measured_on"]
+    of = "all" if dataset else side
+    out.print(f"measured on {measured['rows'][side]} rows ({of})")
+    if side != "test":
+        out.print(
+            f"no test rows were set aside: {side} rows took part in the fit, so this flatters"
+        )
 
 
 @app.command()

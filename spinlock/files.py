@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,32 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             _flush(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Check that no output is a file that is read, or another output, under whatever name.
+
+    Raises
+    ------
+    SpinlockError
+        When one is.
+    """
+    taken = {_identity(path): "is read here too" for path in inputs}
+    for path in outputs:
+        if problem := taken.get(_identity(path)):
+            raise SpinlockError(
+                f"the file to write {problem}", where=path, remedy="name another file to write"
+            )
+        taken[_identity(path)] = "is named twice"
+
+
+def _identity(path: Path) -> tuple[int, int] | Path:
+    """Return what tells a file from others: its inode where it exists, else its whole path."""
+    try:
+        found = path.stat()
+    except OSError:
+        return path.resolve()
+    return found.st_dev, found.st_ino
 
 
 def write_text(path: str | Path, text: str) -> None:

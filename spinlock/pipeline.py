@@ -20,7 +20,7 @@ from rich.progress import track
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
 from spinlock.features.hdf5 import read_text
-from spinlock.files import refusal_told
+from spinlock.files import refusal_told, refuse_overwriting
 from spinlock.operators.records import FAMILY_COLUMNS
 from spinlock.settings import (
     Experiment,
@@ -46,11 +46,14 @@ def train_experiment(experiment: Experiment, output: Path, resume_from: Path | N
 
     Operators that are missing are simulated; everything else is written to `output`.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    generate_missing(experiment)
+    with refusal_told(output):
+        output.mkdir(parents=True, exist_ok=True)
     table, statistics = output / "subset.h5", output / "feature_statistics.npz"
     categories, model = output / "categories.json", output / "best_model.pt"
-    subset.run(experiment, dataset_files(experiment), table)
+    dataset = dataset_files(experiment)
+    refuse_overwriting([table, statistics, categories, model], dataset)
+    generate_missing(experiment)
+    subset.run(experiment, dataset, table)
     normalize.run(experiment, table, statistics)
     cluster.run(
         experiment,
@@ -95,6 +98,8 @@ def describe_data(experiment: Experiment) -> dict[str, Any]:
             total, state = source.n_operators, "present"
             if experiment.split.group_by or experiment.split.column:
                 source.labels(str(experiment.split.column or experiment.split.group_by))
+            if experiment.evaluation.probe_column:
+                source.labels(experiment.evaluation.probe_column)
     rows = min(experiment.max_samples or total, total)
     return {"dataset": experiment.dataset_path, "state": state, "rows": rows, "families": columns}
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
-from spinlock.files import atomic_path, file_digest, write_text
+from spinlock.files import atomic_path, file_digest, refuse_overwriting, write_text
 
 
 class DiskFull(OSError):
@@ -111,3 +111,20 @@ def test_digest_is_the_sha256_of_the_bytes(tmp_path):
     assert file_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     path.write_bytes(path.read_bytes()[:-1])
     assert file_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["data", "folder/../data", "link", "hard_link"])
+def test_what_is_read_is_not_written_by_any_name(tmp_path, name):
+    data = tmp_path / "data"
+    data.write_text("rows")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(data)
+    (tmp_path / "hard_link").hardlink_to(data)
+    refuse_overwriting([tmp_path / "new"], [data])
+    with pytest.raises(SpinlockError, match="is read here too"):
+        refuse_overwriting([tmp_path / "new", tmp_path / name], [data])
+
+
+def test_two_outputs_are_two_files(tmp_path):
+    with pytest.raises(SpinlockError, match="is named twice"):
+        refuse_overwriting([tmp_path / "new", tmp_path / "none" / ".." / "new"], [])

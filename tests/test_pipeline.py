@@ -166,3 +166,30 @@ def test_a_folder_that_cannot_be_made_for_operators_is_told(experiment, tmp_path
         pipeline.generate_dataset(
             tmp_path / "configs/datasets/tiny.yaml", tmp_path / "datasets/x.h5"
         )
+
+
+def test_a_dataset_in_the_place_of_a_result_is_not_overwritten(experiment, tmp_path):
+    dataset = tmp_path / "out" / "subset.h5"
+    dataset.parent.mkdir()
+    write_given(dataset)
+    before = dataset.read_bytes()
+    with pytest.raises(SpinlockError, match="is read here too"):
+        pipeline.train_experiment(experiment(dataset_path=str(dataset)), dataset.parent)
+    assert dataset.read_bytes() == before
+
+
+def test_a_file_in_the_place_of_the_output_folder_is_told(experiment, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SpinlockError, match="cannot write"):
+        pipeline.train_experiment(experiment(), tmp_path / "file")
+
+
+def test_a_label_to_be_predicted_is_looked_for_before_anything_runs(experiment, tmp_path):
+    write_given(tmp_path / "given.h5")
+    for column, there in (("meta/kind", True), ("meta/none", False)):
+        read = experiment(dataset_path="given.h5", evaluation={"probe_column": column})
+        if there:
+            pipeline.describe_data(read)
+        else:
+            with pytest.raises(SpinlockError, match="meta/none"):
+                pipeline.describe_data(read)

@@ -257,6 +257,12 @@ def _open(path: Path) -> h5py.File:
             where=path,
             remedy="ask its owner for the right to read it",
         ) from error
+    except BlockingIOError as error:
+        raise SpinlockError(
+            "the dataset is open in another program, which may be writing it",
+            where=path,
+            remedy="wait until it has closed the file",
+        ) from error
     except OSError as error:
         problem = "is not an HDF5 file" if not h5py.is_hdf5(path) else "is truncated or damaged"
         raise SpinlockError(

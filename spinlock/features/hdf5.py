@@ -16,6 +16,7 @@ from spinlock.errors import SpinlockError
 from spinlock.files import atomic_path
 
 TRIAL_SECONDS = 20.0  # of computing; ten million texts take about five
+NO_FILTER = ("required filter", "plugin")  # in HDF5's words for one that is missing
 DAMAGED = "the file is damaged; copy or generate it again"
 
 T = TypeVar("T")
@@ -46,6 +47,12 @@ def damage_told(where: object, name: str = "the file") -> Iterator[None]:
         yield
     except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
         number = getattr(error, "errno", None)
+        if any(sign in str(error) for sign in NO_FILTER):
+            raise SpinlockError(
+                f"{name} is compressed by a filter that is not installed here",
+                where=where,
+                remedy="pip install hdf5plugin and set HDF5_PLUGIN_PATH, or copy it with h5repack",
+            ) from error
         raise SpinlockError(
             f"{name} cannot be read: {os.strerror(number) if number else error}",
             where=where,

@@ -165,6 +165,10 @@ class FeatureTable(AbstractContextManager):
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        if not self.path.is_file():
+            raise SpinlockError(
+                "there is no such subset file", where=path, remedy="make it with the stage `subset`"
+            )
         try:
             self._file = h5py.File(self.path, "r")
             texts = [self._file, self._file["header"]]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from spinlock.errors import SpinlockError, located, memory_for
 from spinlock.features.hdf5 import damage_told
-from spinlock.files import atomic_path, file_digest
+from spinlock.files import atomic_path, file_digest, refuse_overwriting
 from spinlock.stages.program import execute, stage_parser
 from spinlock.tokenizer.token_file import open_tokens
 from spinlock.tokenizer.tokenizer import Tokenizer
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 @memory_for("decode", "decode fewer operators, or give the job more memory")
 def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> dict[str, int]:
     """Decode a file of tokens, of 1 level the coarse alone; return how much was written."""
+    refuse_overwriting([output], [model, tokens])
     tokenizer = Tokenizer.load(model)
     row_ids, values = _read_tokens(tokens, file_digest(model))
     names = [column.full_name for column in tokenizer.columns]

@@ -16,7 +16,7 @@ from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.table import FeatureTable
-from spinlock.files import file_digest
+from spinlock.files import file_digest, refuse_overwriting
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.tokenizer.token_file import TokenWriter, write_parquet
@@ -41,6 +41,8 @@ def run(
     The model knows its own settings; `config` only says which device to use, and whether the
     dataset may take data from other files.
     """
+    read = [model, *dataset, *([subset] if subset else [])]
+    refuse_overwriting([tokens, *([parquet] if parquet else [])], read)
     device = "auto"
     if config is not None:
         experiment = experiment_of(config)

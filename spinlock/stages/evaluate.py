@@ -30,7 +30,9 @@ from spinlock.files import read_json, write_text
 from spinlock.settings import Experiment
 from spinlock.settings.sections import Evaluation
 from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
+from spinlock.stages.train import training_inputs
 from spinlock.tokenizer.tokenizer import Tokenizer
+from spinlock.training.provenance import files_digest
 from spinlock.training.requests import choose_device
 
 log = logging.getLogger(__name__)
@@ -92,9 +94,31 @@ def measure_model(
         with open_dataset(dataset, external=allow_external) as source:
             rows = RowsOfSplit.of_dataset(source, tokenizer)
     else:
-        with FeatureTable(model.parent / "subset.h5") as table:
+        subset = model.parent / "subset.h5"
+        if not subset.is_file():
+            raise SpinlockError(
+                "there is no subset.h5 beside the model",
+                where=model,
+                remedy="name a dataset to measure on",
+            )
+        with FeatureTable(subset) as table:
+            _require_own_subset(table, tokenizer)
             rows = RowsOfSplit.of_table(table, tokenizer)
     return _measure(tokenizer, rows, experiment.evaluation)
+
+
+def _require_own_subset(table: FeatureTable, tokenizer: Tokenizer) -> None:
+    """Raise unless a table is that of the model: else its train rows could count as test rows."""
+    inputs = training_inputs(table.path.parent)
+    same = table.source_digest == tokenizer.source_digest
+    if all(path.is_file() for path in inputs):
+        same = files_digest(inputs) == tokenizer.provenance.get("data")
+    if not same:
+        raise SpinlockError(
+            "this subset is not the one that the model was trained with",
+            where=table.path,
+            remedy="name a dataset to measure on, or train again",
+        )
 
 
 def read_metrics(path: Path) -> dict[str, Any]:

@@ -12,10 +12,9 @@ from pathlib import Path
 from spinlock.errors import require_packages
 from spinlock.stages.program import execute, stage_parser
 from spinlock.tokenizer.checkpoint import Checkpoint
-from spinlock.tokenizer.plain_files import write_safetensors
+from spinlock.tokenizer.plain_files import read_model, write_safetensors
 
 log = logging.getLogger(__name__)
-
 
 PACKAGES = {"safetensors": ("safetensors",), "torch": (), "onnx": ("onnx", "onnxscript")}
 FORMATS = tuple(PACKAGES)
@@ -31,7 +30,7 @@ def run(
     # what cannot be written is said before anything is
     for kind in formats:
         require_packages("export", *PACKAGES[kind])
-    checkpoint = Checkpoint.load(model)
+    checkpoint = read_model(model)
     written = []
     if {"torch", "onnx"} & set(formats):
         written += _write_graphs(checkpoint, output, formats, grid)

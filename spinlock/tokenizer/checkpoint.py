@@ -2,6 +2,7 @@
 
 import io
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -211,6 +212,14 @@ def _without_identity(value: Any, strings: dict[str, str]) -> Any:
     return value
 
 
+def _require_whole(path: str | Path) -> None:
+    """Raise ValueError where bytes of a file differ from what was written: torch does not look."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"its part {damaged} is damaged")
+
+
 def read_state(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:
     """Read what `write_state` wrote; nothing in the file can run code.
 
@@ -222,6 +231,7 @@ def read_state(path: str | Path, device: str | torch.device = "cpu") -> dict[str
     if not Path(path).is_file():
         raise SpinlockError("there is no such model file", where=path, remedy="train it first")
     try:
+        _require_whole(path)
         entries = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
         first_line = (str(error) or type(error).__name__).splitlines()[0]

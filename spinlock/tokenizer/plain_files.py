@@ -56,16 +56,21 @@ def read_safetensors(path: Path, device: str | torch.device = "cpu") -> Checkpoi
 
     described = path.with_suffix(".json")
     try:
-        entries = read_json(described)
-        tensors = load_file(path, device=str(device))
-    except (OSError, ValueError, SafetensorError) as error:
+        entries = read_json(described) | {"optimizer_state_dict": {}, "training_state": {}}
+        for name, tensor in load_file(path, device=str(device)).items():
+            group, key = name.split("/", 1)
+            entries.setdefault(group, {})[key] = tensor
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise SpinlockError(
             f"this file and {described.name} beside it cannot be read as a model: {error}",
             where=path,
             remedy="export the model again",
         ) from error
-    entries |= {"optimizer_state_dict": {}, "training_state": {}}
-    for name, tensor in tensors.items():
-        group, key = name.split("/", 1)
-        entries.setdefault(group, {})[key] = tensor
     return Checkpoint.of_entries(entries, path, device)
+
+
+def read_model(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
+    """Read a checkpoint, or a model that was exported as `model.safetensors`."""
+    if Path(path).suffix == ".safetensors":
+        return read_safetensors(Path(path), device)
+    return Checkpoint.load(path, device)

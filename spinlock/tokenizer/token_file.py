@@ -81,6 +81,10 @@ def open_tokens(path: Path) -> h5py.File:
     SpinlockError
         When it is missing, damaged, not a file of tokens, or takes data from other files.
     """
+    if not path.is_file():
+        raise SpinlockError(
+            "there is no such file of tokens", where=path, remedy="make it with `spinlock encode`"
+        )
     try:
         file = h5py.File(path, "r")
     except OSError as error:

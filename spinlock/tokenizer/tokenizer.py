@@ -14,7 +14,7 @@ from spinlock.features.columns import TableColumns, choose_columns, read_columns
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.table import Column, TableHeader
 from spinlock.tokenizer.checkpoint import Checkpoint
-from spinlock.tokenizer.plain_files import read_safetensors
+from spinlock.tokenizer.plain_files import read_model
 from spinlock.tokenizer.rows import Rows
 from spinlock.tokenizer.token_search import TokenSearch
 
@@ -52,9 +52,7 @@ class Tokenizer:
         SpinlockError
             When the file is no model.
         """
-        if Path(path).suffix == ".safetensors":
-            return cls(read_safetensors(Path(path), device))
-        return cls(Checkpoint.load(path, device))
+        return cls(read_model(path, device))
 
     @property
     def columns(self) -> list[Column]:
@@ -206,11 +204,20 @@ class Tokenizer:
         tokens = self.encode(features)
         return tokens.reshape(len(tokens), self.codebook_sizes.size)
 
-    def inverse_transform(self, tokens: np.ndarray) -> np.ndarray:
-        """Return features of a flat table of tokens [n, C · L]."""
+    def inverse_transform(self, tokens: np.ndarray | pd.DataFrame) -> np.ndarray:
+        """Return features of a flat table of tokens [n, C · L]; a frame's columns go by name."""
+        if isinstance(tokens, pd.DataFrame) and set(tokens.columns) & set(
+            self.get_feature_names_out()
+        ):
+            tokens = _named(tokens, self.get_feature_names_out())
         flat = np.asarray(tokens)
-        n_rows, width = flat.shape
-        return self.decode(flat.reshape(n_rows, width // self.n_levels, self.n_levels))
+        if flat.ndim != 2 or flat.shape[1] != self.codebook_sizes.size:
+            raise SpinlockError(
+                f"the tokens have shape {flat.shape}; "
+                f"this model's table is [n, {self.codebook_sizes.size}]",
+                remedy="give the table that `transform` made",
+            )
+        return self.decode(flat.reshape(len(flat), *self.codebook_sizes.shape))
 
     def normalize(self, values: np.ndarray) -> np.ndarray:
         """Clean and normalise raw columns: float32 [n, D]."""
@@ -233,6 +240,8 @@ class Tokenizer:
         fields: np.ndarray | None,
         beam: int | None,
     ) -> np.ndarray:
+        self._require_fields(fields, n_rows)
+
         def rows(block: slice) -> Rows:
             x = torch.as_tensor(np.ascontiguousarray(read(block)), device=self._device)
             read_too = None if fields is None else torch.as_tensor(fields[block]).to(self._device)
@@ -260,7 +269,7 @@ class Tokenizer:
 
     @torch.no_grad()
     def _by_block(self, function: Any, tokens: np.ndarray) -> np.ndarray:
-        whole = torch.as_tensor(np.asarray(tokens, np.int64), device=self._device)
+        whole = torch.as_tensor(np.ascontiguousarray(tokens, np.int64), device=self._device)
         return torch.cat([function(block) for block in whole.split(ROW_BLOCK)]).cpu().numpy()
 
     @property
@@ -270,13 +279,15 @@ class Tokenizer:
     def _table(self, features: np.ndarray | pd.DataFrame) -> np.ndarray:
         if isinstance(features, pd.DataFrame):
             return self._matched(features)
+        if isinstance(features, np.ma.MaskedArray):
+            features = features.astype(np.float64).filled(np.nan)
         table = np.asarray(features)
         if table.ndim != 2 or table.shape[1] != len(self.columns):
             raise SpinlockError(
                 f"the features have shape {table.shape}; this model reads [n, {len(self.columns)}]",
                 remedy="give the original columns in their order, or a DataFrame with their names",
             )
-        return table
+        return _numbers(table)
 
     def _matched(self, frame: pd.DataFrame) -> np.ndarray:
         names = [column.full_name for column in self.columns]
@@ -296,10 +307,26 @@ class Tokenizer:
                 f"columns are ambiguous: {_listed(twice)}",
                 remedy="give each column once, by its full name: Tokenizer.columns",
             )
-        return frame[names].to_numpy(np.float64)
+        return np.column_stack([_column(frame[name]) for name in names])
+
+    def _require_fields(self, fields: np.ndarray | None, n_rows: int) -> None:
+        channels = self._model.shape.field_channels
+        if channels is None and fields is not None:
+            raise SpinlockError("this model reads no fields", remedy="leave the fields out")
+        if channels is not None and (fields is None or fields.shape[:2] != (n_rows, channels)):
+            found = "none" if fields is None else f"shape {fields.shape}"
+            raise SpinlockError(
+                f"this model reads fields [{n_rows}, {channels}, H, W], and there is {found}",
+                remedy="give the initial fields of the same rows",
+            )
 
     def _require_tokens(self, tokens: np.ndarray, levels: int | None) -> None:
         tokens = np.asarray(tokens)
+        if tokens.dtype.kind not in "iu":
+            raise SpinlockError(
+                f"the tokens are of type {tokens.dtype}; they are whole numbers",
+                remedy="leave out rows without tokens, and keep the integers of `encode`",
+            )
         if tokens.ndim != 3 or tokens.shape[1:] != self.codebook_sizes.shape:
             raise SpinlockError(
                 f"the tokens have shape {tokens.shape}; this model reads "
@@ -318,6 +345,40 @@ class Tokenizer:
 def _are_paths(values: object) -> bool:
     listed = isinstance(values, list | tuple) and len(values) > 0
     return listed and all(isinstance(one, str | Path) for one in values)
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """Return values that are real numbers; None and text raise a message."""
+    if values.dtype.kind in "biuf":
+        return values
+    try:
+        if values.dtype.kind == "c":
+            raise TypeError("they are complex")
+        return values.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise SpinlockError(
+            f"the features are not numbers: {error}", remedy="give numbers, and NaN for gaps"
+        ) from error
+
+
+def _column(values: pd.Series) -> np.ndarray:
+    try:
+        return values.to_numpy(np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise SpinlockError(
+            f"the column {values.name!r} is not of numbers: {error}",
+            remedy="give numbers, and NaN for gaps",
+        ) from error
+
+
+def _named(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise SpinlockError(
+            f"columns of tokens are missing: {_listed(missing)}",
+            remedy="name the columns as get_feature_names_out does",
+        )
+    return frame[names]
 
 
 def level_names(n_levels: int) -> list[str]:

@@ -1,5 +1,7 @@
 """Tokens of every operator, whatever the number of threads."""
 
+import shutil
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -56,3 +58,16 @@ def test_the_settings_say_whether_data_may_come_from_other_files(finished, tmp_p
     encode.run(model, [linked], tmp_path / "tokens.h5", config=allowed)
     with h5py.File(tmp_path / "tokens.h5") as file, h5py.File(finished.path("tokens.h5")) as own:
         np.testing.assert_array_equal(file["tokens"][:], own["tokens"][:])
+
+
+def test_neither_the_dataset_nor_the_model_is_overwritten(finished, tmp_path):
+    dataset, model = tmp_path / "data.h5", tmp_path / "model.pt"
+    shutil.copy(finished.dataset, dataset)
+    shutil.copy(finished.path("best_model.pt"), model)
+    before = dataset.read_bytes(), model.read_bytes()
+    new = tmp_path / "new"
+    for tokens, parquet in ((dataset, None), (model, None), (new, dataset), (new, new)):
+        with pytest.raises(SpinlockError, match="the file to write"):
+            encode.run(model, [dataset], tokens, parquet)
+    assert (dataset.read_bytes(), model.read_bytes()) == before
+    assert not new.exists()

@@ -1,7 +1,9 @@
 """Metrics on rows that no fit has seen, with an account of what cleaning changed."""
 
 import json
+import shutil
 
+import h5py
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from spinlock.errors import SpinlockError
 from spinlock.features.table import SPLIT_NAMES, FeatureTable
 from spinlock.stages import evaluate
 from spinlock.stages.normalize import read_statistics
+
+OTHERS = ("feature_statistics.npz", "categories.json")
 
 
 @pytest.fixture
@@ -74,3 +78,22 @@ def test_baselines_have_the_bits_of_the_model_or_more(metrics):
     for method, one in metrics["baselines"].items():
         slack = 1e-9 if method == "gaussian_reference" else 0
         assert one["bits"] >= metrics["bits"]["nominal"] - slack, method
+
+
+@pytest.mark.parametrize("files", [("subset.h5",), ("subset.h5", *OTHERS)])
+def test_a_subset_of_other_rows_is_not_taken_for_the_models_own(finished, tmp_path, files):
+    for name in ("best_model.pt", *files):
+        shutil.copy(finished.path(name), tmp_path)
+    model = tmp_path / "best_model.pt"
+    assert evaluate.measure_model(model)["rows"]["measured_on"] == "test"
+    with h5py.File(tmp_path / "subset.h5", "r+") as file:
+        if len(files) > 1:
+            file["split"][:] = file["split"][:][::-1]
+        else:
+            header = json.loads(file["header"][()])
+            file["header"][()] = json.dumps(header | {"source_digest": "0" * 64})
+    with pytest.raises(SpinlockError, match="not the one that the model was trained with"):
+        evaluate.measure_model(model)
+    (tmp_path / "subset.h5").unlink()
+    with pytest.raises(SpinlockError, match=r"no subset\.h5"):
+        evaluate.measure_model(model)

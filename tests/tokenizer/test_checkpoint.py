@@ -4,6 +4,7 @@ import copy
 import os
 import pickle
 import tempfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -215,3 +216,18 @@ def test_weights_of_another_shape_are_refused(saved, tmp_path):
     entries["model_shape"]["embedding_dim"] = 3
     write_state(tmp_path / "odd.pt", entries)
     assert "inconsistent" in refused(tmp_path / "odd.pt").problem
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.data())
+def test_a_changed_byte_of_any_part_is_refused(saved, data):
+    with zipfile.ZipFile(saved) as archive:
+        part = data.draw(st.sampled_from([one for one in archive.infolist() if one.file_size]))
+    content = bytearray(saved.read_bytes())
+    lengths = content[part.header_offset + 26 :][:4]  # of the name and of what pads the header
+    begin = part.header_offset + 30 + sum(np.frombuffer(lengths, "<u2").tolist())
+    content[begin + data.draw(st.integers(0, part.file_size - 1))] ^= data.draw(st.integers(1, 255))
+    with tempfile.NamedTemporaryFile(suffix=".pt") as file:
+        Path(file.name).write_bytes(content)
+        with pytest.raises(SpinlockError, match="cannot be read as a model"):
+            Checkpoint.load(file.name)

@@ -40,13 +40,28 @@ def test_the_files_are_read_without_spinlock(written, checkpoint):
     assert tensors["feature_statistics/center"].dtype == torch.float64
 
 
-@pytest.mark.parametrize("harm", ["no json", "bad json", "bad tensors", "fewer tensors"])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "no json",
+        "bad json",
+        "a list",
+        "nothing",
+        "bad tensors",
+        "fewer tensors",
+        "a name without group",
+    ],
+)
 def test_a_damaged_export_is_an_error(written, harm):
     described = written.with_suffix(".json")
     if harm == "no json":
         described.unlink()
     elif harm == "bad json":
         described.write_text("{")
+    elif harm in {"a list", "nothing"}:
+        described.write_text({"a list": "[]", "nothing": "null"}[harm])
+    elif harm == "a name without group":
+        safetensors.save_file({"weight": torch.zeros(1)}, written)
     elif harm == "bad tensors":
         written.write_bytes(b"\x10" * 100)
     else:

@@ -264,3 +264,61 @@ def test_a_tokenizer_that_has_encoded_can_be_pickled(tokenizer, raw_values):
     tokens = tokenizer.encode(raw_values)
     again = pickle.loads(pickle.dumps(tokenizer))
     np.testing.assert_array_equal(again.encode(raw_values), tokens)
+
+
+def test_masked_cells_are_gaps(tokenizer, raw_values):
+    holes = np.zeros(raw_values.shape, bool)
+    holes[::3, 1] = True
+    masked = np.ma.array(np.where(holes, 1e20, raw_values), mask=holes)
+    gaps = np.where(holes, np.nan, raw_values)
+    np.testing.assert_array_equal(tokenizer.encode(masked), tokenizer.encode(gaps))
+
+
+def test_gaps_of_a_frame_are_read_whatever_its_types_are(tokenizer, raw_values):
+    frame = frame_of(tokenizer, raw_values).astype("Float64")
+    frame.iloc[0, 1] = pd.NA
+    gaps = raw_values.copy()
+    gaps[0, 1] = np.nan
+    for one in (frame, frame.astype(object)):
+        np.testing.assert_array_equal(tokenizer.encode(one), tokenizer.encode(gaps))
+
+
+def test_features_that_are_no_numbers_are_an_error(tokenizer, raw_values):
+    frame = frame_of(tokenizer, raw_values).astype(object)
+    frame.iloc[2, 3] = "many"
+    with pytest.raises(SpinlockError, match=frame.columns[3]):
+        tokenizer.encode(frame)
+    for wrong in (frame.to_numpy(), raw_values + 1j):
+        with pytest.raises(SpinlockError, match="are not numbers"):
+            tokenizer.encode(wrong)
+
+
+def test_tokens_that_are_no_whole_numbers_are_an_error(tokenizer, raw_values):
+    tokens = tokenizer.encode(raw_values)
+    for wrong in (tokens + 0.4, np.where(tokens == tokens[0], np.nan, tokens), tokens + 0j):
+        with pytest.raises(SpinlockError, match="whole numbers"):
+            tokenizer.decode(wrong)
+
+
+def test_tokens_may_be_a_view(tokenizer, raw_values):
+    tokens = tokenizer.encode(raw_values)
+    np.testing.assert_array_equal(tokenizer.decode(tokens[::-1]), tokenizer.decode(tokens)[::-1])
+
+
+def test_a_frame_of_tokens_is_read_by_name(tokenizer, raw_values):
+    flat = pd.DataFrame(tokenizer.transform(raw_values), columns=tokenizer.get_feature_names_out())
+    whole = tokenizer.inverse_transform(flat)
+    np.testing.assert_array_equal(tokenizer.inverse_transform(flat[flat.columns[::-1]]), whole)
+    with pytest.raises(SpinlockError, match=f"missing: {flat.columns[2]}"):
+        tokenizer.inverse_transform(flat.drop(columns=flat.columns[2]))
+
+
+@pytest.mark.parametrize("shape", [(6,), (4, 5), (4, 6, 1)])
+def test_a_flat_table_of_another_shape_is_an_error(tokenizer, shape):
+    with pytest.raises(SpinlockError, match=r"\[n, 6\]"):
+        tokenizer.inverse_transform(np.zeros(shape, int))
+
+
+def test_fields_for_a_model_that_reads_none_are_an_error(tokenizer, raw_values):
+    with pytest.raises(SpinlockError, match="reads no fields"):
+        tokenizer.encode(raw_values, fields=np.zeros((len(raw_values), 1, 8, 8)))
