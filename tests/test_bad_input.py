@@ -523,7 +523,7 @@ def a_model_that_is_not_there(good, folder):
     return ["evaluate", "--model", folder / "gone.pt"]
 
 
-@case("this is not a subset file", "subset.h5")
+@case("there is no subset.h5 beside the model", "name a dataset")
 def a_model_without_its_subset(good, folder):
     (folder / "best_model.pt").write_bytes(good.model.read_bytes())
     return ["evaluate", "--model", folder / "best_model.pt"]

@@ -41,13 +41,13 @@ def run(
     The model knows its own settings; `config` only says which device to use, and whether the
     dataset may take data from other files.
     """
-    read = [model, *dataset, *([subset] if subset else [])]
-    refuse_overwriting([tokens, *([parquet] if parquet else [])], read)
     device = "auto"
     if config is not None:
         experiment = experiment_of(config)
         device, allow_external = experiment.device, experiment.allow_external_data
     tokenizer = Tokenizer.load(model, device=str(choose_device(device)))
+    read = [model, *dataset, *([subset] if subset else [])]
+    refuse_overwriting([tokens, *([parquet] if parquet else [])], read)
     with open_dataset(dataset, external=allow_external) as source:
         rows = np.arange(source.n_operators)
         with create_hdf5(tokens) as file:
