@@ -45,9 +45,10 @@ def target_table() -> str:
     measured = json.loads(METRICS.read_text(encoding="utf-8"))
     counted = measured["rows"]
     tested = f"{counted['test']:,}, test"
+    paired = "test" if counted["pairs_of"] <= counted["test"] else "test and validation"
     of = {
         "utilization": f"all {counted['utilization_of']:,}",
-        "topographic": f"pairs of {counted['pairs_of']:,}, test and validation",
+        "topographic": f"pairs of {counted['pairs_of']:,}, {paired}",
     }
     rows = [
         f"| {t['name']} | {'<' if t['below'] else '>'} {t['target']:.2f} | {t['value']:.3f} "

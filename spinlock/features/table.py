@@ -167,7 +167,9 @@ class FeatureTable(AbstractContextManager):
         self.path = Path(path)
         if not self.path.is_file():
             raise SpinlockError(
-                "there is no such subset file", where=path, remedy="make it with the stage `subset`"
+                "this is not a subset file: there is none",
+                where=path,
+                remedy="make it with the stage `subset`",
             )
         try:
             self._file = h5py.File(self.path, "r")

@@ -1,6 +1,5 @@
 """The public tokenizer: from features in original units to tokens, and back."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from spinlock.features.table import Column, TableHeader
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.plain_files import read_model
 from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.tables import feature_table, listed, token_table
 from spinlock.tokenizer.token_search import TokenSearch
 
 ROW_BLOCK = 4096
@@ -192,7 +192,7 @@ class Tokenizer:
             with open_dataset([Path(one) for one in paths]) as source:
                 blocks = [self.encode(*block, beam) for block in self.read_blocks(source)]
             return np.concatenate(blocks)
-        table = self._table(features)
+        table = feature_table(features, self.columns)
         return self._tokens(lambda block: self.normalize(table[block]), len(table), fields, beam)
 
     def decode(self, tokens: np.ndarray, levels: int | None = None) -> np.ndarray:
@@ -206,17 +206,7 @@ class Tokenizer:
 
     def inverse_transform(self, tokens: np.ndarray | pd.DataFrame) -> np.ndarray:
         """Return features of a flat table of tokens [n, C · L]; a frame's columns go by name."""
-        if isinstance(tokens, pd.DataFrame) and set(tokens.columns) & set(
-            self.get_feature_names_out()
-        ):
-            tokens = _named(tokens, self.get_feature_names_out())
-        flat = np.asarray(tokens)
-        if flat.ndim != 2 or flat.shape[1] != self.codebook_sizes.size:
-            raise SpinlockError(
-                f"the tokens have shape {flat.shape}; "
-                f"this model's table is [n, {self.codebook_sizes.size}]",
-                remedy="give the table that `transform` made",
-            )
+        flat = token_table(tokens, self.get_feature_names_out())
         return self.decode(flat.reshape(len(flat), *self.codebook_sizes.shape))
 
     def normalize(self, values: np.ndarray) -> np.ndarray:
@@ -276,39 +266,6 @@ class Tokenizer:
     def _device(self) -> torch.device:
         return self._model.quantizer.codes(0).device
 
-    def _table(self, features: np.ndarray | pd.DataFrame) -> np.ndarray:
-        if isinstance(features, pd.DataFrame):
-            return self._matched(features)
-        if isinstance(features, np.ma.MaskedArray):
-            features = features.astype(np.float64).filled(np.nan)
-        table = np.asarray(features)
-        if table.ndim != 2 or table.shape[1] != len(self.columns):
-            raise SpinlockError(
-                f"the features have shape {table.shape}; this model reads [n, {len(self.columns)}]",
-                remedy="give the original columns in their order, or a DataFrame with their names",
-            )
-        return _numbers(table)
-
-    def _matched(self, frame: pd.DataFrame) -> np.ndarray:
-        names = [column.full_name for column in self.columns]
-        if not set(names) & set(frame.columns):
-            names = [column.name for column in self.columns]
-        missing = [name for name in names if name not in frame.columns]
-        if missing:
-            unknown = [str(name) for name in frame.columns if name not in set(names)]
-            raise SpinlockError(
-                f"columns are missing: {_listed(missing)}; unknown columns: {_listed(unknown)}",
-                remedy="name the columns as the model does: Tokenizer.columns",
-            )
-        wanted, given = Counter(names), Counter(frame.columns)
-        twice = [name for name in wanted if wanted[name] > 1 or given[name] > 1]
-        if twice:
-            raise SpinlockError(
-                f"columns are ambiguous: {_listed(twice)}",
-                remedy="give each column once, by its full name: Tokenizer.columns",
-            )
-        return np.column_stack([_column(frame[name]) for name in names])
-
     def _require_fields(self, fields: np.ndarray | None, n_rows: int) -> None:
         channels = self._model.shape.field_channels
         if channels is None and fields is not None:
@@ -347,40 +304,6 @@ def _are_paths(values: object) -> bool:
     return listed and all(isinstance(one, str | Path) for one in values)
 
 
-def _numbers(values: np.ndarray) -> np.ndarray:
-    """Return values that are real numbers; None and text raise a message."""
-    if values.dtype.kind in "biuf":
-        return values
-    try:
-        if values.dtype.kind == "c":
-            raise TypeError("they are complex")
-        return values.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise SpinlockError(
-            f"the features are not numbers: {error}", remedy="give numbers, and NaN for gaps"
-        ) from error
-
-
-def _column(values: pd.Series) -> np.ndarray:
-    try:
-        return values.to_numpy(np.float64, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise SpinlockError(
-            f"the column {values.name!r} is not of numbers: {error}",
-            remedy="give numbers, and NaN for gaps",
-        ) from error
-
-
-def _named(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    missing = [name for name in names if name not in frame.columns]
-    if missing:
-        raise SpinlockError(
-            f"columns of tokens are missing: {_listed(missing)}",
-            remedy="name the columns as get_feature_names_out does",
-        )
-    return frame[names]
-
-
 def level_names(n_levels: int) -> list[str]:
     """Return the names of the levels: coarse, medium, fine where there are three."""
     if n_levels == 3:
@@ -396,8 +319,4 @@ def _differences(found: TableColumns, wanted: TableHeader) -> str:
     unknown = [name for name in given if name not in set(asked)]
     if not missing and not unknown:
         return "the same names in another order, or series of another length"
-    return f"missing: {_listed(missing)}; unknown: {_listed(unknown)}"
-
-
-def _listed(names: list[str], most: int = 8) -> str:
-    return (", ".join(names[:most]) + (", …" if len(names) > most else "")) or "none"
+    return f"missing: {listed(missing)}; unknown: {listed(unknown)}"

@@ -1,0 +1,104 @@
+"""Arrays of the tables that a user gives: features, or flat tokens; frames go by name."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+
+from spinlock.errors import SpinlockError
+from spinlock.features.table import Column
+
+
+def feature_table(features: np.ndarray | pd.DataFrame, columns: Sequence[Column]) -> np.ndarray:
+    """Return features [n, columns] of an array in their order, or of a frame with their names.
+
+    Masked cells of an array, and NA in a frame, are NaN.
+
+    Raises
+    ------
+    SpinlockError
+        When columns are missing, ambiguous or of another number, or values are no numbers.
+    """
+    if isinstance(features, pd.DataFrame):
+        return _matched(features, columns)
+    if isinstance(features, np.ma.MaskedArray):
+        features = features.astype(np.float64).filled(np.nan)
+    table = np.asarray(features)
+    if table.ndim != 2 or table.shape[1] != len(columns):
+        raise SpinlockError(
+            f"the features have shape {table.shape}; this model reads [n, {len(columns)}]",
+            remedy="give the original columns in their order, or a DataFrame with their names",
+        )
+    if table.dtype.kind in "biuf":
+        return table
+    with _text_told("the features"):
+        if table.dtype.kind == "c":
+            raise TypeError("they are complex")
+        return table.astype(np.float64)
+
+
+def token_table(tokens: np.ndarray | pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """Return flat tokens [n, names] of an array, or of a frame that has any of the names.
+
+    Raises
+    ------
+    SpinlockError
+        When columns are missing or of another number.
+    """
+    if isinstance(tokens, pd.DataFrame) and set(names) & set(tokens.columns):
+        _require_columns(tokens, names, "name the columns as get_feature_names_out does")
+        tokens = tokens[list(names)]
+    flat = np.asarray(tokens)
+    if flat.ndim != 2 or flat.shape[1] != len(names):
+        raise SpinlockError(
+            f"the tokens have shape {flat.shape}; this model's table is [n, {len(names)}]",
+            remedy="give the table that `transform` made",
+        )
+    return flat
+
+
+def _matched(frame: pd.DataFrame, columns: Sequence[Column]) -> np.ndarray:
+    names = [column.full_name for column in columns]
+    if not set(names) & set(frame.columns):
+        names = [column.name for column in columns]
+    _require_columns(frame, names, "name the columns as the model does: Tokenizer.columns")
+    wanted, given = Counter(names), Counter(frame.columns)
+    twice = [name for name in wanted if wanted[name] > 1 or given[name] > 1]
+    if twice:
+        raise SpinlockError(
+            f"columns are ambiguous: {listed(twice)}",
+            remedy="give each column once, by its full name: Tokenizer.columns",
+        )
+    read = []
+    for name in names:
+        with _text_told(f"the values of the column {name!r}"):
+            read.append(frame[name].to_numpy(np.float64, na_value=np.nan))
+    return np.column_stack(read)
+
+
+def _require_columns(frame: pd.DataFrame, names: Sequence[str], remedy: str) -> None:
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        unknown = [str(name) for name in frame.columns if name not in set(names)]
+        raise SpinlockError(
+            f"columns are missing: {listed(missing)}; unknown columns: {listed(unknown)}",
+            remedy=remedy,
+        )
+
+
+@contextmanager
+def _text_told(what: str) -> Iterator[None]:
+    """Turn what numpy raises of values that are no real numbers into a message."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise SpinlockError(
+            f"{what} are not numbers: {error}", remedy="give numbers, and NaN for gaps"
+        ) from error
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Return the first names as text."""
+    return (", ".join(names[:most]) + (", …" if len(names) > most else "")) or "none"
