@@ -89,7 +89,7 @@ def train_vqvae(
     _log(verbose or experiment.logging.verbose)
     folder = output or Path(experiment.training.checkpoint_dir) / config.stem
     if dry_run:
-        from spinlock.pipeline import describe_data
+        from spinlock.dry_run import describe_data
 
         data = describe_data(experiment)
         out.print(to_yaml(experiment), highlight=False, soft_wrap=True)

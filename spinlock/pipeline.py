@@ -11,17 +11,14 @@ from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import h5py
 from rich.console import Console
 from rich.progress import track
 
 from spinlock.errors import SpinlockError
-from spinlock.features.dataset import open_dataset
 from spinlock.features.hdf5 import read_text
 from spinlock.files import refusal_told, refuse_overwriting
-from spinlock.operators.records import FAMILY_COLUMNS
 from spinlock.settings import (
     Experiment,
     OperatorDatasetSettings,
@@ -65,43 +62,6 @@ def train_experiment(experiment: Experiment, output: Path, resume_from: Path | N
     )
     train.run(experiment, table, statistics, categories, model, resume_from)
     return model
-
-
-def describe_data(experiment: Experiment) -> dict[str, Any]:
-    """Return rows and families that an experiment will read, whether they exist yet or not.
-
-    Raises
-    ------
-    SpinlockError
-        When the dataset is missing, damaged, or lacks a family.
-    """
-    expected = generated_shards(experiment)
-    wanted = list(experiment.families)
-    if expected and not all(shard.path.is_file() for shard in expected):
-        unknown = [name for name in wanted if name not in FAMILY_COLUMNS]
-        if unknown:
-            raise SpinlockError(
-                f"simulated operators have no family {', '.join(unknown)}",
-                where=dataset_config(Path(experiment.dataset_path).stem),
-                remedy="families that they have: architecture, initial, summary, temporal",
-            )
-        settings = _settings_of(experiment)
-        columns = {name: [len(FAMILY_COLUMNS[name])] for name in wanted}
-        if "temporal" in columns:
-            columns["temporal"].insert(0, settings.steps)
-        total, state = settings.num_operators, "to be simulated"
-    else:
-        files, external = dataset_files(experiment), experiment.allow_external_data
-        with open_dataset(files, external=external) as source:
-            source.require(wanted)
-            columns = {name: list(source.families[name].shape) for name in wanted}
-            total, state = source.n_operators, "present"
-            if experiment.split.group_by or experiment.split.column:
-                source.labels(str(experiment.split.column or experiment.split.group_by))
-            if experiment.evaluation.probe_column:
-                source.labels(experiment.evaluation.probe_column)
-    rows = min(experiment.max_samples or total, total)
-    return {"dataset": experiment.dataset_path, "state": state, "rows": rows, "families": columns}
 
 
 def generate_missing(experiment: Experiment, workers: int | None = None) -> None:

@@ -286,6 +286,7 @@ dataset_case("without families", holding(features__x__y=np.zeros(3)), "no featur
 dataset_case("one axis", holding(summary=np.zeros(5)), "[N, D] or [N, T, D]")
 dataset_case("four axes", holding(summary=np.zeros((5, 2, 2, 2))), "[N, D] or [N, T, D]")
 dataset_case("no rows", holding(summary=np.zeros((0, 3))), "is empty")
+dataset_case("series without steps", holding(summary=np.zeros((5, 0, 2))), "is empty")
 dataset_case("text values", holding(summary=[["a"], ["b"]]), "not numbers")
 dataset_case("complex values", holding(summary=np.zeros((5, 2), complex)), "not numbers")
 dataset_case(

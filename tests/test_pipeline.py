@@ -1,4 +1,4 @@
-"""The stages in one process: what is simulated, what is described before anything runs."""
+"""The stages in one process, and what is simulated."""
 
 import os
 import signal
@@ -55,7 +55,6 @@ def test_missing_shards_are_simulated_once(experiment, tmp_path):
     pipeline.generate_missing(experiment(), workers=1)
     assert shards[0].stat().st_mtime_ns == before[0]
     assert shards[1].is_file()
-    assert pipeline.describe_data(experiment())["state"] == "present"
 
     config = tmp_path / "configs/datasets/tiny.yaml"
     config.write_text(DATASET.replace("max_depth: 1", "max_depth: 2"))
@@ -64,27 +63,6 @@ def test_missing_shards_are_simulated_once(experiment, tmp_path):
     shards[0].write_bytes(b"damaged")
     with pytest.raises(SpinlockError, match="not a shard of simulated operators"):
         pipeline.generate_missing(experiment())
-
-
-def test_a_dataset_to_be_simulated_is_described(experiment):
-    families = {name: {} for name in ("summary", "temporal")}
-    described = pipeline.describe_data(experiment(families=families, max_samples=20))
-    assert (described["state"], described["rows"]) == ("to be simulated", 20)
-    assert described["families"]["temporal"][0] == 8
-    with pytest.raises(SpinlockError, match="have no family texture"):
-        pipeline.describe_data(experiment(families={"texture": {}}))
-
-
-def test_a_given_dataset_is_described_and_checked(experiment, tmp_path):
-    write_given(tmp_path / "given.h5")
-    described = pipeline.describe_data(experiment(dataset_path="given.h5"))
-    assert (described["state"], described["rows"]) == ("present", 30)
-    assert described["families"] == {"summary": [4]}
-    pipeline.describe_data(experiment(dataset_path="given.h5", split={"group_by": "meta/kind"}))
-    with pytest.raises(SpinlockError, match="no label /meta/none"):
-        pipeline.describe_data(experiment(dataset_path="given.h5", split={"column": "meta/none"}))
-    with pytest.raises(SpinlockError, match="no family texture"):
-        pipeline.describe_data(experiment(dataset_path="given.h5", families={"texture": {}}))
 
 
 def test_a_dataset_that_is_nowhere_is_told_before_anything_is_written(experiment, tmp_path):
@@ -182,14 +160,3 @@ def test_a_file_in_the_place_of_the_output_folder_is_told(experiment, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SpinlockError, match="cannot write"):
         pipeline.train_experiment(experiment(), tmp_path / "file")
-
-
-def test_a_label_to_be_predicted_is_looked_for_before_anything_runs(experiment, tmp_path):
-    write_given(tmp_path / "given.h5")
-    for column, there in (("meta/kind", True), ("meta/none", False)):
-        read = experiment(dataset_path="given.h5", evaluation={"probe_column": column})
-        if there:
-            pipeline.describe_data(read)
-        else:
-            with pytest.raises(SpinlockError, match="meta/none"):
-                pipeline.describe_data(read)

@@ -8,6 +8,7 @@ import numpy as np
 
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import OperatorDataset
+from spinlock.features.family_layout import FamilyLayout
 from spinlock.features.series import coefficient_names, describe_series
 from spinlock.features.table import Column, Series
 
@@ -44,18 +45,24 @@ def choose_columns(
     SpinlockError
         When the dataset lacks a family.
     """
+    source.require(families)
+    return columns_of([source.families[name] for name in families], coefficients)
+
+
+def columns_of(
+    layouts: Sequence[FamilyLayout], coefficients: Mapping[str, int | None]
+) -> TableColumns:
+    """Return the columns of families that look as `layouts` say, whether they exist yet or not."""
     columns: list[Column] = []
     series: dict[str, Series] = {}
-    source.require(families)
-    for family in families:
-        layout = source.families[family]
+    for layout in layouts:
         names = list(layout.column_names)
         if len(layout.shape) == 2:
             steps = layout.shape[0]
-            kept = min(coefficients.get(family) or SERIES_COEFFICIENTS, steps)
-            series[family] = Series(steps, kept, names)
+            kept = min(coefficients.get(layout.name) or SERIES_COEFFICIENTS, steps)
+            series[layout.name] = Series(steps, kept, names)
             names = coefficient_names(names, kept)
-        columns += [Column(family, name) for name in names]
+        columns += [Column(layout.name, name) for name in names]
     return TableColumns(columns, series)
 
 

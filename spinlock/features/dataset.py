@@ -84,6 +84,11 @@ class OperatorDataset(AbstractContextManager):
                 return {}
             return read_text(lambda: dict(group.attrs), self._paths[0], [group])
 
+    @property
+    def has_fields(self) -> bool:
+        """Whether there are initial fields."""
+        return self.fields(slice(0, 0)) is not None
+
     def require(self, families: Sequence[str]) -> Self:
         """Return the dataset when it has these families.
 

@@ -92,7 +92,7 @@ def _checked(dataset: h5py.Dataset, path: Path) -> h5py.Dataset:
             where=path,
             remedy=LAYOUT,
         )
-    if dataset.shape[-1] == 0 or dataset.shape[0] == 0:
+    if 0 in dataset.shape:
         raise SpinlockError(
             f"{dataset.name} is empty: shape {dataset.shape}", where=path, remedy=LAYOUT
         )

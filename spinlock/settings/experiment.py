@@ -60,6 +60,14 @@ class Experiment(Section):
         lt=2**31,
     )
 
+    @property
+    def coefficients(self) -> dict[str, int | None]:
+        """Family → DCT coefficients that are kept of series; None where nothing says how many."""
+        return {
+            name: getattr(family.encoder_params, "coefficients", None)
+            for name, family in self.families.items()
+        }
+
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
@@ -115,7 +123,11 @@ def stage_settings(experiment: Experiment, stage: str) -> dict[str, Any]:
     chosen = _slice(experiment, names)
     if stage == "subset":  # which families, whatever reads them
         chosen["families"] = {
-            name: _subset_of(family) for name, family in experiment.families.items()
+            name: {
+                "coefficients": kept,
+                "fields": reads_fields([experiment.families[name].encoder]),
+            }
+            for name, kept in experiment.coefficients.items()
         }
     return chosen
 
@@ -135,14 +147,6 @@ def _slice(section: Section, names: set[str]) -> dict[str, Any]:
         elif names & set(stages):  # type: ignore[arg-type]
             chosen[key] = _plain(value)
     return dict(sorted(chosen.items()))
-
-
-def _subset_of(family: Family) -> dict[str, Any]:
-    params = family.encoder_params
-    return {
-        "coefficients": getattr(params, "coefficients", None),
-        "fields": reads_fields([family.encoder]),
-    }
 
 
 def _plain(value: Any) -> Any:

@@ -1,10 +1,11 @@
 """Section `families`: which feature families are read, and by which encoder."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from spinlock.errors import SpinlockError
 from spinlock.settings.section import Section, setting
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
@@ -75,6 +76,7 @@ ENCODER_PARAMS: dict[str, type[Section]] = {
 
 
 FIELD_ENCODERS = ("InitialCNNEncoder", "InitialHybridEncoder")
+SERIES_ENCODERS = ("TemporalCNNEncoder",)
 
 
 def reads_fields(encoders: Iterable[str]) -> bool:
@@ -111,3 +113,36 @@ class Family(Section):
         if params is None or isinstance(value, params):
             return value
         return params.model_validate({} if value is None else value)
+
+
+def require_readable(
+    families: Mapping[str, Family], series: Collection[str], with_fields: bool
+) -> None:
+    """Check that a dataset holds what the encoders of the families read.
+
+    Parameters
+    ----------
+    families : dict
+        Name → Family.
+    series : collection of str
+        Families of series.
+    with_fields : bool
+        Whether there are initial fields.
+
+    Raises
+    ------
+    SpinlockError
+        When one reads series, or fields, that are not there.
+    """
+    for name, family in families.items():
+        if family.encoder in SERIES_ENCODERS and name not in series:
+            raise SpinlockError(
+                f"families.{name}: {family.encoder} reads series, and this family holds none",
+                remedy=f"use MLPEncoder for the family {name}",
+            )
+        if family.encoder in FIELD_ENCODERS and not with_fields:
+            raise SpinlockError(
+                f"families.{name}: {family.encoder} reads initial fields, and the dataset has "
+                "none at /inputs/fields",
+                remedy=f"use MLPEncoder for the family {name}",
+            )

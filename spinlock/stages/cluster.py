@@ -34,7 +34,7 @@ from spinlock.tokenizer.categories import (
 from spinlock.tokenizer.categories import (
     silhouette as silhouette_of,
 )
-from spinlock.tokenizer.category_file import read_mapping
+from spinlock.tokenizer.category_file import MAPPING_REMEDY, read_mapping
 from spinlock.tokenizer.initialization import BookRequest, partition_quality
 from spinlock.tokenizer.normalization import FeatureStatistics
 from spinlock.tokenizer.rate_allocation import (
@@ -158,7 +158,7 @@ def _manual(
     experiment: Experiment, x: np.ndarray, names: list[str], kept: np.ndarray
 ) -> tuple[Clustering, dict[str, np.ndarray]]:
     path = Path(str(experiment.training.category_mapping_file))
-    mapping = read_mapping(path, remedy="give JSON {category: [column indices or feature names]}")
+    mapping = read_mapping(path, remedy=MAPPING_REMEDY)
     with located(path):
         partition = mapped_partition(mapping, names, kept)
     groups = list(partition.values())

@@ -17,7 +17,7 @@ from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.split import random_split, split_by_column, split_by_group
 from spinlock.features.table import ROW_BLOCK, TableHeader, TableWriter
 from spinlock.settings import Experiment
-from spinlock.settings.families import reads_fields
+from spinlock.settings.families import reads_fields, require_readable
 from spinlock.stages.program import execute, experiment_of, stage_parser
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,9 @@ def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> Non
     """Write the subset of a dataset that an experiment uses."""
     experiment = experiment_of(config)
     with open_dataset(dataset, external=experiment.allow_external_data) as source:
-        chosen = choose_columns(source, list(experiment.families), _coefficients(experiment))
+        chosen = choose_columns(source, list(experiment.families), experiment.coefficients)
+        with located(source.where):
+            require_readable(experiment.families, chosen.series, source.has_fields)
         n_rows = min(experiment.max_samples or source.n_operators, source.n_operators)
         if experiment.max_samples and n_rows < experiment.max_samples:
             log.warning("max_samples is %d, the dataset has %d", experiment.max_samples, n_rows)
@@ -56,13 +58,6 @@ def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> Non
                 writer.write_labels(name, source.labels(name, rows))
     log.info("%d rows (train, validation, test: %s)", len(rows), np.bincount(split).tolist())
     log.info("left out and filled: %s", account)
-
-
-def _coefficients(experiment: Experiment) -> dict[str, int | None]:
-    return {
-        name: getattr(family.encoder_params, "coefficients", None)
-        for name, family in experiment.families.items()
-    }
 
 
 def _split(

@@ -1,6 +1,7 @@
 """Categories of features: hierarchical clustering of columns by their correlation."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -273,8 +274,7 @@ def mapped_partition(
     Parameters
     ----------
     mapping : dict
-        Category → column indices, names ("energy") or full names ("summary/energy").
-        Columns that cleaning dropped are passed over.
+        As of `mapped_columns`. Columns that cleaning dropped are passed over.
     names : list of str
         Full names of all columns, in order.
     kept : int array [D]
@@ -285,32 +285,52 @@ def mapped_partition(
     SpinlockError
         When the mapping names an unknown feature, one twice, or leaves a kept feature out.
     """
-    index_of = {name.split("/", 1)[1]: i for i, name in enumerate(names)}
-    index_of |= {name: i for i, name in enumerate(names)}
+    columns = mapped_columns(mapping, names)
     position = {int(column): i for i, column in enumerate(kept)}
-    partition: dict[str, np.ndarray] = {}
-    unknown: list[str] = []
-    counts = np.zeros(len(kept), int)
-    for category, entries in mapping.items():
-        columns = [entry if isinstance(entry, int) else index_of.get(entry) for entry in entries]
-        unknown += [
-            str(entry)
-            for entry, column in zip(entries, columns, strict=True)
-            if column is None or not 0 <= column < len(names)
-        ]
-        members = np.array(sorted(position[c] for c in columns if c in position), int)
-        np.add.at(counts, members, 1)
-        if len(members):
-            partition[category] = members
-    for problem, features in (
-        ("names unknown features", unknown),
-        ("names features twice", [names[kept[i]] for i in np.flatnonzero(counts > 1)]),
-        ("leaves features out", [names[kept[i]] for i in np.flatnonzero(counts == 0)]),
-    ):
-        if features:
-            listed = ", ".join(features[:8]) + (", …" if len(features) > 8 else "")
-            raise SpinlockError(
-                f"the category mapping {problem}: {listed}",
-                remedy="give every kept feature exactly once, by name or column index",
-            )
-    return partition
+    partition = {
+        category: np.array(sorted(position[c] for c in members if c in position), int)
+        for category, members in columns.items()
+    }
+    named = {column for members in columns.values() for column in members}
+    _refuse("leaves features out", [names[column] for column in kept if column not in named])
+    return {category: members for category, members in partition.items() if len(members)}
+
+
+def mapped_columns(mapping: dict[str, list[int | str]], names: list[str]) -> dict[str, list[int]]:
+    """Return the columns of each category of a manual mapping.
+
+    Parameters
+    ----------
+    mapping : dict
+        Category → column indices, names ("energy") where one family alone has them, or full
+        names ("summary/energy").
+    names : list of str
+        Full names of all columns, in order.
+
+    Raises
+    ------
+    SpinlockError
+        When the mapping names an unknown feature, one of several families, or one twice.
+    """
+    short = [name.split("/", 1)[1] for name in names]
+    shared = {name for name, n in Counter(short).items() if n > 1}.difference(names)
+    column_of: dict[int | str, int] = {i: i for i in range(len(names))}
+    column_of |= {name: i for i, name in enumerate(short)}
+    column_of |= {name: i for i, name in enumerate(names)}
+    entries = [entry for members in mapping.values() for entry in members]
+    _refuse("leaves open of which family", [str(one) for one in entries if one in shared])
+    _refuse("names unknown features", [str(one) for one in entries if one not in column_of])
+    counts = Counter(column_of[entry] for entry in entries)
+    _refuse("names features twice", [names[one] for one, n in sorted(counts.items()) if n > 1])
+    return {
+        category: [column_of[entry] for entry in members] for category, members in mapping.items()
+    }
+
+
+def _refuse(problem: str, features: Sequence[str]) -> None:
+    if features:
+        listed = ", ".join(features[:8]) + (", …" if len(features) > 8 else "")
+        raise SpinlockError(
+            f"the category mapping {problem}: {listed}",
+            remedy="give every kept feature exactly once, by name or column index",
+        )

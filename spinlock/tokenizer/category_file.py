@@ -6,6 +6,7 @@ from pathlib import Path
 from spinlock.errors import SpinlockError
 from spinlock.files import read_json
 
+MAPPING_REMEDY = "give JSON {category: [column indices or feature names]}"
 # names become parts of paths inside tokens.h5 and normalization_stats.npz
 NAME = re.compile(r"\w[\w .+-]{0,99}")
 

@@ -17,6 +17,7 @@ from spinlock.tokenizer.categories import (
     correlation_matrix,
     cut_tree,
     discover_categories,
+    mapped_columns,
     mapped_partition,
     mean_abs_cosine,
     merge_tree,
@@ -309,6 +310,7 @@ def test_a_mapping_counts_positions_among_the_kept_columns_and_passes_dropped_on
         ({"a": [0, 1, 2, 3, 5]}, "unknown", "5"),
         ({"a": [0, 1, 2, 3, -1]}, "unknown", "-1"),
         ({"a": [0, 1, 2, 3], "b": [2]}, "twice", "initial/mean"),
+        ({"a": ["energy", 1, 2, 3], "b": ["dropped", 4]}, "twice", "initial/dropped"),
         ({"a": [0, 1, 2, 3, "energy"]}, "twice", "summary/energy"),
         ({"a": [0, 1], "b": [3]}, "leaves", "initial/mean"),
         ({}, "leaves", "summary/energy"),
@@ -318,3 +320,11 @@ def test_a_mistake_in_a_mapping_is_named(mapping, problem, named):
     with pytest.raises(SpinlockError, match=problem) as caught:
         mapped_partition(mapping, NAMES, KEPT)
     assert named in caught.value.problem
+
+
+def test_a_short_name_of_two_families_is_asked_about():
+    names = ["initial/mean", "summary/mean", "summary/energy"]
+    with pytest.raises(SpinlockError, match="of which family: mean"):
+        mapped_columns({"a": ["mean", "energy"]}, names)
+    full = {"a": ["summary/mean", "energy"], "b": ["initial/mean"]}
+    assert mapped_columns(full, names) == {"a": [1, 2], "b": [0]}

@@ -1,0 +1,105 @@
+"""A dry run finds what would stop an experiment, before anything is computed."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+
+from spinlock.dry_run import describe_data
+from spinlock.errors import SpinlockError
+from spinlock.settings import load_experiment
+
+SIMULATED = "{num_operators: 24, shard_size: 12, grid_size: 8, channels: 1, steps: 8}\n"
+ROWS = 30
+
+
+@pytest.fixture
+def described(tmp_path, monkeypatch):
+    """Give a function that describes the data of an experiment on given.h5, unless it says else."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs/datasets").mkdir(parents=True)
+    (tmp_path / "configs/datasets/tiny.yaml").write_text(SIMULATED)
+    rng = np.random.default_rng(0)
+    with h5py.File(tmp_path / "given.h5", "w") as file:
+        file["features/summary/features"] = rng.normal(size=(ROWS, 4))
+        file["features/curves/features"] = rng.normal(size=(ROWS, 6, 2))
+        file["meta/kind"] = np.arange(ROWS) % 3
+
+    def describe(**settings):
+        settings = {"dataset_path": "given.h5", "families": {"summary": {}}} | settings
+        (tmp_path / "e.yaml").write_text(yaml.safe_dump(settings))
+        return describe_data(load_experiment(tmp_path / "e.yaml"))
+
+    return describe
+
+
+def manual(mapping, folder):
+    (folder / "map.json").write_text(json.dumps(mapping))
+    return {"category_assignment": "manual", "category_mapping_file": "map.json"}
+
+
+def test_a_dataset_to_be_simulated_is_described(described):
+    families = {"initial": {"encoder": "InitialCNNEncoder"}, "temporal": {}}
+    found = described(dataset_path="datasets/tiny.h5", families=families, max_samples=20)
+    assert (found["state"], found["rows"]) == ("to be simulated", 20)
+    assert found["families"]["temporal"][0] == 8
+    assert len(found["families"]["initial"]) == 1
+    with pytest.raises(SpinlockError, match="have no family texture"):
+        described(dataset_path="datasets/tiny.h5", families={"texture": {}})
+
+
+def test_a_given_dataset_is_described_and_checked(described):
+    assert described() == {
+        "dataset": "given.h5", "state": "present", "rows": ROWS, "families": {"summary": [4]}
+    }  # fmt: skip
+    assert described(max_samples=7)["rows"] == 7
+    with pytest.raises(SpinlockError, match="no family texture"):
+        described(families={"texture": {}})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"split": {"column": "meta/none"}},
+        {"split": {"group_by": "meta/none"}},
+        {"evaluation": {"probe_column": "meta/none"}},
+    ],
+    ids=["column", "group_by", "probe_column"],
+)
+def test_labels_are_looked_for(described, settings):
+    with pytest.raises(SpinlockError, match="no label /meta/none"):
+        described(**settings)
+    (section,) = settings
+    (key,) = settings[section]
+    described(**{section: {key: "meta/kind"}})
+
+
+def test_what_an_encoder_reads_is_looked_for(described, tmp_path):
+    with pytest.raises(SpinlockError, match=r"families\.summary: Temp.* holds none") as caught:
+        described(families={"summary": {"encoder": "TemporalCNNEncoder"}})
+    assert "given.h5" in str(caught.value)
+    described(families={"curves": {"encoder": "TemporalCNNEncoder"}})
+    fields = {"summary": {"encoder": "InitialHybridEncoder"}}
+    with pytest.raises(SpinlockError, match="has none at /inputs/fields"):
+        described(families=fields)
+    with h5py.File(tmp_path / "given.h5", "a") as file:
+        file["inputs/fields"] = np.zeros((ROWS, 1, 4, 4))
+    described(families=fields)
+
+
+def test_a_mapping_is_read_and_compared_with_the_columns(described, tmp_path):
+    described(training=manual({"a": ["summary_0", 1]}, tmp_path))  # the rest may be constant
+    described(
+        families={
+            "curves": {"encoder": "TemporalCNNEncoder", "encoder_params": {"coefficients": 2}}
+        },
+        training=manual({"a": ["curves_0/dct_00", "curves_1/dct_01"]}, tmp_path),
+    )
+    with pytest.raises(SpinlockError, match="unknown features: drift") as caught:
+        described(training=manual({"a": ["drift"]}, tmp_path))
+    assert "map.json" in str(caught.value)
+    missing = manual({}, tmp_path) | {"category_mapping_file": "gone.json"}
+    with pytest.raises(SpinlockError, match="cannot be read"):
+        described(training=missing)
