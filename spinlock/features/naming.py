@@ -24,9 +24,10 @@ def column_names(
     candidates = [("feature_registry", _registry(group))]
     places = {place.name: place for place in (group, dataset.parent, dataset)}
     candidates += [("feature_names", _names(place)) for place in places.values()]
-    for attribute, names in candidates:
-        if names is None:
+    for attribute, found in candidates:
+        if found is None:
             continue
+        names = [_encodable(name) for name in found]
         if len(names) == n_columns and len(set(names)) == n_columns:
             return names
         log.warning(
@@ -38,6 +39,11 @@ def column_names(
             "" if len(names) != n_columns else f", {len(set(names))} of them different",
         )
     return [f"{family}_{column}" for column in range(n_columns)]
+
+
+def _encodable(name: str) -> str:
+    """Return a name with "?" for halves of characters, which JSON can hold and no file can."""
+    return name.encode(errors="replace").decode()
 
 
 def _registry(group: h5py.Group) -> list[str] | None:

@@ -5,7 +5,7 @@ subset.h5; writes tokens.h5 and tokens.parquet.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.tokenizer.token_file import TokenWriter, write_parquet
 from spinlock.tokenizer.tokenizer import Tokenizer
 from spinlock.training.requests import choose_device
+
+MOSTLY = 0.5  # of the cells: more of them changed by cleaning are warned about
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +55,16 @@ def run(
         with create_hdf5(tokens) as file:
             side = _sides(subset, source.n_operators)
             writer = TokenWriter(file, tokenizer, rows, side, file_digest(model))
-            _write_tokens(writer, tokenizer, source)
+            altered = _write_tokens(writer, tokenizer, source)
+        _warn_of_unlike_data(altered, source.where)
     if parquet is not None:
         write_parquet(parquet, tokens)
-    log.info("%d operators, %.0f bits each", len(rows), tokenizer.bits)
+    log.info("%d operators, %.0f bits each; share of cells %s", len(rows), tokenizer.bits, altered)
     return {
         "operators": len(rows),
         "tokens per operator": tokenizer.codebook_sizes.size,
         "bits per operator": tokenizer.bits,
+        **{f"share of cells {what}": share for what, share in altered.items()},
     }
 
 
@@ -79,15 +83,34 @@ def _sides(subset: Path | None, n_operators: int) -> np.ndarray:
     return side
 
 
-def _write_tokens(writer: TokenWriter, tokenizer: Tokenizer, source: OperatorDataset) -> None:
+def _write_tokens(
+    writer: TokenWriter, tokenizer: Tokenizer, source: OperatorDataset
+) -> dict[str, float]:
+    """Write the tokens of all operators; return the share of their cells that cleaning changed."""
     console = Console(stderr=True)
+    imputed = capped = 0
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("encode", total=source.n_operators)
         first = 0
         for values, fields in tokenizer.read_blocks(source):
             writer.write(first, tokenizer.encode(values, fields))
+            changed = tokenizer.statistics.altered_cells(values)
+            imputed, capped = imputed + changed[0].sum(), capped + changed[1].sum()
             first += len(values)
             progress.update(task, completed=first)
+    cells = source.n_operators * len(tokenizer.kept)
+    return {"imputed": float(imputed / cells), "capped": float(capped / cells)}
+
+
+def _warn_of_unlike_data(altered: Mapping[str, float], where: str) -> None:
+    if sum(altered.values()) > MOSTLY:
+        log.warning(
+            "%s: %.0f %% of the cells are missing and %.0f %% beyond the caps of the model's train "
+            "rows: these tokens tell little; was this dataset made, or are its units, as theirs?",
+            where,
+            100 * altered["imputed"],
+            100 * altered["capped"],
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

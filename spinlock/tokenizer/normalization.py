@@ -13,6 +13,7 @@ ROW_BLOCK = 256
 GRAM_ROWS = 2048  # rows of all columns that correlations are accumulated from at once
 ROUNDING = 1e-6  # relative deviations below this are rounding noise
 LARGEST = 1e9  # deviations at which every column is capped: float32 can still sum its squares
+HUGE = 1e300  # magnitude at which every column is capped: float64 can still sum its rows
 KEPT, MISSING, CONSTANT, DUPLICATE = 0, 1, 2, 3
 REASONS = ("kept", "missing", "constant", "duplicate")
 
@@ -107,10 +108,16 @@ class FeatureStatistics:
 
     def altered_cells(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return which cells of raw rows `apply` imputes, and which it caps: two bool [n, D]."""
-        x = values[:, self.kept].astype(np.float64)
-        capped = (x < self.lower[self.kept]) | (x > self.upper[self.kept])
-        finite = np.isfinite(x)
-        return ~finite, capped & finite
+        kept = self.kept
+        imputed, capped = np.empty((2, len(values), len(kept)), bool)
+        lower, upper = self.lower[kept], self.upper[kept]
+        for first in range(0, len(values), ROW_BLOCK):
+            block = slice(first, first + ROW_BLOCK)
+            x = values[block].take(kept, axis=1).astype(np.float64, copy=False)
+            finite = np.isfinite(x)
+            np.logical_not(finite, out=imputed[block])
+            np.logical_and((x < lower) | (x > upper), finite, out=capped[block])
+        return imputed, capped
 
     def invert(self, normalised: np.ndarray) -> np.ndarray:
         """Return raw columns [n, raw columns] float64 of normalised rows [n, D].
@@ -209,9 +216,9 @@ def fit_statistics(
 
 def _fit_block(values: np.ndarray, rules: CleaningRules) -> dict[str, np.ndarray]:
     n_columns = values.shape[1]
-    finite = np.isfinite(values)
+    finite, given = np.isfinite(values), values
     present = finite.any(axis=0)
-    values = np.where(finite, values, np.nan)
+    values = np.where(finite, np.clip(values, -HUGE, HUGE), np.nan)
     values[:, ~present] = 0.0
     median = np.nanmedian(values, axis=0)
     filled = np.where(np.isnan(values), median, values)
@@ -225,8 +232,8 @@ def _fit_block(values: np.ndarray, rules: CleaningRules) -> dict[str, np.ndarray
     center, scale = _center_and_scale(capped, rules.method)
     scale = np.where(reason == KEPT, scale, 1.0)
     with np.errstate(over="ignore"):
-        lower = np.maximum(lower, center - LARGEST * scale)
-        upper = np.minimum(upper, center + LARGEST * scale)
+        lower = np.maximum(np.maximum(lower, center - LARGEST * scale), -HUGE)
+        upper = np.minimum(np.minimum(upper, center + LARGEST * scale), HUGE)
     return {
         "reason": reason,
         "impute": median,
@@ -236,7 +243,7 @@ def _fit_block(values: np.ndarray, rules: CleaningRules) -> dict[str, np.ndarray
         "mean": np.clip(filled, lower, upper).mean(axis=0),
         "scale": scale,
         "imputed": (~finite).sum(axis=0),
-        "capped": ((filled < lower) | (filled > upper)).sum(axis=0),
+        "capped": (((given < lower) | (given > upper)) & finite).sum(axis=0),
     }
 
 

@@ -134,6 +134,13 @@ def test_names_that_do_not_fit_are_passed_over_with_one_warning(names_of, value,
     assert f"feature_names has {count} names for 3 columns" in warnings[0]
 
 
+def test_halves_of_characters_which_no_file_can_hold_become_question_marks(names_of):
+    names, told = names_of({GROUP: {"feature_names": json.dumps(["\ud800a", "b", "é"])}})
+    assert (names, told) == (["?a", "b", "é"], [])
+    both = json.dumps(["\ud800", "\udfff", "c"])  # equal then
+    assert names_of({GROUP: {"feature_names": both}})[0] == NUMBERED
+
+
 def test_names_that_do_not_fit_a_series_are_told_once(write_h5, caplog):
     path = write_h5(
         {"features/temporal/features": np.zeros((4, 5, 3))},

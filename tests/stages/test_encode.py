@@ -11,6 +11,7 @@ import torch
 from spinlock.errors import SpinlockError
 from spinlock.stages import encode
 from spinlock.stages.program import limit_threads
+from spinlock.tokenizer.tokenizer import Tokenizer
 
 
 def test_every_operator_has_tokens_and_a_side(finished):
@@ -71,3 +72,32 @@ def test_neither_the_dataset_nor_the_model_is_overwritten(finished, tmp_path):
             encode.run(model, [dataset], tokens, parquet)
     assert (dataset.read_bytes(), model.read_bytes()) == before
     assert not new.exists()
+
+
+@pytest.mark.parametrize(("factor", "share", "told"), [(1, 0.0, 0), (1e6, 0.9, 1)])
+def test_data_unlike_that_of_the_train_rows_are_told(
+    finished, tmp_path, caplog, factor, share, told
+):
+    dataset = tmp_path / "data.h5"
+    shutil.copy(finished.dataset, dataset)
+    with h5py.File(dataset, "a") as file:
+        for place in ("summary/aggregated", "temporal"):
+            values = file[f"features/{place}/features"]
+            values[:] = values[:] * factor
+    result = encode.run(finished.path("best_model.pt"), [dataset], tmp_path / "tokens.h5")
+    assert share <= result["share of cells capped"] < share + 0.1
+    assert len([one for one in caplog.records if "beyond the caps" in one.message]) == told
+
+
+def test_missing_cells_are_counted(finished, tmp_path, caplog):
+    dataset = tmp_path / "data.h5"
+    shutil.copy(finished.dataset, dataset)
+    with h5py.File(dataset, "a") as file:
+        values = file["features/summary/aggregated/features"]
+        values[:] = np.nan
+        n_columns = values.shape[1]
+    model = finished.path("best_model.pt")
+    result = encode.run(model, [dataset], tmp_path / "tokens.h5")
+    n_kept = len(Tokenizer.load(model).kept)
+    assert 0 < result["share of cells imputed"] <= n_columns / n_kept
+    assert "cells are missing" in caplog.text

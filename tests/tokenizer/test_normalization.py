@@ -413,6 +413,22 @@ def test_caps_count_what_lies_beyond_them_at_either_end():
     assert statistics.mean[0] == pytest.approx(capped.mean())
 
 
+@pytest.mark.parametrize("outlier_method", ["mad", "percentile", "none"])
+@pytest.mark.parametrize("method", ["standard", "mad"])
+def test_sums_of_the_largest_floats_do_not_overflow(outlier_method, method):
+    values = sample()
+    values[:, 1] *= 1e299 / np.abs(values[:, 1]).max()  # still told as they are
+    values[:, 2] = np.random.default_rng(1).uniform(-1, 1, len(values)) * 1.7e308  # capped
+    statistics = fit(values, CleaningRules(outlier_method=outlier_method, method=method))
+    normalised = statistics.apply(values)
+    assert np.isfinite(normalised).all()
+    assert statistics.capped[2] == (np.abs(values[:, 2]) > statistics.upper[2]).sum()
+    assert statistics.altered_cells(values)[1].sum(axis=0).tolist() == statistics.capped.tolist()
+    inside = (values[:, 1] >= statistics.lower[1]) & (values[:, 1] <= statistics.upper[1])
+    restored = statistics.invert(normalised)[:, 1]
+    np.testing.assert_allclose(restored[inside], values[inside, 1], rtol=1e-4)
+
+
 def test_normalized_caps_are_what_the_farthest_cells_become():
     values = np.random.default_rng(0).normal(size=(300, 3)) * [1.0, 100.0, 1e-3] + [0.0, 50.0, 2.0]
     statistics = fit(values, CleaningRules())
