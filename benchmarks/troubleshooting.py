@@ -18,6 +18,8 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import torch
+from scipy import stats
 
 from benchmarks.data import generated_shards
 from benchmarks.tables import operators
@@ -26,6 +28,7 @@ from spinlock.analysis.metrics import (
     code_dependence,
     orthogonality,
     quality,
+    topographic,
     utilization,
 )
 from spinlock.analysis.rows import RowsOfSplit
@@ -34,6 +37,7 @@ from spinlock.files import write_text
 from spinlock.settings import Experiment
 from spinlock.stages import cluster, normalize, subset, train
 from spinlock.stages.program import limit_threads
+from spinlock.tokenizer.plain_files import read_model
 from spinlock.tokenizer.tokenizer import Tokenizer
 from spinlock.training.loop import Trainer
 
@@ -166,6 +170,20 @@ ADVICES = (
         {"training": {"orthogonality_weight": 1.0}},
         wants_more=False,
     ),
+    *(
+        Advice(
+            f"*not in the list:* increase `training.{weight}` ({low:g} → {high:g})",
+            f"{metric} (last epoch)",
+            {"training": {weight: high}},
+            {"training": {weight: low}},
+        )
+        for weight, low, high, metric in (
+            ("reconstruction_weight", 0.0, 1.0, "quality"),
+            ("vq_weight", 0.0, 1.0, "embeddings told by codes"),
+            ("informativeness_weight", 0.0, 1.0, "quality of the coarse level"),
+            ("topo_weight", 0.0, 3.0, "topographic"),
+        )
+    ),
     Advice(
         "extend training (5 → 30 epochs, `orthogonality_weight` 1)",
         "code dependence (last epoch)",
@@ -188,13 +206,14 @@ EXPLANATION = """\
 Written by `make troubleshooting` (`python -m benchmarks.troubleshooting`). {operators}
 simulated operators (ARCHITECTURE and SUMMARY), {categories} categories, {bits} bits, {epochs}
 epochs of {batch} rows unless said otherwise; a training before and one after each advice, all
-else equal, with each of {seeds} seeds: means, and the mean gain ± its standard deviation over
-seeds. Quality is R² on test rows; utilization counts all rows, with books too large for them (256,
-256 and 64 codes).
+else equal, with each of {seeds} seeds: means, and the 95 % confidence interval (Student's t) of the
+mean gain. Quality is R² on test rows, of all levels or of the coarse one alone; embeddings told by
+codes is the R² of the codes against what the encoders gave; utilization counts all rows, with books
+too large for them (256, 256 and 64 codes).
 
 *Shipped* is the model with the lowest validation error, **the start from data included**: a
 setting that makes training worse cannot make it worse than its start. *Last epoch* is the model
-that training ended with. A gain smaller than its standard deviation is *unclear*.
+that training ended with. Where the interval holds zero, whether the advice helps is *unclear*.
 """
 NOTES = """
 The metric `orthogonality` compares the centroids of the categories' own columns, which no
@@ -278,12 +297,24 @@ class Workbench:
             rows = RowsOfSplit.of_table(table, tokenizer)
         x, tokens = rows.x[rows.reported], rows.tokens[rows.reported]
         mean = tokenizer.statistics.normalized_mean
+        codes = tokenizer.embed(tokens).reshape(len(x), -1)
+        embeddings = _embeddings(model, x).reshape(len(x), -1)
         return {
             "quality": quality(x, tokenizer.reconstruct(tokens), mean),
+            "quality of the coarse level": quality(x, tokenizer.reconstruct(tokens, 1), mean),
+            "topographic": topographic(x, codes),
+            "embeddings told by codes": quality(embeddings, codes, embeddings.mean(axis=0)),
             "utilization": utilization(code_counts(rows.tokens, tokenizer.codebook_sizes)),
             "code dependence": code_dependence(tokenizer.embed(rows.tokens))["mean"],
             "orthogonality": orthogonality(x, list(tokenizer.categories.values()))["mean"],
         }
+
+
+def _embeddings(model: Path, x: np.ndarray) -> np.ndarray:
+    """Return the embeddings [n, C, E] that the model quantises of normalised rows x [n, D]."""
+    encoder = read_model(model, "cpu").model.eval().encoder
+    with torch.no_grad():
+        return encoder(torch.from_numpy(x)).numpy().swapaxes(0, 1)
 
 
 def row_of(advice: Advice, workbenches: Sequence[Workbench]) -> str:
@@ -293,24 +324,29 @@ def row_of(advice: Advice, workbenches: Sequence[Workbench]) -> str:
         np.array([one.measure(settings)[advice.metric] for one in workbenches])
         for settings in (advice.before, changed)
     )
-    gains = after - before if advice.wants_more else before - after
-    gain, spread = gains.mean(), gains.std(ddof=1) if len(gains) > 1 else 0.0
-    verdict = "yes" if gain > 0 else "no change" if gain == 0 else "**no**"
-    if 0 < abs(gain) < spread:
-        verdict = "unclear"
+    low, high = mean_interval(after - before if advice.wants_more else before - after)
+    verdict = "yes" if low > 0 else "**no**" if high < 0 else "unclear"
     return (
         f"| {advice.text} | {advice.metric} | {before.mean():.4f} | {after.mean():.4f} "
-        f"| {gain:+.4f} ± {spread:.4f} | {verdict} |"
+        f"| {low:+.4f} to {high:+.4f} | {verdict} |"
     )
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % confidence interval of the mean of values [n], by Student's t; n ≥ 2."""
+    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
+    return float(values.mean() - half), float(values.mean() + half)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Try every advice, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("docs/tuning.md"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(42, 52)))
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args(argv)
+    if len(arguments.seeds) < 2:
+        parser.error("--seeds: two at least, or gains have no interval")
     limit_threads(arguments.threads)
     logging.basicConfig(level=logging.ERROR)
     lines = ["| advice | metric | before | after | gain | helps |", "|---|---|---|---|---|---|"]
