@@ -27,11 +27,12 @@ for unseen kinds another kind is held out for each seed).
 *trained*: after end-to-end training, the longest measured (where it does not help on validation
 rows, the start is kept). The others are fitted on the same normalised train rows. *best peer* is
 the best of faiss PQ and RQ with 4-bit and 8-bit books and of PCA + Lloyd–Max, **picked on the
-test rows**, at no fewer bits than the budget. **Bold**: the better one.
+test rows**, at no fewer bits than the budget, or at the most that it can spend. **Bold**: the
+better one.
 
 Where a table has few columns or rows, three levels of books with no more codes than half the
-train rows hold fewer bits than the budget: what ours uses is then given, and the peers have the
-whole. *Foreign operators* are those of a file that another program wrote (`--foreign FILE`;
+train rows hold fewer bits than the budget: what ours uses is then given, and the peers may have
+the whole. *Foreign operators* are those of a file that another program wrote (`--foreign FILE`;
 without it, of its excerpt under `tests/data/`). *Shared factors* and *blobs* are made to be hard
 for categories: of what all columns share, each category sees and tells a part by itself.
 """
@@ -64,19 +65,21 @@ def page(results: Mapping[str, Runs]) -> str:
 
 
 def best_peer(run: Mapping[str, Any], bits: float) -> tuple[float, str]:
-    """Return the best R² of the other methods at the first budget that is no less than `bits`."""
-    budgets = [one["bits"] for one in run["others"] if one["bits"] >= bits]
-    at_bits: dict[str, dict[str, Any]] = {}
-    for one in run["others"]:
-        if one["method"] in OTHERS and one["bits"] >= bits and budgets:
-            known = at_bits.get(one["method"])
-            if known is None or one["bits"] < known["bits"]:
-                at_bits[one["method"]] = one
-    if not at_bits:  # few rows and columns: no method can use so many bits
-        known = [one for one in run["others"] if one["method"] in OTHERS]
-        at_bits = {one["method"]: one for one in sorted(known, key=lambda one: one["bits"])}
-    method, found = max(at_bits.items(), key=lambda item: item[1]["quality"])
-    return found["quality"], OTHERS[method]
+    """Return the best R² of the other methods, see `peer_at`, and the method's name."""
+    found = [(peer_at(run, method, bits), name) for method, name in OTHERS.items()]
+    return max((value, name) for value, name in found if value is not None)
+
+
+def peer_at(run: Mapping[str, Any], method: str, bits: float) -> float | None:
+    """Return a method's R² at the first budget that is no less than `bits`.
+
+    Where it cannot spend so many, at the most that it can; None where it was not measured.
+    """
+    known = sorted(
+        (one for one in run["others"] if one["method"] == method), key=lambda one: one["bits"]
+    )
+    enough = [one for one in known if one["bits"] >= bits]
+    return (enough or known[-1:])[0]["quality"] if known else None
 
 
 def budgets_of(runs: Runs) -> list[int]:
@@ -220,12 +223,6 @@ def table_of(runs: Runs) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def peer_at(run: Mapping[str, Any], method: str, budget: int) -> float | None:
-    """Return a method's R² at a budget; None where it cannot spend so many bits."""
-    enough = [one for one in run["others"] if one["method"] == method and one["bits"] >= budget]
-    return min(enough, key=lambda one: one["bits"])["quality"] if enough else None
 
 
 def _other(runs: Sequence[Mapping[str, Any]], method: str, budget: int) -> str:

@@ -1,6 +1,7 @@
 """Quantisers of the same rows at the same bits, without categories, levels or training.
 
-Every baseline gets at least as many bits as it is compared at, never fewer.
+Every baseline gets at least as many bits as it is compared at; one that cannot spend them spends
+the most that it can, and its own bits are told.
 """
 
 import math
@@ -49,15 +50,14 @@ def compare_baselines(train: np.ndarray, test: np.ndarray, budgets: list[float])
     rows = []
     for bits in budgets:
         rows.append(Baseline("gaussian_reference", bits, gaussian_reference(covariance, bits)))
-        whole = math.ceil(bits)
+        whole = min(math.ceil(bits), scalar.most_bits)
         decoded = scalar.reconstruct(test, whole)
         rows.append(Baseline("pca_lloyd_max", whole, quality(test, decoded, mean)))
         for width in widths:
             n_books = math.ceil(bits / width)
-            decoded = _product(train, test, n_books, width)
-            if decoded is not None:
-                score = quality(test, decoded, mean)
-                rows.append(Baseline(f"faiss_pq{width}", n_books * width, score))
+            n_parts = min(n_books, train.shape[1])
+            score = quality(test, product_reconstruction(train, test, n_parts, width), mean)
+            rows.append(Baseline(f"faiss_pq{width}", n_parts * width, score))
             score = quality(test, _decode_residual(residual[width], test, n_books), mean)
             rows.append(Baseline(f"faiss_rq{width}", n_books * width, score))
     return rows
@@ -87,15 +87,20 @@ class PrincipalScalarQuantizer:
         _, _, self._directions = np.linalg.svd(train - self._mean, full_matrices=False)
         self._scores = (train - self._mean) @ self._directions.T
         n_components = self._scores.shape[1]
-        self._most_bits = min(MOST_SCALAR_BITS, int(math.log2(len(train))))
+        self._most_of_one = min(MOST_SCALAR_BITS, int(math.log2(len(train))))
         self._values: list[list[np.ndarray]] = [[np.zeros(1)] for _ in range(n_components)]
         self._error = [[float((score**2).sum())] for score in self._scores.T]
         self._order: list[int] = []  # component that each next bit goes to
         self._bits = np.zeros(n_components, int)
         self._gains = np.array([self._gain(i) for i in range(n_components)])
 
+    @property
+    def most_bits(self) -> int:
+        """Bits per row that the components can take together."""
+        return self._most_of_one * len(self._bits)
+
     def reconstruct(self, x: np.ndarray, bits: int) -> np.ndarray:
-        """Return rows [m, D] decoded from `bits` bits each, fewer where no component takes more."""
+        """Return rows [m, D] decoded from `bits` bits each, at most `most_bits`."""
         while len(self._order) < bits and np.isfinite(self._gains).any():
             self._spend()
         given = np.bincount(self._order[:bits], minlength=len(self._bits))
@@ -114,7 +119,7 @@ class PrincipalScalarQuantizer:
     def _gain(self, component: int) -> float:
         """Return how much the next bit of a component lowers the train error."""
         bits = int(self._bits[component])
-        if bits >= self._most_bits:
+        if bits >= self._most_of_one:
             return -np.inf
         scores = self._scores[:, component]
         values = _lloyd_max(scores, 2 ** (bits + 1))
@@ -139,21 +144,30 @@ def _nearest(scores: np.ndarray, values: np.ndarray) -> np.ndarray:
     return values[np.searchsorted(boundaries, scores)]
 
 
-def _product(train: np.ndarray, test: np.ndarray, n_books: int, width: int) -> np.ndarray | None:
-    """Return test rows decoded by product quantisation (Jégou et al. 2011); None when too short.
+def product_reconstruction(
+    train: np.ndarray, x: np.ndarray, n_books: int, width: int
+) -> np.ndarray:
+    """Return rows x [m, D] decoded by product quantisation (Jégou et al. 2011), n_books ≤ D.
 
-    Columns are filled up with zeros to a multiple of the number of books.
+    The columns are dealt to the books in order, as evenly as can be; faiss wants as many for each,
+    so zeros fill up those that have one less.
     """
-    n_columns = train.shape[1]
-    if n_books > n_columns:
-        return None
-    padded = -(-n_columns // n_books) * n_books
-    quantizer = faiss.ProductQuantizer(padded, n_books, width)
+    parts = np.array_split(np.arange(train.shape[1]), n_books)
+    longest = len(parts[0])
+    place = np.concatenate([i * longest + np.arange(len(part)) for i, part in enumerate(parts)])
+    quantizer = faiss.ProductQuantizer(n_books * longest, n_books, width)
     quantizer.cp.min_points_per_centroid = 1
     quantizer.cp.seed = RESTARTS_SEED
-    quantizer.train(_padded(train, padded))
-    codes = quantizer.compute_codes(_padded(test, padded))
-    return quantizer.decode(codes)[:, :n_columns]
+    quantizer.train(_spread(train, place, quantizer.d))
+    codes = quantizer.compute_codes(_spread(x, place, quantizer.d))
+    return quantizer.decode(codes)[:, place]
+
+
+def _spread(x: np.ndarray, place: np.ndarray, width: int) -> np.ndarray:
+    """Return columns x [n, D] at `place` [D] of rows of zeros [n, width]."""
+    spread = np.zeros((len(x), width), np.float32)
+    spread[:, place] = x
+    return spread
 
 
 def _fit_residual(train: np.ndarray, bits: float, width: int) -> faiss.ResidualQuantizer:
@@ -175,7 +189,3 @@ def _decode_residual(
     faiss.copy_array_to_vector(books, first.codebooks)
     first.is_trained = True
     return first.decode(first.compute_codes(test))
-
-
-def _padded(x: np.ndarray, width: int) -> np.ndarray:
-    return np.pad(x, ((0, 0), (0, width - x.shape[1])))

@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
 
-from spinlock.analysis.baselines import PrincipalScalarQuantizer, compare_baselines
+from spinlock.analysis.baselines import (
+    PrincipalScalarQuantizer,
+    compare_baselines,
+    product_reconstruction,
+)
 from spinlock.analysis.metrics import quality
 
 
@@ -45,6 +49,32 @@ def test_few_rows_leave_out_the_books_that_are_larger():
     x = np.random.default_rng(2).normal(size=(40, 6)).astype(np.float32)
     methods = {one.method for one in compare_baselines(x[:30], x[30:], [8.0])}
     assert methods == {"gaussian_reference", "pca_lloyd_max", "faiss_pq4", "faiss_rq4"}
+
+
+@pytest.mark.parametrize("n_columns", [7, 12, 30])
+def test_every_book_of_a_product_quantizer_has_columns_of_its_own(n_columns):
+    """With as many books as columns each value is told by itself, none by the padding."""
+    x = np.random.default_rng(4).integers(0, 16, (400, n_columns)).astype(np.float32)
+    decoded = product_reconstruction(x[:300], x[300:], n_columns, 8)
+    np.testing.assert_allclose(decoded, x[300:], atol=0.05)  # faiss parts codes by a thousandth
+
+
+def test_a_product_quantizer_uses_all_of_its_books():
+    """Of 10 columns 6 books take two or one; were they cut in twos, one book would be empty."""
+    x = np.random.default_rng(5).normal(size=(3000, 10)).astype(np.float32)
+    decoded = product_reconstruction(x[:2000], x[2000:], 6, 4)
+    error = ((decoded - x[2000:]) ** 2).mean(axis=0)
+    assert error[8:].max() < 0.05 < error[:8].min()  # columns with a book for themselves
+    assert quality(x[2000:], decoded, x[:2000].mean(axis=0)) > 0.85
+
+
+def test_what_cannot_spend_the_bits_tells_the_most_that_it_spends():
+    x = np.random.default_rng(6).normal(size=(400, 3)).astype(np.float32)
+    spent = {one.method: one.bits for one in compare_baselines(x[:300], x[300:], [96.0])}
+    assert spent == {
+        "gaussian_reference": 96, "pca_lloyd_max": 3 * 8, "faiss_pq4": 3 * 4, "faiss_pq8": 3 * 8,
+        "faiss_rq4": 96, "faiss_rq8": 96,
+    }  # fmt: skip
 
 
 def test_fewer_rows_than_columns_work():
