@@ -13,7 +13,6 @@ from spinlock.tokenizer.tokenizer import Tokenizer
 
 MOST_CODES = 2000  # codes in a map; the least used are left out first
 CHANGED_FEATURES = 3  # that are named for each code
-PAIR_ROWS = 1000  # rows that distances are compared on
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,6 @@ class Reconstruction:
         Pooled R².
     cosines : array [C, C]
         |cosine| between category centroids.
-    between_rows, between_codes : arrays [pairs]
-        Distances.
     """
 
     rows: str
@@ -107,6 +104,12 @@ class Reconstruction:
     by_feature: np.ndarray
     by_level: np.ndarray
     cosines: np.ndarray
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Distances of pairs of rows and of their code vectors, arrays [pairs]."""
+
     between_rows: np.ndarray
     between_codes: np.ndarray
 
@@ -124,6 +127,7 @@ class Evidence:
     code_maps: CodeMaps
     clustering: Clustering
     reconstruction: Reconstruction
+    distances: Distances
     metrics: Mapping[str, Any]
     baselines: Mapping[str, tuple[np.ndarray, np.ndarray]]
     color_by: int
@@ -210,16 +214,13 @@ def measure_reconstruction(
         by_level[level] = 1 - error.sum() / total.sum()
         by_feature[level] = 1 - error / np.where(total > 0, total, np.nan)
     centroids = category_centroids(x, list(tokenizer.categories.values()))
-    codes = tokenizer.embed(tokens[:PAIR_ROWS]).reshape(min(len(tokens), PAIR_ROWS), -1)
-    return Reconstruction(
-        rows, len(x), by_feature, by_level, np.abs(centroids @ centroids.T),
-        _distances(x[:PAIR_ROWS]), _distances(codes),
-    )  # fmt: skip
+    return Reconstruction(rows, len(x), by_feature, by_level, np.abs(centroids @ centroids.T))
 
 
-def _distances(points: np.ndarray) -> np.ndarray:
-    """Return the distances of all pairs i < j."""
-    return pdist(points.astype(np.float64))
+def measure_distances(tokenizer: Tokenizer, x: np.ndarray, tokens: np.ndarray) -> Distances:
+    """Compare the distances of all pairs i < j of rows x [n, D] with those of their codes."""
+    codes = tokenizer.embed(tokens).reshape(len(tokens), -1)
+    return Distances(pdist(x.astype(np.float64)), pdist(codes.astype(np.float64)))
 
 
 def count_codes(tokens: np.ndarray, sizes: np.ndarray) -> list[list[np.ndarray]]:

@@ -12,6 +12,7 @@ from spinlock.tokenizer.categories import centroid_cosines
 WORST_FEATURES = 10
 NEIGHBOURS = 10
 DEPENDENCE_ROWS = 1000  # each pair of categories costs the square of it
+DOMINANT = 0.5  # share of the variance: a feature that has more decides the pooled R²
 RATIO_LIMIT = 1e-300
 
 
@@ -33,18 +34,24 @@ def quality_by_feature(
 ) -> dict[str, object]:
     """Return median, 10th percentile and minimum of R² over features, and the worst by name.
 
-    Features that do not vary in these rows have no R²; they are counted as `undefined`.
+    Features that do not vary in these rows have no R²; they are counted as `undefined`. The one
+    that weighs most in the pooled R² is named, with its share of the variance.
     """
     error, total = _squared_errors(x, decoded, train_mean)
     varies = total > RATIO_LIMIT
     r2 = 1 - error[varies] / total[varies]
     order = np.argsort(r2, kind="stable")[:WORST_FEATURES]
     known = np.asarray(names)[varies]
+    heaviest = None
+    if len(r2):
+        most = total[varies].argmax()
+        heaviest = {"feature": str(known[most]), "share": float(total[varies][most] / total.sum())}
     return {
         "median": float(np.median(r2)) if len(r2) else None,
         "percentile_10": float(np.percentile(r2, 10)) if len(r2) else None,
         "minimum": float(r2.min()) if len(r2) else None,
         "undefined": int((~varies).sum()),
+        "heaviest": heaviest,
         "worst": [{"feature": str(known[i]), "quality": float(r2[i])} for i in order],
     }
 
@@ -67,14 +74,20 @@ def code_counts(tokens: np.ndarray, sizes: np.ndarray) -> list[list[np.ndarray]]
     ]
 
 
-def utilization(counts: Sequence[Sequence[np.ndarray]]) -> float:
-    """Return the mean over books of the share of codes that are used at least once."""
-    return float(np.mean([(book > 0).mean() for books in counts for book in books]))
+def utilization(counts: Sequence[Sequence[np.ndarray]]) -> float | None:
+    """Return the mean over books of the share of codes that are used at least once.
+
+    A book of a single code tells nothing, and does not count; without others there is none.
+    """
+    shares = [(book > 0).mean() for books in counts for book in books if len(book) > 1]
+    return float(np.mean(shares)) if shares else None
 
 
-def reachable_utilization(sizes: np.ndarray, n_rows: int) -> float:
+def reachable_utilization(sizes: np.ndarray, n_rows: int) -> float | None:
     """Return the utilization that `n_rows` uniform draws reach on average, 1 − (1 − 1/K)^n."""
-    return float(np.mean(1 - (1 - 1 / np.asarray(sizes, float)) ** n_rows))
+    sizes = np.asarray(sizes, float)
+    reached = 1 - (1 - 1 / sizes[sizes > 1]) ** n_rows
+    return float(reached.mean()) if len(reached) else None
 
 
 def entropy_bits(counts: np.ndarray) -> float:
@@ -100,11 +113,11 @@ def book_table(
     }
 
 
-def orthogonality(x: np.ndarray, partition: Sequence[np.ndarray]) -> dict[str, float]:
-    """Return mean and maximum |cosine| between category centroids on rows x [n, D]."""
+def orthogonality(x: np.ndarray, partition: Sequence[np.ndarray]) -> dict[str, float | None]:
+    """Return mean and maximum |cosine| between category centroids on rows x [n, D]; None of one."""
     cosines = centroid_cosines(x, partition)
     if not len(cosines):
-        return {"mean": 0.0, "maximum": 0.0}
+        return {"mean": None, "maximum": None}
     return {"mean": float(cosines.mean()), "maximum": float(cosines.max())}
 
 
@@ -113,6 +126,7 @@ def code_dependence(embeddings: np.ndarray) -> dict[str, float | None]:
 
     Bias-corrected by U-centring (Székely & Rizzo 2014, "Partial distance correlation with
     methods for dissimilarities", eq. 2.5–2.8): zero on average for independent categories.
+    Measured on the first `DEPENDENCE_ROWS` rows.
     """
     n_rows, n_categories = embeddings.shape[:2]
     if n_rows < 4 or n_categories < 2:

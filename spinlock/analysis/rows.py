@@ -14,6 +14,7 @@ from spinlock.tokenizer.tokenizer import Tokenizer
 log = logging.getLogger(__name__)
 
 ENOUGH_PAIR_ROWS = 1000
+PAIRS_SEED = 0  # the same rows in every evaluation of a split
 
 
 class RowsOfSplit:
@@ -45,7 +46,7 @@ class RowsOfSplit:
     ):
         self.x, self.tokens, self.split = x, tokens, split
         self.altered, self.account = altered, account
-        self.side = next(s for s in (TEST, VALIDATION, TRAIN) if (self.split == s).any())
+        self.side = reported_side(split)
 
     @classmethod
     def of_table(cls, table: FeatureTable, tokenizer: Tokenizer) -> Self:
@@ -73,11 +74,31 @@ class RowsOfSplit:
         return self.of(self.side)
 
     def pairs(self, most: int) -> np.ndarray:
-        """Return rows whose distances are compared: the test, with validation where it is few."""
-        rows = self.reported
-        if self.side == TEST and len(rows) < ENOUGH_PAIR_ROWS:
-            rows = self.of(TEST, VALIDATION)
-        return rows[:most]
+        """Return the positions of rows whose distances are compared, see `pair_rows`."""
+        return pair_rows(self.split, most)
+
+
+def reported_side(split: np.ndarray) -> int:
+    """Return the side that is reported on: the test, or what there is where it has no rows."""
+    return next(side for side in (TEST, VALIDATION, TRAIN) if (split == side).any())
+
+
+def pair_rows(split: np.ndarray, most: int) -> np.ndarray:
+    """Return the positions of rows whose distances are compared, `most` of them at most.
+
+    Those of the test, with validation where it is few, in an order of chance: a dataset may be
+    sorted by what its operators are.
+
+    Parameters
+    ----------
+    split : int array [n]
+        Side of every row.
+    """
+    side = reported_side(split)
+    rows = np.flatnonzero(split == side)
+    if side == TEST and len(rows) < ENOUGH_PAIR_ROWS:
+        rows = np.flatnonzero(np.isin(split, (TEST, VALIDATION)))
+    return np.random.default_rng(PAIRS_SEED).permutation(rows)[:most]
 
 
 def _encoded(

@@ -72,10 +72,22 @@ def run(
     columns = ["method", "bits", "quality"]
     table_of_baselines = pd.DataFrame([asdict(one) for one in compared], columns=columns)
     write_text(baselines, table_of_baselines.to_csv(index=False))
+    _warn_of_one_feature(measured["quality_by_feature"])
     for target in measured["targets"]:
         sign = "<" if target["below"] else ">"
         state = "met" if target["met"] else "NOT MET"
         log.info("%s %s %s %s: %s", target["name"], target["value"], sign, target["target"], state)
+
+
+def _warn_of_one_feature(by_feature: Mapping[str, Any]) -> None:
+    heaviest = by_feature["heaviest"]
+    if heaviest and heaviest["share"] > measure.DOMINANT and len(by_feature["worst"]) > 2:
+        log.warning(
+            "%s alone has %.0f %% of the variance of these rows: quality tells little of others; "
+            "see normalization_method and feature_cleaning.outlier_method",
+            heaviest["feature"],
+            100 * heaviest["share"],
+        )
 
 
 def measure_model(
@@ -161,6 +173,7 @@ def _measure(tokenizer: Tokenizer, rows: RowsOfSplit, settings: Evaluation) -> d
             **{name: len(rows.of(side)) for side, name in enumerate(SPLIT_NAMES)},
             "measured_on": SPLIT_NAMES[rows.side],
             "pairs_of": len(pairs),
+            "dependence_of": min(len(pairs), measure.DEPENDENCE_ROWS),
             "utilization_of": len(rows.x),
         },
         "quality": measure.quality(x, decoded[-1], mean),
@@ -228,7 +241,7 @@ def _baselines(tokenizer: Tokenizer, rows: RowsOfSplit) -> list[Baseline]:
 
 
 def _at_full_bits(compared: list[Baseline]) -> dict[str, dict[str, float | None]]:
-    """Return each method at its largest budget, which is the model's own."""
+    """Return each method at the model's own bits, or at the most that it can spend."""
     return {one.method: {"bits": one.bits, "quality": one.quality} for one in compared}
 
 

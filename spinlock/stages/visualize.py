@@ -6,7 +6,7 @@ tokens.h5; writes figures/*.svg and *.png, and report.html, one page that needs 
 
 import difflib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from spinlock.analysis.evidence import (
     Clustering,
+    Distances,
     Evidence,
     Reconstruction,
     Sample,
@@ -24,6 +25,7 @@ from spinlock.analysis.evidence import (
     leading_feature,
     map_codes,
     map_operators,
+    measure_distances,
     measure_reconstruction,
 )
 from spinlock.analysis.figures.catalog import EXHIBITS, Exhibit
@@ -32,8 +34,9 @@ from spinlock.analysis.projections import METHODS
 from spinlock.analysis.report.contents import page_data
 from spinlock.analysis.report.page import Shown, embedded, render_page
 from spinlock.analysis.report.wording import describe
+from spinlock.analysis.rows import pair_rows, reported_side
 from spinlock.errors import SpinlockError, memory_for
-from spinlock.features.table import SPLIT_NAMES, TEST, TRAIN, VALIDATION, FeatureTable
+from spinlock.features.table import SPLIT_NAMES, FeatureTable
 from spinlock.files import atomic_path, read_json, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser
@@ -87,7 +90,7 @@ def _gather(
 ) -> Evidence:
     settings, seed = experiment.visualization, experiment.random_seed
     methods = list(METHODS) if settings.projection == "both" else [settings.projection]
-    counts = count_codes(file["tokens"][:], tokenizer.codebook_sizes)
+    counts = count_codes(_tokens_of(file, table.row_ids), tokenizer.codebook_sizes)
     sample = _sample(tokenizer, table, file, settings.max_points, seed)
     color_by = _color_by(settings.color_by, tokenizer, sample.x)  # told before what takes long
     return Evidence(
@@ -100,6 +103,7 @@ def _gather(
         code_maps=map_codes(tokenizer, counts, methods, seed),
         clustering=clustering,
         reconstruction=_reconstruction(tokenizer, table, file, seed),
+        distances=_distances(tokenizer, table, file, metrics),
         metrics=metrics,
         baselines=baselines,
         color_by=color_by,
@@ -123,11 +127,20 @@ def _sample(
 def _reconstruction(
     tokenizer: Tokenizer, table: FeatureTable, file: h5py.File, seed: int
 ) -> Reconstruction:
-    side = next(one for one in (TEST, VALIDATION, TRAIN) if (table.split == one).any())
+    side = reported_side(table.split)
     rows = _some(table.rows(side), MEASURED_ROWS, seed)
     x = tokenizer.normalize(table.read(rows))
     tokens = _tokens_of(file, table.row_ids[rows])
     return measure_reconstruction(tokenizer, x, tokens, SPLIT_NAMES[side])
+
+
+def _distances(
+    tokenizer: Tokenizer, table: FeatureTable, file: h5py.File, metrics: Mapping[str, Any]
+) -> Distances:
+    """Return the distances that the metric `topographic` correlates."""
+    rows = np.sort(pair_rows(table.split, metrics["rows"]["pairs_of"]))
+    x = tokenizer.normalize(table.read(rows))
+    return measure_distances(tokenizer, x, _tokens_of(file, table.row_ids[rows]))
 
 
 def _some(rows: np.ndarray, most: int, seed: int) -> np.ndarray:

@@ -61,7 +61,9 @@ def decide_book_sizes(
     ]
     target = None
     if request.target_quality is not None:
-        target = (1 - request.target_quality) * float(x.var(dim=0, correction=0).sum())
+        total, embedded = _variance(x), sum(_variance(z) for z in embeddings)
+        # what embeddings leave out is lost whatever the bits
+        target = (1 - request.target_quality) * total - (total - embedded)
     sizes = choose_book_sizes(
         embeddings,
         request.bits,
@@ -79,6 +81,11 @@ def decide_book_sizes(
         ]
         for levels, chosen in zip(explicit, sizes, strict=True)
     ]
+
+
+def _variance(x: Tensor) -> float:
+    """Return the summed variances of columns x [n, d]."""
+    return float(x.double().var(dim=0, correction=0).sum())
 
 
 def partition_quality(

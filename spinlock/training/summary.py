@@ -16,8 +16,8 @@ PAIR_ROWS = 2000
 @torch.no_grad()
 def summary_metrics(
     model: TokenizerModel, rows: Rows, train_mean: torch.Tensor, partition: Sequence[np.ndarray]
-) -> dict[str, float]:
-    """Return quality, utilization, orthogonality and topographic of rows.
+) -> dict[str, float | None]:
+    """Return quality, utilization, orthogonality and topographic of rows; None where undefined.
 
     For a first look while training; the stage `evaluate` measures everything on test rows.
     """
@@ -30,15 +30,17 @@ def summary_metrics(
         len(tokens[:, c, level].unique()) / model.quantizer.sizes[c, level]
         for c in range(tokens.shape[1])
         for level in range(tokens.shape[2])
+        if model.quantizer.sizes[c, level] > 1
     ]
     first = slice(0, PAIR_ROWS)
     x = rows.x[first].double()
     i, j = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
     codes = model.embed(tokens[first]).flatten(1).double()
     topographic = correlation(distances(x)[i, j], distances(codes)[i, j])
+    several = len(partition) > 1
     return {
         "quality": 1 - error / total if total else 0.0,
-        "utilization": float(np.mean(used)),
-        "orthogonality": mean_abs_cosine(rows.x.cpu().numpy(), partition),
+        "utilization": float(np.mean(used)) if used else None,
+        "orthogonality": mean_abs_cosine(rows.x.cpu().numpy(), partition) if several else None,
         "topographic": float(topographic),
     }

@@ -13,6 +13,7 @@ from spinlock.analysis.evidence import (
     count_codes,
     map_codes,
     map_operators,
+    measure_distances,
     measure_reconstruction,
 )
 from spinlock.features.table import Column, TableHeader
@@ -106,6 +107,7 @@ def random_evidence(n_columns: int, n_categories: int, n_rows: int) -> Evidence:
             correlation,
         ),
         reconstruction=measure_reconstruction(tokenizer, x[::2], tokens[::2], "test"),
+        distances=measure_distances(tokenizer, x[::2], tokens[::2]),
         metrics={
             "targets": targets,
             "cleaning": {

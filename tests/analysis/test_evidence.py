@@ -6,8 +6,10 @@ from spinlock.analysis.evidence import (
     leading_feature,
     map_codes,
     map_operators,
+    measure_distances,
     measure_reconstruction,
 )
+from spinlock.analysis.metrics import topographic
 
 
 def test_code_counts_add_up(evidence):
@@ -25,8 +27,15 @@ def test_reconstruction_is_graded_on_the_features(evidence):
     error = ((x - tokenizer.reconstruct(tokens)) ** 2).sum()
     assert own.by_level[-1] == pytest.approx(1 - error / (x**2).sum(), abs=1e-5)
     assert own.by_feature.shape == (3, x.shape[1])
-    assert own.between_rows.shape == own.between_codes.shape == (30 * 29 // 2,)
     assert own.cosines.shape == (3, 3)
+
+
+def test_distances_are_those_that_the_topographic_metric_correlates(evidence):
+    tokenizer, x, tokens = evidence.tokenizer, evidence.sample.x[:30], evidence.sample.tokens[:30]
+    found = measure_distances(tokenizer, x, tokens)
+    assert found.between_rows.shape == (30 * 29 // 2,)
+    metric = topographic(x, tokenizer.embed(tokens).reshape(30, -1))
+    assert np.corrcoef(found.between_rows, found.between_codes)[0, 1] == pytest.approx(metric)
 
 
 def test_a_column_that_is_constant_on_these_rows_has_no_quality(evidence):

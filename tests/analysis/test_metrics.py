@@ -67,9 +67,9 @@ def test_reachable_utilization_is_what_uniform_draws_reach_on_average(seed):
     )
 
 
-def test_orthogonality_of_one_category_is_zero():
+def test_orthogonality_of_one_category_is_undefined():
     x = np.random.default_rng(0).normal(size=(20, 3))
-    assert metrics.orthogonality(x, [np.arange(3)]) == {"mean": 0.0, "maximum": 0.0}
+    assert metrics.orthogonality(x, [np.arange(3)]) == {"mean": None, "maximum": None}
 
 
 def test_code_dependence_is_one_for_copies_and_about_zero_for_independent_codes():
@@ -144,8 +144,12 @@ def test_quality_by_feature_is_one_less_the_share_of_the_error_of_each_column():
     assert found["median"] == pytest.approx(np.median(each))
     assert found["percentile_10"] == pytest.approx(np.quantile(each, 0.1))
     assert [one["quality"] for one in found["worst"]] == pytest.approx(sorted(each)[:10])
+    weight = ((x - mean) ** 2).sum(axis=0)
+    most = {"feature": f"f{weight.argmax()}", "share": pytest.approx(weight.max() / weight.sum())}
+    assert found["heaviest"] == most
     nothing = metrics.quality_by_feature(np.zeros((4, 2)), np.ones((4, 2)), np.zeros(2), ["a", "b"])
     assert nothing["median"] is nothing["percentile_10"] is nothing["minimum"] is None
+    assert nothing["heaviest"] is None
     assert nothing["undefined"] == 2
 
 
@@ -157,6 +161,11 @@ def test_a_column_that_varies_by_very_little_has_a_quality():
 def test_codes_that_are_taken_once_are_used_and_those_never_taken_are_not():
     counts = [[np.array([5, 1, 0, 0])], [np.array([4, 4])]]
     assert metrics.utilization(counts) == pytest.approx((0.5 + 1) / 2)
+    of_one_code = [[np.array([8])], [np.array([0])]]
+    assert metrics.utilization(counts + of_one_code) == metrics.utilization(counts)
+    assert metrics.utilization(of_one_code) is None
+    assert metrics.reachable_utilization(np.array([[2], [1]]), 1) == 0.5
+    assert metrics.reachable_utilization(np.array([[1], [1]]), 1) is None
     table = metrics.book_table(counts, ["a", "b"], ["coarse"])
     assert table["a"]["coarse"]["used"] == 0.5
     assert table["a"]["coarse"]["perplexity"] == pytest.approx(2 ** entropy([5, 1], base=2))

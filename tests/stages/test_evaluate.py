@@ -11,6 +11,7 @@ from spinlock.errors import SpinlockError
 from spinlock.features.table import SPLIT_NAMES, FeatureTable
 from spinlock.stages import evaluate
 from spinlock.stages.normalize import read_statistics
+from spinlock.tokenizer.tokenizer import Tokenizer
 
 OTHERS = ("feature_statistics.npz", "categories.json")
 
@@ -73,11 +74,31 @@ def test_a_label_is_predicted_better_than_by_chance_or_said_to_be_missing(finish
         )
 
 
-def test_baselines_have_the_bits_of_the_model_or_more(metrics):
+def test_baselines_have_the_bits_of_the_model_or_the_most_that_they_can_spend(finished, metrics):
     assert metrics["baselines"]
+    n_columns = len(Tokenizer.load(finished.path("best_model.pt")).kept)
+    most = {"faiss_pq4": 4 * n_columns, "pca_lloyd_max": 6 * n_columns}  # of 111 train rows
     for method, one in metrics["baselines"].items():
+        enough = min(metrics["bits"]["nominal"], most.get(method, np.inf))
         slack = 1e-9 if method == "gaussian_reference" else 0
-        assert one["bits"] >= metrics["bits"]["nominal"] - slack, method
+        assert one["bits"] >= enough - slack, method
+
+
+def test_rows_are_counted_for_every_metric(finished, metrics):
+    rows = metrics["rows"]
+    assert rows["measured_on"] == "test"
+    assert rows["utilization_of"] == rows["train"] + rows["validation"] + rows["test"] == 140
+    assert rows["pairs_of"] == rows["dependence_of"] == rows["validation"] + rows["test"]
+
+
+def test_a_feature_that_decides_the_quality_alone_is_told(finished, caplog):
+    weights = {"worst": [{}] * 5, "heaviest": {"feature": "summary/x", "share": 0.9}}
+    evaluate._warn_of_one_feature(weights)
+    assert "summary/x alone has 90 %" in caplog.text
+    caplog.clear()
+    evaluate._warn_of_one_feature(weights | {"heaviest": {"feature": "summary/x", "share": 0.4}})
+    evaluate._warn_of_one_feature(weights | {"heaviest": None})
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("files", [("subset.h5",), ("subset.h5", *OTHERS)])

@@ -1,5 +1,6 @@
 """Figures and report of an experiment, made in this process."""
 
+import json
 import re
 
 import h5py
@@ -36,6 +37,19 @@ def test_the_report_accounts_for_what_cleaning_did(drawn):
     for words in ("summary_11", "rows with imputed values", "rows beyond max_samples"):
         assert words in page
     assert "values of temporal that were not numbers, filled" in page
+
+
+def test_figures_show_what_the_metrics_say(finished, drawn):
+    metrics = json.loads(finished.path("metrics.json").read_text())
+    drawn_text = {
+        name: (drawn / f"figures/{name}.svg").read_text() for name in ("distances", "codebook_use")
+    }
+    n = metrics["rows"]["pairs_of"]
+    assert (
+        f"correlation {metrics['topographic']:.3f} over {n * (n - 1) // 2:,}"
+        in drawn_text["distances"]
+    )
+    assert f"mean utilization {metrics['utilization']:.2f}" in drawn_text["codebook_use"]
 
 
 def test_every_figure_is_there_in_both_formats(drawn):

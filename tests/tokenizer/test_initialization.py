@@ -188,6 +188,23 @@ def test_a_budget_is_kept_and_a_target_quality_may_need_less():
     assert modest_target < higher_target < budgeted
 
 
+def test_what_embeddings_leave_out_counts_towards_a_target_quality():
+    target, dims = 0.75, 1  # which loses a fifth of the variance
+    request = BookRequest(bits=60, target_quality=target)
+    generator = torch.Generator().manual_seed(0)
+    reached = partition_quality(rows(0), rows(2), PARTITION, request, dims, generator)
+    assert target - 0.01 < reached < target + 0.02  # 6 bits, the fewest, reach 0.72
+
+
+def test_a_target_quality_beyond_what_embeddings_hold_takes_the_whole_budget():
+    axes = principal_axes(rows(0), PARTITION, 2)
+    sizes = [
+        decide_book_sizes(rows(0), PARTITION, axes, request, torch.Generator().manual_seed(0))
+        for request in (BookRequest(bits=18, target_quality=0.98), BookRequest(bits=18))
+    ]
+    assert sizes[0] == sizes[1]
+
+
 def test_a_target_quality_that_was_promised_is_reached():
     sizes = decided(bits=60, target_quality=0.7)
     model = initialized(sizes)

@@ -39,6 +39,13 @@ def test_utilization_is_the_mean_share_of_codes_used(measured, make_model, valid
     assert measured["utilization"] == pytest.approx(np.mean(shares))
 
 
+def test_what_one_category_has_not_is_undefined(make_model, validation, train):
+    assert (
+        summary_metrics(make_model(), validation, train.x.mean(0), [np.arange(6)])["orthogonality"]
+        is None
+    )
+
+
 def test_topographic_correlates_the_distances_of_pairs(measured, make_model, validation):
     model = make_model()
     codes = model.embed(model.tokenize(validation)).flatten(1).detach().double()

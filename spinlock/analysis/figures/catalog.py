@@ -114,7 +114,7 @@ EXHIBITS = (
         "Codes",
         "Are the codebooks used?",
         "Codes that occur at least once, and perplexity (the number of codes that would be as "
-        "surprising if all were equally frequent), over all encoded operators.",
+        "surprising if all were equally frequent), over all operators of the experiment.",
         drawings.draw_codebook_use,
     ),
     Exhibit(

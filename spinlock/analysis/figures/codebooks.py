@@ -40,7 +40,10 @@ def codebook_use_figure(
     share_text = [[f"{value:.1f}" for value in row] for row in perplexity]
     _draw_cells(left, used / sizes, used_text, levels)
     image = _draw_cells(right, perplexity / sizes, share_text, levels)
-    left.set_title(f"codes used (mean utilization {np.mean(used / sizes):.2f})")
+    shares = (used / sizes)[sizes > 1]
+    left.set_title(
+        "codes used" + (f" (mean utilization {shares.mean():.2f})" if len(shares) else "")
+    )
     right.set_title("perplexity (colour: of the book's size)")
     left.set_yticks(np.arange(len(names)), short_names(names))
     left.set_ylabel("category")

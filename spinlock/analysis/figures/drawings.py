@@ -125,8 +125,9 @@ def draw_value_map(evidence: Evidence) -> Figure | str:
 
 def draw_feature_quality(evidence: Evidence) -> Figure | str:
     """Draw the R² of the features."""
+    measured = evidence.reconstruction
     return reconstruction.feature_quality_figure(
-        evidence.reconstruction.by_feature[-1], evidence.names, evidence.families, QUALITY_TARGET
+        measured.by_feature[-1], evidence.names, evidence.families, QUALITY_TARGET, measured.rows
     )
 
 
@@ -140,12 +141,13 @@ def draw_rate_distortion(evidence: Evidence) -> Figure | str:
         {METHOD_NAMES.get(name, name): line for name, line in evidence.baselines.items()},
         METHOD_NAMES[REFERENCE],
         QUALITY_TARGET,
+        evidence.reconstruction.rows,
     )
 
 
 def draw_distances(evidence: Evidence) -> Figure | str:
     """Draw distances of inputs against those of codes."""
-    rows, codes = evidence.reconstruction.between_rows, evidence.reconstruction.between_codes
+    rows, codes = evidence.distances.between_rows, evidence.distances.between_codes
     if len(rows) < 2 or rows.std() == 0 or codes.std() == 0:
         return "there are too few different operators to compare distances"
     return reconstruction.distance_figure(rows, codes)

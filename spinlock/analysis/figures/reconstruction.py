@@ -20,17 +20,19 @@ N_WORST = 10
 
 @styled
 def feature_quality_figure(
-    quality: np.ndarray, names: Sequence[str], families: Sequence[str], target: float
+    quality: np.ndarray, names: Sequence[str], families: Sequence[str], target: float, rows: str
 ) -> Figure:
     """Draw the R² of every feature, sorted, and name the worst.
 
     Parameters
     ----------
     quality : array [D]
-        R² of each column on test rows.
+        R² of each column.
     names, families : sequences of str [D]
     target : float
         What the pooled R² should exceed.
+    rows : str
+        Which rows it was measured on.
     """
     order = np.argsort(quality, kind="stable")
     kinds = list(dict.fromkeys(families))
@@ -48,7 +50,7 @@ def feature_quality_figure(
     left.text(len(ranks) - 1, target, f"target {target:g}", ha="right", va="top", color=PALETTE[1])
     left.set_ylim(floor, 1.02)
     left.set_xlabel("features, worst first")
-    left.set_ylabel("R² on test rows")
+    left.set_ylabel(f"R² on {rows} rows")
     left.set_title(f"median {np.nanmedian(quality):.3f}")
     left.legend(handles=legend_marks(kinds), loc="lower right")
     worst = order[:N_WORST]
@@ -73,19 +75,22 @@ def rate_distortion_figure(
     others: Mapping[str, tuple[np.ndarray, np.ndarray]],
     reference: str | None,
     target: float,
+    rows: str,
 ) -> Figure:
     """Draw R² against bits: our levels, and other quantisers on the same rows.
 
     Parameters
     ----------
     bits, quality : arrays [L]
-        Nominal bits and test R² when levels 0..l are decoded.
+        Nominal bits and R² when levels 0..l are decoded.
     levels : sequence of str [L]
     others : mapping
         Name → (bits, R²) of each other method.
     reference : str or None
         The entry of `others` that is a reference and no method: drawn as a plain line.
     target : float
+    rows : str
+        Which rows it was measured on.
     """
     figure = new_figure(3.2, 6.4)
     axes = figure.subplots()
@@ -114,7 +119,7 @@ def rate_distortion_figure(
     rates = np.concatenate([bits, *(rate for rate, _ in others.values())])
     axes.set_xlim(0.75 * rates.min(), 1.05 * rates.max())
     axes.set_xlabel("bits per operator")
-    axes.set_ylabel("R² on test rows")
+    axes.set_ylabel(f"R² on {rows} rows")
     axes.grid(linewidth=0.3, color="#DDDDDD")
     figure.legend(loc="outside right upper")
     return figure

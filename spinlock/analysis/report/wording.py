@@ -7,6 +7,7 @@ import numpy as np
 
 from spinlock.analysis.evidence import Evidence
 from spinlock.analysis.figures.catalog import EXHIBITS
+from spinlock.analysis.metrics import DOMINANT
 from spinlock.analysis.report.page import Page, Section, Shown, Target
 from spinlock.features.table import SPLIT_NAMES
 from spinlock.tokenizer.normalization import KEPT, REASONS, FeatureStatistics
@@ -43,13 +44,22 @@ def describe(evidence: Evidence, split: np.ndarray, shown: Mapping[str, Shown]) 
         f"{_count(n_categories, 'category', 'categories')}, {len(evidence.levels)} levels of "
         f"tokens, {tokenizer.bits:.0f} bits per operator.",
         targets=[_target(one) for one in evidence.metrics["targets"]],
-        measured_on=f"Figures of quality are measured on {measured.n_rows:,} {measured.rows} rows.",
+        measured_on=f"Figures of quality are measured on {measured.n_rows:,} {measured.rows} rows."
+        + _dominant(evidence.metrics),
         sections=_sections(shown),
         cleaning=_cleaning(tokenizer.statistics, split, account),
         provenance=list(_flattened(tokenizer.provenance)),
         dropped=_dropped(evidence, tokenizer.statistics),
         altered=_altered(account),
     )
+
+
+def _dominant(metrics: Mapping[str, Any]) -> str:
+    """Return a sentence on the feature that decides the pooled quality, where one does."""
+    heaviest = metrics.get("quality_by_feature", {}).get("heaviest")
+    if not heaviest or heaviest["share"] <= DOMINANT:
+        return ""
+    return f" {heaviest['feature']} alone has {heaviest['share']:.0%} of their variance."
 
 
 def _target(entry: Mapping[str, Any]) -> Target:

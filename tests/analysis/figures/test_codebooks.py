@@ -15,6 +15,15 @@ def test_use_and_perplexity_are_written_in_the_cells():
     used, perplexity = ([text.get_text() for text in axes.texts] for axes in figure.axes[:2])
     assert used == ["4/4", "1/2", "2/4", "0/2"]
     assert perplexity == ["4.0", "1.0", "2.0", "1.0"]
+    assert "utilization 0.50" in figure.axes[0].get_title("left")
+
+
+def test_books_of_one_code_are_shown_but_not_in_the_mean():
+    counts = [[np.array([5, 0]), np.array([5])]]
+    title = codebook_use_figure(counts, ["a"], LEVELS).axes[0].get_title("left")
+    assert "utilization 0.50" in title
+    of_one = codebook_use_figure([[np.array([5]), np.array([5])]], ["a"], LEVELS)
+    assert of_one.axes[0].get_title("left") == "codes used"
 
 
 def test_frequencies_are_sorted_and_sum_to_one():

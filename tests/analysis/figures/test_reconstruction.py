@@ -11,26 +11,31 @@ from spinlock.analysis.figures.style import render
 def test_the_worst_features_are_named():
     quality = np.array([0.9, -3.0, 0.5, np.nan, 0.7])
     names = [f"summary/f{i}" for i in range(5)]
-    figure = feature_quality_figure(quality, names, ["summary"] * 5, 0.9)
+    figure = feature_quality_figure(quality, names, ["summary"] * 5, 0.9, "validation")
     named = [text.get_text() for text in figure.axes[1].get_yticklabels()]
     assert named[:3] == ["summary/f1", "summary/f2", "summary/f4"]
     assert "median 0.600" in figure.axes[0].get_title("left")
+    assert figure.axes[0].get_ylabel() == "R² on validation rows"
 
 
 def test_our_levels_stand_beside_the_baselines():
     others = {"PQ": (np.array([20.0, 10.0]), np.array([0.5, 0.4])),
               "reference": (np.array([20.0]), np.array([0.9]))}  # fmt: skip
     figure = rate_distortion_figure(
-        np.array([8.0, 16.0]), np.array([0.4, 0.6]), ["coarse", "fine"], others, "reference", 0.9
-    )
+        np.array([8.0, 16.0]), np.array([0.4, 0.6]), ["coarse", "fine"], others, "reference", 0.9,
+        "test",
+    )  # fmt: skip
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     assert lines["PQ"].get_xdata().tolist() == [10, 20]
     assert lines["reference"].get_linestyle() == "--"
     assert lines["spinlock, by level"].get_ydata().tolist() == [0.4, 0.6]
+    assert figure.axes[0].get_ylabel() == "R² on test rows"
 
 
 def test_our_levels_can_stand_alone():
-    figure = rate_distortion_figure(np.array([8.0]), np.array([-0.2]), ["one"], {}, None, 0.9)
+    figure = rate_distortion_figure(
+        np.array([8.0]), np.array([-0.2]), ["one"], {}, None, 0.9, "test"
+    )
     assert render(figure, "svg")
 
 
