@@ -65,7 +65,7 @@ def train_vqvae(
     learning_rate: Annotated[float | None, typer.Option(help="training.learning_rate.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Output folder [default: checkpoint_dir/<config name>].")
+        Path | None, typer.Option(help="Output folder [default: checkpoint_dir/CONFIG_NAME].")
     ] = None,
     threads: Annotated[
         int, typer.Option(min=1, help="CPU threads at most, as of the rule train.")
@@ -76,6 +76,7 @@ def train_vqvae(
     Example: `spinlock train-vqvae --config configs/vqvae/arch_summary.yaml --epochs 10`
     """
     from spinlock.settings import load_experiment, to_yaml
+    from spinlock.settings.dataset_files import dataset_files
 
     overrides = {
         "dataset_path": None if dataset is None else str(dataset),
@@ -89,9 +90,11 @@ def train_vqvae(
     _log(verbose or experiment.logging.verbose)
     folder = output or Path(experiment.training.checkpoint_dir) / config.stem
     if dry_run:
-        from spinlock.dry_run import describe_data
+        from spinlock.preconditions import describe_data, require_start
 
         data = describe_data(experiment)
+        there = dataset_files(experiment) if data["state"] == "present" else []
+        require_start(experiment, there, resume_from)
         out.print(to_yaml(experiment), highlight=False, soft_wrap=True)
         out.print(f"# dataset: {json.dumps(data)}", highlight=False, soft_wrap=True)
         out.print(f"# would write: {folder}", highlight=False, soft_wrap=True)
@@ -107,7 +110,7 @@ def train_vqvae(
 def generate(
     config: Annotated[Path, typer.Option(help="A file of configs/datasets.")],
     output: Annotated[
-        Path | None, typer.Option(help="HDF5 file [default: datasets/<config name>.h5].")
+        Path | None, typer.Option(help="HDF5 file [default: datasets/CONFIG_NAME.h5].")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes [default: all cores].")

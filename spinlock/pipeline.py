@@ -1,6 +1,5 @@
 """The stages in order, in one process: what `spinlock train-vqvae` does without Snakemake."""
 
-import json
 import logging
 import os
 import signal
@@ -12,24 +11,21 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import h5py
 from rich.console import Console
 from rich.progress import track
 
 from spinlock.errors import SpinlockError
-from spinlock.features.hdf5 import read_text
 from spinlock.files import refusal_told, refuse_overwriting
+from spinlock.preconditions import require_simulation, require_start
 from spinlock.settings import (
     Experiment,
     OperatorDatasetSettings,
     load_dataset_settings,
-    simulation_settings,
 )
 from spinlock.settings.dataset_files import (
     Shard,
     dataset_config,
     dataset_files,
-    generated_shards,
     shards,
 )
 from spinlock.stages import cluster, concatenate, generate, normalize, subset, train
@@ -49,7 +45,10 @@ def train_experiment(experiment: Experiment, output: Path, resume_from: Path | N
     categories, model = output / "categories.json", output / "best_model.pt"
     dataset = dataset_files(experiment)
     refuse_overwriting([table, statistics, categories, model], dataset)
+    require_start(experiment, (), resume_from)
     generate_missing(experiment)
+    if resume_from is not None:
+        require_start(experiment, dataset, resume_from)
     subset.run(experiment, dataset, table)
     normalize.run(experiment, table, statistics)
     cluster.run(
@@ -70,16 +69,13 @@ def generate_missing(experiment: Experiment, workers: int | None = None) -> None
     Raises
     ------
     SpinlockError
-        When a shard that is there was made with other settings.
+        When a shard that is there holds other operators.
     """
-    expected = generated_shards(experiment)
-    if not expected:
-        return
-    settings = _settings_of(experiment)
-    for shard in expected:
-        if shard.path.is_file():
-            _require_same_simulation(shard.path, settings)
-    _generate([s for s in expected if not s.path.is_file()], settings, workers)
+    expected = require_simulation(experiment)
+    missing = [shard for shard in expected if not shard.path.is_file()]
+    if missing:
+        config = dataset_config(Path(experiment.dataset_path).stem)
+        _generate(missing, load_dataset_settings(config), workers)
 
 
 def generate_dataset(config: Path, output: Path, workers: int | None = None) -> None:
@@ -155,29 +151,3 @@ def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes: the first decides
     limit_threads(1)
-
-
-def _settings_of(experiment: Experiment) -> OperatorDatasetSettings:
-    return load_dataset_settings(dataset_config(Path(experiment.dataset_path).stem))
-
-
-def _require_same_simulation(path: Path, settings: OperatorDatasetSettings) -> None:
-    try:
-        with h5py.File(path, "r") as file:
-            metadata = file["metadata"]
-            text = read_text(lambda: metadata.attrs["config"], path, [metadata])
-            made = dict(json.loads(text))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise SpinlockError(
-            f"this is not a shard of simulated operators ({error})",
-            where=path,
-            remedy="remove the file; it is then simulated",
-        ) from error
-    wanted = simulation_settings(settings)
-    differing = [key for key in wanted if made.get(key) != wanted[key]]
-    if differing:
-        raise SpinlockError(
-            f"this shard was simulated with another {', '.join(differing)}",
-            where=path,
-            remedy="remove the folder, or let Snakemake rerun what changed",
-        )

@@ -61,8 +61,28 @@ def test_missing_shards_are_simulated_once(experiment, tmp_path):
     with pytest.raises(SpinlockError, match="simulated with another max_depth"):
         pipeline.generate_missing(experiment())
     shards[0].write_bytes(b"damaged")
-    with pytest.raises(SpinlockError, match="not a shard of simulated operators"):
+    with pytest.raises(SpinlockError, match="not a file of simulated operators"):
         pipeline.generate_missing(experiment())
+
+
+def test_a_training_that_cannot_go_on_from_its_checkpoint_writes_nothing(experiment, tmp_path):
+    write_given(tmp_path / "given.h5")
+    out = tmp_path / "out"
+    model = pipeline.train_experiment(experiment(dataset_path="given.h5"), out)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["features/summary/features"] = np.random.default_rng(1).normal(size=(30, 4))
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    longer = {"training": EXPERIMENT["training"] | {"num_epochs": 2}}
+    for changes, start, problem in (
+        ({"dataset_path": "other.h5"} | longer, model, "other dataset"),
+        ({"dataset_path": "given.h5"} | longer, tmp_path / "gone.pt", "gone.pt"),
+        ({"dataset_path": "given.h5", "random_seed": 7}, model, "other settings"),
+        ({"dataset_path": "given.h5", "device": "cuda:77"}, None, "not available"),
+    ):
+        with pytest.raises(SpinlockError, match=problem):
+            pipeline.train_experiment(experiment(**changes), out, start)
+    assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+    pipeline.train_experiment(experiment(dataset_path="given.h5", **longer), out, model)
 
 
 def test_a_dataset_that_is_nowhere_is_told_before_anything_is_written(experiment, tmp_path):

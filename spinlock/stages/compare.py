@@ -3,15 +3,19 @@
 Reads metrics.json of each; writes nothing.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from spinlock.errors import SpinlockError
+from spinlock.files import file_digest
 from spinlock.stages.evaluate import read_metrics
 
 NAMES = ("quality", "utilization", "orthogonality", "topographic", "trustworthiness")
 REFERENCE = "gaussian_reference"  # no method: nothing reaches it
+
+log = logging.getLogger(__name__)
 
 
 def run(results: Sequence[Path]) -> dict[str, dict[str, Any]]:
@@ -26,6 +30,7 @@ def run(results: Sequence[Path]) -> dict[str, dict[str, Any]]:
     for folder in results:
         path = folder / "metrics.json" if folder.is_dir() else folder
         found = read_metrics(path)
+        _warn_of_another_model(found, path)
         try:
             table[str(folder)] = _summary(found)
         except (KeyError, TypeError) as error:
@@ -35,6 +40,12 @@ def run(results: Sequence[Path]) -> dict[str, dict[str, Any]]:
                 remedy="make it again with the stage `evaluate`",
             ) from error
     return table
+
+
+def _warn_of_another_model(found: dict[str, Any], path: Path) -> None:
+    model = path.with_name("best_model.pt")
+    if model.is_file() and found.get("model_digest") != file_digest(model):
+        log.warning("%s: the model beside it is another one; run the stage `evaluate` again", path)
 
 
 def _summary(found: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from spinlock.features.table import (
     TRAIN,
     FeatureTable,
 )
-from spinlock.files import read_json, write_text
+from spinlock.files import file_digest, read_json, write_text
 from spinlock.settings import Experiment
 from spinlock.settings.sections import Evaluation
 from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
@@ -67,6 +67,7 @@ def run(
     measured = _measure(tokenizer, rows, experiment.evaluation) | {
         "baselines": _at_full_bits(compared),
         "probe": None if labels is None else _probe(tokenizer, rows, labels),
+        "model_digest": file_digest(model),
     }
     write_text(metrics, json.dumps(measured, indent=2) + "\n")
     columns = ["method", "bits", "quality"]

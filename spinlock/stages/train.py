@@ -93,7 +93,7 @@ def _run(
     saved = SavedState(output.parent / "state" / "last.pt", whole)
     state = saved.read()
     if state is None and resume_from:
-        state = state_of_checkpoint(resume_from, stamp)
+        state = state_of_checkpoint(resume_from, stamp, plan.num_epochs)
     with FeatureTable(subset) as table:
         fitted = read_statistics(statistics)
         partition = read_categories(categories, [table.columns[i].full_name for i in fitted.kept])
@@ -114,6 +114,8 @@ def _run(
         | stamp,
     )
     first = process_rank() == 0  # it writes what all of them have
+    if first and state is None:
+        _remove_checkpoints(output.parent)
     with tracked(experiment.logging.wandb and first, output.parent, checkpoint.config) as tracker:
         _train(trainer, checkpoint, saved, output.parent, experiment.training.save_every, tracker)
         if not first:
@@ -215,6 +217,12 @@ def _train(
             if save_every and epoch and epoch % save_every == 0:
                 _record(trainer, checkpoint)
                 checkpoint.save(folder / f"checkpoint_epoch_{epoch:04d}.pt")
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of an earlier training, which would stand among those of a new one."""
+    for path in folder.glob("checkpoint_epoch_*.pt"):
+        path.unlink()
 
 
 def _record(trainer: Trainer, checkpoint: Checkpoint) -> None:

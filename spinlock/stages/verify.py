@@ -13,6 +13,7 @@ from spinlock.files import file_digest
 from spinlock.settings import Experiment
 from spinlock.settings.dataset_files import dataset_files
 from spinlock.source import source_digest
+from spinlock.stages.evaluate import read_metrics
 from spinlock.stages.program import execute, experiment_of_model, stage_parser
 from spinlock.stages.train import training_inputs, training_settings
 from spinlock.tokenizer.checkpoint import Checkpoint
@@ -23,12 +24,13 @@ SAME, DIFFERS, MISSING = "same", "DIFFERS", "not there"
 
 
 def run(results: Path) -> dict[str, str]:
-    """Return what became of settings, code, data and tokens since the model was trained."""
+    """Return what became of settings, code, data, tokens and metrics since the training."""
     model = results / "best_model.pt"
     checkpoint = Checkpoint.load(model)
     recorded = checkpoint.provenance
     experiment = experiment_of_model(checkpoint.config, model)
     inputs, tokens = training_inputs(results), results / "tokens.h5"
+    metrics = results / "metrics.json"
     states = {
         "settings": _state(
             settings_digest(training_settings(experiment)), recorded.get("settings")
@@ -37,12 +39,16 @@ def run(results: Path) -> dict[str, str]:
         "dataset": _dataset_state(experiment, recorded.get("dataset")),
         "data": MISSING,
         "tokens": MISSING,
+        "metrics": MISSING,
     }
     if all(path.is_file() for path in inputs):
         states["data"] = _state(files_digest(inputs), recorded.get("data"))
     if tokens.is_file():
         with open_tokens(tokens) as file:
             states["tokens"] = _state(file_digest(model), file.attrs["model_digest"])
+    if metrics.is_file():
+        measured = read_metrics(metrics).get("model_digest")
+        states["metrics"] = _state(file_digest(model), measured)
     return states
 
 

@@ -63,13 +63,14 @@ class SavedState:
         self.path.unlink(missing_ok=True)
 
 
-def state_of_checkpoint(path: Path, stamp: Mapping[str, str]) -> dict[str, Any]:
+def state_of_checkpoint(path: Path, stamp: Mapping[str, str], num_epochs: int) -> dict[str, Any]:
     """Return the training state in a checkpoint that the user wants to go on from.
 
     Raises
     ------
     SpinlockError
-        When the checkpoint is of other settings, data or code, or holds no training state.
+        When the checkpoint is of other settings, data or code, holds no training state, or has
+        trained for more than `num_epochs`.
     """
     entries = read_state(path)
     provenance = entries.get("provenance", {})
@@ -85,6 +86,13 @@ def state_of_checkpoint(path: Path, stamp: Mapping[str, str]) -> dict[str, Any]:
             "this checkpoint holds no training state",
             where=path,
             remedy="resume from a best_model.pt or checkpoint_epoch_*.pt of a training",
+        )
+    epoch = entries["training_state"]["epoch"]
+    if epoch > num_epochs:
+        raise SpinlockError(
+            f"this checkpoint has trained {epoch} epochs, and num_epochs is {num_epochs}",
+            where=path,
+            remedy=f"give --epochs {epoch} or more, or resume from an earlier checkpoint",
         )
     return _awake(entries["training_state"]) | {"optimizer": entries["optimizer_state_dict"]}
 

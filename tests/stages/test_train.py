@@ -64,6 +64,13 @@ def test_every_epoch_and_the_result_are_shown_where_the_settings_ask_for_it(
     assert results == [checkpoint.metrics]
 
 
+def test_a_new_training_leaves_no_checkpoints_of_an_earlier_one(finished, tmp_path):
+    model = tmp_path / "best_model.pt"
+    run(finished, model, num_epochs=4, save_every=2)
+    run(finished, model, num_epochs=3, save_every=3)
+    assert [path.name for path in tmp_path.glob("checkpoint*")] == ["checkpoint_epoch_0003.pt"]
+
+
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(
     finished, tmp_path, monkeypatch
 ):

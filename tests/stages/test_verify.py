@@ -17,7 +17,7 @@ def copy(finished, tmp_path):
 
 def test_an_untouched_folder_is_the_same(copy):
     assert verify.run(copy) == dict.fromkeys(
-        ("settings", "code", "dataset", "data", "tokens"), verify.SAME
+        ("settings", "code", "dataset", "data", "tokens", "metrics"), verify.SAME
     )
 
 
@@ -26,15 +26,16 @@ def test_changed_data_and_tokens_of_another_model_differ(copy):
     assert verify.run(copy)["data"] == verify.DIFFERS
     content = (copy / "best_model.pt").read_bytes()
     (copy / "best_model.pt").write_bytes(content + b"\0")
-    assert verify.run(copy)["tokens"] == verify.DIFFERS
+    assert verify.run(copy)["tokens"] == verify.run(copy)["metrics"] == verify.DIFFERS
 
 
 def test_what_is_not_there_is_said(copy):
     (copy / "tokens.h5").unlink()
     (copy / "subset.h5").unlink()
+    (copy / "metrics.json").unlink()
     assert verify.run(copy) == {
         "settings": verify.SAME, "code": verify.SAME, "dataset": verify.SAME,
-        "data": verify.MISSING, "tokens": verify.MISSING,
+        "data": verify.MISSING, "tokens": verify.MISSING, "metrics": verify.MISSING,
     }  # fmt: skip
 
 

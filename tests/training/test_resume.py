@@ -95,7 +95,7 @@ def test_a_checkpoint_gives_a_trainer_its_state(
     path = tmp_path / "checkpoint_epoch_0002.pt"
     write_checkpoint(trainer, path)
     again = Trainer(make_model(), train, validation, make_plan())
-    again.load_state_dict(state_of_checkpoint(path, STAMP))
+    again.load_state_dict(state_of_checkpoint(path, STAMP, 100))
     for one in (trainer, again):
         list(one.run())
     assert again.history == trainer.history
@@ -116,22 +116,32 @@ def test_a_checkpoint_of_other_settings_data_or_code_is_refused_with_the_reason(
     path = tmp_path / "checkpoint.pt"
     write_checkpoint(trainer, path, provenance=STAMP | changed)
     with pytest.raises(SpinlockError, match=problem) as caught:
-        state_of_checkpoint(path, STAMP)
+        state_of_checkpoint(path, STAMP, 100)
     assert caught.value.where == path
+
+
+def test_a_checkpoint_that_has_trained_longer_than_wanted_is_refused(trainer, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    write_checkpoint(trainer, path)
+    epoch = trainer.epoch
+    assert epoch > 1
+    assert state_of_checkpoint(path, STAMP, epoch)["epoch"] == epoch
+    with pytest.raises(SpinlockError, match=f"trained {epoch} epochs, and num_epochs is 1"):
+        state_of_checkpoint(path, STAMP, 1)
 
 
 def test_a_checkpoint_without_a_training_state_is_refused(trainer, tmp_path):
     path = tmp_path / "checkpoint.pt"
     write_checkpoint(trainer, path, training_state={})
     with pytest.raises(SpinlockError, match="no training state"):
-        state_of_checkpoint(path, STAMP)
+        state_of_checkpoint(path, STAMP, 100)
 
 
 def test_a_file_that_says_nothing_of_its_making_is_refused(trainer, tmp_path):
     path = tmp_path / "checkpoint.pt"
     write_state(path, {"weights": torch.ones(2)})
     with pytest.raises(SpinlockError, match="settings and code and data"):
-        state_of_checkpoint(path, STAMP)
+        state_of_checkpoint(path, STAMP, 100)
     assert read_state(path).keys() == {"weights"}
 
 

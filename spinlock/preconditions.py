@@ -1,4 +1,4 @@
-"""What `spinlock train-vqvae --dry-run` looks at: whether an experiment could run on its data."""
+"""What must hold before an experiment runs: a dry run looks at it, and a run does so first."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +12,22 @@ from spinlock.features.dataset import open_dataset
 from spinlock.features.family_layout import FamilyLayout
 from spinlock.operators.records import FAMILY_COLUMNS
 from spinlock.settings import Experiment, load_dataset_settings
-from spinlock.settings.dataset_files import dataset_config, dataset_files, generated_shards
+from spinlock.settings.dataset_files import (
+    DATASETS,
+    Shard,
+    dataset_config,
+    dataset_files,
+    generated_shards,
+)
 from spinlock.settings.families import require_readable
+from spinlock.source import source_digest
+from spinlock.stages import generate
+from spinlock.stages.train import training_settings
 from spinlock.tokenizer.categories import mapped_columns
 from spinlock.tokenizer.category_file import MAPPING_REMEDY, read_mapping
+from spinlock.training.provenance import settings_digest
+from spinlock.training.requests import choose_device
+from spinlock.training.resume import state_of_checkpoint
 
 
 def describe_data(experiment: Experiment) -> dict[str, Any]:
@@ -24,10 +36,10 @@ def describe_data(experiment: Experiment) -> dict[str, Any]:
     Raises
     ------
     SpinlockError
-        When the dataset is missing, damaged, or lacks what the settings name: a family, a label,
-        what an encoder reads, a feature of the category mapping.
+        When the dataset is missing, damaged, of another simulation, or lacks what the settings
+        name: a family, a label, what an encoder reads, a feature of the category mapping.
     """
-    expected = generated_shards(experiment)
+    expected = require_simulation(experiment)
     if expected and not all(shard.path.is_file() for shard in expected):
         layouts, total = _to_be_simulated(experiment)
         state, with_fields, where = "to be simulated", True, experiment.dataset_path
@@ -54,6 +66,53 @@ def describe_data(experiment: Experiment) -> dict[str, Any]:
         "rows": min(experiment.max_samples or total, total),
         "families": {layout.name: list(layout.shape) for layout in layouts},
     }
+
+
+def require_simulation(experiment: Experiment) -> list[Shard]:
+    """Return the shards that an experiment needs, when those that are there hold the operators.
+
+    Raises
+    ------
+    SpinlockError
+        When a shard, or the file that `spinlock generate` wrote, is of another configuration.
+    """
+    expected, path = generated_shards(experiment), Path(experiment.dataset_path)
+    config = dataset_config(path.stem)
+    present = [shard for shard in expected if shard.path.is_file()]
+    if not expected and path.parent == DATASETS and path.is_file() and config.is_file():
+        with open_dataset(path, external=experiment.allow_external_data) as source:
+            if "config" in source.attributes:  # else it is a file of the user's own
+                whole = load_dataset_settings(config).num_operators
+                present = [Shard(path, 0, whole)]
+    for shard in present:
+        settings = load_dataset_settings(config)
+        generate.require_simulation(shard.path, settings, shard.first, shard.count)
+    return expected
+
+
+def require_start(
+    experiment: Experiment, dataset: Sequence[Path], resume_from: Path | None = None
+) -> None:
+    """Check that there is the device, and that a training can go on from a checkpoint.
+
+    `dataset` are the files that are there already; without any, they are not compared.
+
+    Raises
+    ------
+    SpinlockError
+        When not: nothing has been written over by then.
+    """
+    choose_device(experiment.device)
+    if resume_from is None:
+        return
+    stamp = {
+        "settings": settings_digest(training_settings(experiment)),
+        "code": source_digest("spinlock.stages.train"),
+    }
+    if dataset:
+        with open_dataset(dataset, external=experiment.allow_external_data) as source:
+            stamp["dataset"] = source.digest()
+    state_of_checkpoint(resume_from, stamp, experiment.training.num_epochs)
 
 
 def _to_be_simulated(experiment: Experiment) -> tuple[list[FamilyLayout], int]:

@@ -1,15 +1,17 @@
-"""A dry run finds what would stop an experiment, before anything is computed."""
+"""What would stop an experiment is found before anything is computed."""
 
 import json
+import shutil
 
 import h5py
 import numpy as np
 import pytest
 import yaml
 
-from spinlock.dry_run import describe_data
 from spinlock.errors import SpinlockError
+from spinlock.preconditions import describe_data
 from spinlock.settings import load_experiment
+from spinlock.stages import generate
 
 SIMULATED = "{num_operators: 24, shard_size: 12, grid_size: 8, channels: 1, steps: 8}\n"
 ROWS = 30
@@ -20,7 +22,8 @@ def described(tmp_path, monkeypatch):
     """Give a function that describes the data of an experiment on given.h5, unless it says else."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs/datasets").mkdir(parents=True)
-    (tmp_path / "configs/datasets/tiny.yaml").write_text(SIMULATED)
+    (tmp_path / "datasets").mkdir()
+    write_config(tmp_path, {})
     rng = np.random.default_rng(0)
     with h5py.File(tmp_path / "given.h5", "w") as file:
         file["features/summary/features"] = rng.normal(size=(ROWS, 4))
@@ -33,6 +36,20 @@ def described(tmp_path, monkeypatch):
         return describe_data(load_experiment(tmp_path / "e.yaml"))
 
     return describe
+
+
+def write_config(folder, change):
+    config = folder / "configs/datasets/tiny.yaml"
+    config.write_text(yaml.safe_dump(yaml.safe_load(SIMULATED) | change))
+    return config
+
+
+def generate_shards(folder):
+    paths = [folder / f"datasets/tiny/shard_0000{i}.h5" for i in range(2)]
+    for i, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        generate.run(write_config(folder, {}), path, 12 * i, 12)
+    return paths
 
 
 def manual(mapping, folder):
@@ -48,6 +65,40 @@ def test_a_dataset_to_be_simulated_is_described(described):
     assert len(found["families"]["initial"]) == 1
     with pytest.raises(SpinlockError, match="have no family texture"):
         described(dataset_path="datasets/tiny.h5", families={"texture": {}})
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"shard_size": 8}, "does not hold operators 0 to 7"),
+        ({"shard_size": 24}, "does not hold operators 0 to 23"),
+        ({"num_operators": 18}, "does not hold operators 12 to 17"),
+        ({"steps": 9}, "another steps"),
+    ],
+)
+def test_shards_of_another_configuration_are_told(described, tmp_path, change, problem):
+    shards = generate_shards(tmp_path)
+    assert described(dataset_path="datasets/tiny.h5")["state"] == "present"
+    write_config(tmp_path, change)
+    with pytest.raises(SpinlockError, match=problem):
+        described(dataset_path="datasets/tiny.h5")
+    write_config(tmp_path, {})
+    shutil.copy(shards[0], shards[1])  # as many operators, but others
+    with pytest.raises(SpinlockError, match="does not hold operators 12 to 23"):
+        described(dataset_path="datasets/tiny.h5")
+
+
+def test_a_file_of_all_simulated_operators_is_of_the_configuration_as_it_is(described, tmp_path):
+    config = write_config(tmp_path, {})
+    generate.run(config, tmp_path / "datasets/tiny.h5")
+    assert described(dataset_path="datasets/tiny.h5")["state"] == "present"
+    write_config(tmp_path, {"shard_size": 5})  # in how many files does not matter
+    assert described(dataset_path="datasets/tiny.h5")["rows"] == 24
+    write_config(tmp_path, {"steps": 9})
+    with pytest.raises(SpinlockError, match="another steps"):
+        described(dataset_path="datasets/tiny.h5")
+    (tmp_path / "given.h5").replace(tmp_path / "datasets/tiny.h5")  # the user's own
+    assert described(dataset_path="datasets/tiny.h5")["rows"] == ROWS
 
 
 def test_a_given_dataset_is_described_and_checked(described):

@@ -1,0 +1,31 @@
+"""Metrics side by side, and whether they are of the models beside them."""
+
+import shutil
+
+import pytest
+
+from spinlock.errors import SpinlockError
+from spinlock.stages import compare
+
+
+def test_metrics_of_the_model_beside_them_are_shown(finished, caplog):
+    table = compare.run([finished.out, finished.path("metrics.json")])
+    one, other = table.values()
+    assert one == other
+    assert one["test rows"] > 0
+    assert not caplog.text
+
+
+def test_metrics_of_an_earlier_model_are_told(finished, tmp_path, caplog):
+    shutil.copy(finished.path("metrics.json"), tmp_path)
+    compare.run([tmp_path])
+    assert not caplog.text  # there is no model to compare with
+    content = finished.path("best_model.pt").read_bytes()
+    (tmp_path / "best_model.pt").write_bytes(content + b"\0")
+    compare.run([tmp_path])
+    assert "the model beside it is another one" in caplog.text
+
+
+def test_what_holds_no_metrics_is_told(tmp_path):
+    with pytest.raises(SpinlockError, match="not a file of metrics"):
+        compare.run([tmp_path])
