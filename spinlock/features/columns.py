@@ -105,10 +105,18 @@ def read_fields(
             where=source.where,
             remedy="use MLPEncoder for the family `initial`",
         )
+    return finite_fields(fields.reshape(len(fields), -1, *fields.shape[-2:]), filled)
+
+
+def finite_fields(fields: np.ndarray, filled: Counter[str] | None = None) -> np.ndarray:
+    """Return a contiguous float32 copy of fields; what is not finite in float32 is zero.
+
+    How many values that are is added to `filled`.
+    """
     with np.errstate(over="ignore"):
-        flat = fields.reshape(len(fields), -1, *fields.shape[-2:]).astype(np.float32)
-    _note_gaps("inputs/fields", flat, filled)
-    return np.nan_to_num(flat, posinf=0.0, neginf=0.0)
+        copy = np.array(fields, np.float32, order="C")
+    _note_gaps("inputs/fields", copy, filled)
+    return np.nan_to_num(copy, copy=False, posinf=0.0, neginf=0.0)
 
 
 def _note_gaps(name: str, values: np.ndarray, filled: Counter[str] | None) -> None:

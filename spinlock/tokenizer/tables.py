@@ -1,11 +1,13 @@
-"""Arrays of the tables that a user gives: features, or flat tokens; frames go by name."""
+"""Arrays of what a user gives: features, fields, or flat tokens; frames go by name."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from spinlock.errors import SpinlockError
 from spinlock.features.table import Column
@@ -23,20 +25,31 @@ def feature_table(features: np.ndarray | pd.DataFrame, columns: Sequence[Column]
     """
     if isinstance(features, pd.DataFrame):
         return _matched(features, columns)
-    if isinstance(features, np.ma.MaskedArray):
-        features = features.astype(np.float64).filled(np.nan)
-    table = np.asarray(features)
+    table = _array(features, "the features")
     if table.ndim != 2 or table.shape[1] != len(columns):
         raise SpinlockError(
             f"the features have shape {table.shape}; this model reads [n, {len(columns)}]",
             remedy="give the original columns in their order, or a DataFrame with their names",
         )
-    if table.dtype.kind in "biuf":
-        return table
-    with _text_told("the features"):
-        if table.dtype.kind == "c":
-            raise TypeError("they are complex")
-        return table.astype(np.float64)
+    return _real(table, "the features")
+
+
+def field_array(fields: ArrayLike, n_rows: int, channels: int) -> np.ndarray:
+    """Return initial fields [n, C, H, W], of any type of real numbers; masked values are NaN.
+
+    Raises
+    ------
+    SpinlockError
+        When they have another shape, or values are no numbers.
+    """
+    array = _array(fields, "the fields")
+    if array.ndim != 4 or array.shape[:2] != (n_rows, channels):
+        raise SpinlockError(
+            f"the fields have shape {array.shape}; this model reads "
+            f"[{n_rows}, {channels}, H, W] with these features",
+            remedy="give the initial fields of the same rows; realizations are further channels",
+        )
+    return _real(array, "the fields")
 
 
 def token_table(tokens: np.ndarray | pd.DataFrame, names: Sequence[str]) -> np.ndarray:
@@ -86,6 +99,23 @@ def _require_columns(frame: pd.DataFrame, names: Sequence[str], remedy: str) -> 
             f"columns are missing: {listed(missing)}; unknown columns: {listed(unknown)}",
             remedy=remedy,
         )
+
+
+def _array(values: Any, what: str) -> np.ndarray:
+    if isinstance(values, np.ma.MaskedArray):
+        return values.astype(np.float64).filled(np.nan)
+    with _text_told(what):
+        return np.asarray(values)
+
+
+def _real(array: np.ndarray, what: str) -> np.ndarray:
+    """Return an array of real numbers as it is, and one of objects in float64."""
+    if array.dtype.kind in "biuf":
+        return array
+    with _text_told(what):
+        if array.dtype.kind == "c":
+            raise TypeError("they are complex")
+        return array.astype(np.float64)
 
 
 @contextmanager

@@ -7,15 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 
 from spinlock.errors import SpinlockError
-from spinlock.features.columns import TableColumns, choose_columns, read_columns, read_fields
+from spinlock.features.columns import (
+    TableColumns,
+    choose_columns,
+    finite_fields,
+    read_columns,
+    read_fields,
+)
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.table import Column, TableHeader
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.plain_files import read_model
 from spinlock.tokenizer.rows import Rows
-from spinlock.tokenizer.tables import feature_table, listed, token_table
+from spinlock.tokenizer.tables import feature_table, field_array, listed, token_table
 from spinlock.tokenizer.token_search import TokenSearch
 
 ROW_BLOCK = 4096
@@ -167,7 +174,7 @@ class Tokenizer:
     def encode(
         self,
         features: np.ndarray | pd.DataFrame | str | Path | Sequence[str | Path],
-        fields: np.ndarray | None = None,
+        fields: ArrayLike | None = None,
         beam: int | None = None,
     ) -> np.ndarray:
         """Return tokens [n, C, L] of features in original columns and units.
@@ -178,14 +185,16 @@ class Tokenizer:
             A frame is matched by column name, in any order; short names do where they are
             unique. Missing values may be NaN. Of a dataset, all operators are read.
         fields : array [n, C, H, W], optional
-            Initial fields, for models that read them.
+            Initial fields, for models that read them. They are read in float32; what is not
+            finite there counts as zero, as in a dataset.
         beam : int, optional
             Encodings to follow; 1 is greedy. By default the model's own width.
 
         Raises
         ------
         SpinlockError
-            When columns are missing, unknown, or of another number.
+            When columns are missing, unknown, or of another number, or the fields of another
+            shape.
         """
         paths = [features] if isinstance(features, str | Path) else features
         if _are_paths(paths):
@@ -218,24 +227,25 @@ class Tokenizer:
         return self._checkpoint.statistics.invert(normalised)
 
     def tokenize(
-        self, x: np.ndarray, fields: np.ndarray | None = None, beam: int | None = None
+        self, x: np.ndarray, fields: ArrayLike | None = None, beam: int | None = None
     ) -> np.ndarray:
-        """Return tokens [n, C, L] of normalised rows x [n, D]."""
+        """Return tokens [n, C, L] of normalised rows x [n, D]; fields are as those of `encode`."""
         return self._tokens(lambda block: x[block], len(x), fields, beam)
 
     def _tokens(
         self,
         read: Callable[[slice], np.ndarray],
         n_rows: int,
-        fields: np.ndarray | None,
+        fields: ArrayLike | None,
         beam: int | None,
     ) -> np.ndarray:
-        self._require_fields(fields, n_rows)
+        given = self._fields_of(fields, n_rows)
 
         def rows(block: slice) -> Rows:
             x = torch.as_tensor(np.ascontiguousarray(read(block)), device=self._device)
-            read_too = None if fields is None else torch.as_tensor(fields[block]).to(self._device)
-            return Rows(x, read_too)
+            if given is None:
+                return Rows(x)
+            return Rows(x, torch.as_tensor(finite_fields(given[block]), device=self._device))
 
         if beam not in self._searches:
             self._searches[beam] = self._model.token_search(beam)
@@ -266,16 +276,18 @@ class Tokenizer:
     def _device(self) -> torch.device:
         return self._model.quantizer.codes(0).device
 
-    def _require_fields(self, fields: np.ndarray | None, n_rows: int) -> None:
+    def _fields_of(self, fields: ArrayLike | None, n_rows: int) -> np.ndarray | None:
         channels = self._model.shape.field_channels
-        if channels is None and fields is not None:
-            raise SpinlockError("this model reads no fields", remedy="leave the fields out")
-        if channels is not None and (fields is None or fields.shape[:2] != (n_rows, channels)):
-            found = "none" if fields is None else f"shape {fields.shape}"
+        if channels is None:
+            if fields is not None:
+                raise SpinlockError("this model reads no fields", remedy="leave the fields out")
+            return None
+        if fields is None:
             raise SpinlockError(
-                f"this model reads fields [{n_rows}, {channels}, H, W], and there is {found}",
+                f"this model reads fields [{n_rows}, {channels}, H, W], and there are none",
                 remedy="give the initial fields of the same rows",
             )
+        return field_array(fields, n_rows, channels)
 
     def _require_tokens(self, tokens: np.ndarray, levels: int | None) -> None:
         tokens = np.asarray(tokens)

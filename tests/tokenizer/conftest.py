@@ -109,6 +109,34 @@ def checkpoint(make_checkpoint: Callable[..., Checkpoint]) -> Checkpoint:
 
 
 @pytest.fixture(scope="session")
+def fields() -> np.ndarray:
+    """Initial fields [240, 2, 12, 12] of the raw values."""
+    return np.random.default_rng(0).normal(size=(N_ROWS, 2, 12, 12)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def fields_checkpoint(make_checkpoint: Callable[..., Checkpoint], fields: np.ndarray) -> Checkpoint:
+    """A checkpoint of a model that reads fields, and whose tokens depend on them."""
+    params = {
+        "channels": [3],
+        "kernel_size": 3,
+        "output_dim": 4,
+        "dropout": 0,
+        "activation": "relu",
+    }
+    checkpoint = make_checkpoint(
+        [[8, 4, 2], [8, 4, 2]],
+        fields,
+        encoders={"summary": {"encoder": "InitialCNNEncoder", "encoder_params": params}},
+        field_channels=2,
+    )
+    head = checkpoint.model.encoder.head.weight  # zero at the start: nothing would be read
+    with torch.no_grad():
+        head.copy_(torch.from_numpy(np.random.default_rng(1).normal(size=head.shape)))
+    return checkpoint
+
+
+@pytest.fixture(scope="session")
 def tokenizer(checkpoint: Checkpoint) -> Tokenizer:
     return Tokenizer(checkpoint)
 

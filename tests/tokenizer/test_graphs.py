@@ -63,28 +63,13 @@ def test_a_greedy_model_is_exported_too(checkpoint, raw_values):
     np.testing.assert_array_equal(tokens, Tokenizer(greedy).encode(raw_values))
 
 
-def test_a_model_that_reads_fields_takes_them_as_second_input(make_checkpoint, raw_values):
-    rng = np.random.default_rng(0)
-    fields = rng.normal(size=(len(raw_values), 2, 12, 12)).astype(np.float32)
-    params = {
-        "channels": [3],
-        "kernel_size": 3,
-        "output_dim": 4,
-        "dropout": 0,
-        "activation": "relu",
-    }
-    checkpoint = make_checkpoint(
-        [[8, 4, 2], [8, 4, 2]],
-        fields,
-        encoders={"summary": {"encoder": "InitialCNNEncoder", "encoder_params": params}},
-        field_channels=2,
-    )
-    head = checkpoint.model.encoder.head.weight  # zero at the start: nothing would be read
-    with torch.no_grad():
-        head.copy_(torch.from_numpy(rng.normal(size=head.shape)))
-    encode, tokenizer = encode_graph(checkpoint, grid=12).module(), Tokenizer(checkpoint)
+def test_a_model_that_reads_fields_takes_them_as_second_input(
+    fields_checkpoint, fields, raw_values
+):
+    tokenizer = Tokenizer(fields_checkpoint)
+    encode = encode_graph(fields_checkpoint, grid=12).module()
     tokens = encode(torch.from_numpy(raw_values), torch.from_numpy(fields)).numpy()
     np.testing.assert_array_equal(tokens, tokenizer.encode(raw_values, fields))
     assert (tokens != tokenizer.encode(raw_values, -fields)).any()
     with pytest.raises(SpinlockError, match="one size"):
-        encode_graph(checkpoint)
+        encode_graph(fields_checkpoint)

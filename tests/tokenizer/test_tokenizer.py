@@ -322,3 +322,69 @@ def test_a_flat_table_of_another_shape_is_an_error(tokenizer, shape):
 def test_fields_for_a_model_that_reads_none_are_an_error(tokenizer, raw_values):
     with pytest.raises(SpinlockError, match="reads no fields"):
         tokenizer.encode(raw_values, fields=np.zeros((len(raw_values), 1, 8, 8)))
+
+
+@pytest.fixture(scope="module")
+def reader(fields_checkpoint):
+    """A tokenizer that reads fields."""
+    return Tokenizer(fields_checkpoint)
+
+
+def test_fields_may_be_of_any_type_and_order(reader, raw_values, fields):
+    whole = np.round(fields * 8)
+    tokens = reader.encode(raw_values, whole)
+    assert (tokens != reader.encode(raw_values, fields)).any()
+    for other in (
+        whole.astype(np.float64),
+        whole.astype(np.float16),
+        whole.astype(">f8"),
+        whole.astype(np.int8),
+        whole.astype(object),
+        whole[::-1, :, ::-1, ::-1].copy()[::-1, :, ::-1, ::-1],
+        np.asfortranarray(whole),
+        whole.tolist(),
+        torch.from_numpy(whole),
+    ):
+        np.testing.assert_array_equal(reader.encode(raw_values, other), tokens)
+        x = reader.normalize(raw_values)
+        np.testing.assert_array_equal(reader.tokenize(x, other), tokens)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
+def test_what_is_not_finite_in_given_fields_is_zero(reader, raw_values, fields, bad):
+    gaps, zeros = fields.astype(np.float64), fields.copy()
+    gaps[::2, :, ::3], zeros[::2, :, ::3] = bad, 0
+    before = gaps.copy()
+    expected = reader.encode(raw_values, zeros)
+    np.testing.assert_array_equal(reader.encode(raw_values, gaps), expected)
+    np.testing.assert_array_equal(gaps, before)
+    masked = np.ma.masked_equal(gaps, bad) if np.isfinite(bad) else np.ma.masked_invalid(gaps)
+    np.testing.assert_array_equal(reader.encode(raw_values, masked), expected)
+
+
+def test_given_fields_give_the_tokens_of_the_same_fields_in_a_dataset(
+    reader, raw_values, features, fields, write_dataset
+):
+    gaps = fields.copy()
+    gaps[::2, 1, 3], gaps[1, 0, 0, 0] = np.nan, np.inf
+    path = named(write_dataset(features, fields=gaps), NAMES)
+    values = raw_values.astype(np.float32)
+    np.testing.assert_array_equal(reader.encode(path), reader.encode(values, gaps))
+
+
+@pytest.mark.parametrize("shape", [(240, 2, 12), (240, 1, 12, 12), (239, 2, 12, 12), (240, 2), ()])
+def test_fields_of_another_shape_are_an_error_that_gives_both(reader, raw_values, shape):
+    with pytest.raises(SpinlockError, match=r"\[240, 2, H, W\]") as caught:
+        reader.encode(raw_values, np.zeros(shape))
+    assert str(shape) in caught.value.problem
+
+
+def test_fields_that_are_no_numbers_are_an_error(reader, raw_values, fields):
+    for wrong in (fields + 1j, np.full(fields.shape, "much"), [[0.0], [0.0, 1.0]]):
+        with pytest.raises(SpinlockError, match="the fields are not numbers"):
+            reader.encode(raw_values, wrong)
+
+
+def test_a_model_that_reads_fields_asks_for_them(reader, raw_values):
+    with pytest.raises(SpinlockError, match="there are none"):
+        reader.encode(raw_values)
