@@ -269,7 +269,8 @@ def export(
         list[ExportFormat] | None, typer.Option("--format", help="One or more [default: all].")
     ] = None,
     grid: Annotated[
-        int | None, typer.Option(help="Size of the initial fields, for a model that reads them.")
+        int | None,
+        typer.Option(min=1, help="Size of the initial fields, for a model that reads them."),
     ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,

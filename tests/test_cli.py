@@ -245,6 +245,20 @@ def test_export_names_the_files_and_their_sizes(spinlock, experiment, tmp_path):
     assert files == [str(tmp_path / "e" / name) for name in ("model.safetensors", "model.json")]
 
 
+def test_export_takes_a_grid_where_the_model_reads_fields(spinlock, experiment, tmp_path):
+    model = tmp_path / "model/best_model.pt"
+    spinlock("train-vqvae", "--config", experiment, "--output", model.parent)
+    command = ("export", "--model", model, "--output", tmp_path / "e", "--grid")
+    status, _, shown = spinlock(*command, 16)
+    assert (status, shown.splitlines()[0]) == (
+        2, "error: a grid is given, and this model reads no initial fields",
+    )  # fmt: skip
+    status, _, shown = spinlock(*command, 0)
+    assert status == 2
+    assert "--grid" in shown
+    assert not (tmp_path / "e").exists()
+
+
 def test_verbose_shows_where_a_mistake_was_found(monkeypatch):
     monkeypatch.setattr("sys.argv", ["spinlock", "inspect", "absent.h5", "--verbose"])
     monkeypatch.setattr(cli.logging, "basicConfig", lambda **_: None)

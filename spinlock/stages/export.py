@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from spinlock.errors import require_packages
-from spinlock.stages.program import execute, stage_parser
+from spinlock.errors import SpinlockError, require_packages
+from spinlock.stages.program import execute, positive, stage_parser
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.plain_files import read_model, write_safetensors
 
@@ -26,11 +26,22 @@ def run(
     """Write a model in some formats; return the files.
 
     `grid` is the height and width of the initial fields, for a model that reads them.
+
+    Raises
+    ------
+    SpinlockError
+        When a grid is given for a model that reads no fields, or it is too small for the model.
     """
     # what cannot be written is said before anything is
     for kind in formats:
         require_packages("export", *PACKAGES[kind])
     checkpoint = read_model(model)
+    if grid is not None and checkpoint.model.shape.field_channels is None:
+        raise SpinlockError(
+            "a grid is given, and this model reads no initial fields",
+            where=model,
+            remedy="leave --grid out",
+        )
     written = []
     if {"torch", "onnx"} & set(formats):
         written += _write_graphs(checkpoint, output, formats, grid)
@@ -70,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
-    parser.add_argument("--grid", type=int)
+    parser.add_argument("--grid", type=positive)
     execute(run, parser, argv)
 
 

@@ -266,10 +266,30 @@ class FieldReader(nn.Module):
             n_in = n_out
         self.network = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten())
         self.output_dim = n_in * 4
+        # the last convolution, after all halvings but its own, may wrap around once
+        halvings = 2 ** (len(params["channels"]) - 1)
+        self.smallest_grid = max((params["kernel_size"] // 2 - 1) * halvings + 1, 1)
 
     def forward(self, fields: Tensor) -> Tensor:
         """Return one vector per row [B, output_dim]."""
+        self.require_room(*fields.shape[-2:])
         return self.network(fields)
+
+    def require_room(self, height: int, width: int) -> None:
+        """Check that the convolutions can run on fields of this size.
+
+        Raises
+        ------
+        SpinlockError
+            When they are too small.
+        """
+        if min(height, width) < self.smallest_grid:
+            raise SpinlockError(
+                f"initial fields of {height} × {width} points are too small for the convolutions "
+                f"of this model: they take {self.smallest_grid} or more along each axis",
+                remedy="give fields as large as those that the model is trained with; "
+                "to train with these, lower kernel_size or leave convolutions out",
+            )
 
 
 @register

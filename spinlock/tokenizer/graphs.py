@@ -16,6 +16,7 @@ from spinlock.errors import SpinlockError
 from spinlock.files import atomic_path
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.codebook import search
+from spinlock.tokenizer.encoders import FieldReader
 from spinlock.tokenizer.float64_operations import with_float64_operations
 from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.normalization import DUPLICATE, FeatureStatistics
@@ -116,7 +117,7 @@ def encode_graph(checkpoint: Checkpoint, grid: int | None = None) -> ExportedPro
     Raises
     ------
     SpinlockError
-        When the model reads fields and their size is not given.
+        When the model reads fields and their size is not given, or too small.
     """
     channels = checkpoint.model.shape.field_channels
     columns = torch.zeros(EXAMPLE_ROWS, len(checkpoint.header.columns), dtype=torch.float64)
@@ -128,6 +129,9 @@ def encode_graph(checkpoint: Checkpoint, grid: int | None = None) -> ExportedPro
             "this model reads initial fields, and a graph is made for one size of them",
             remedy="give the size: --grid, a number of points",
         )
+    for part in program.modules():  # before tracing, which would hide the message
+        if isinstance(part, FieldReader):
+            part.require_room(grid, grid)
     return _traced(program, columns, torch.zeros(EXAMPLE_ROWS, channels, grid, grid))
 
 

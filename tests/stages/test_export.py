@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from spinlock.errors import SpinlockError
 from spinlock.stages import export
 
 
@@ -32,3 +33,17 @@ def test_all_formats_are_written_by_default(finished, tmp_path):
         "encode.pt2", "decode.pt2", "encode.onnx", "decode.onnx", "model.safetensors", "model.json",
     }  # fmt: skip
     assert all(path.stat().st_size for path in written)
+
+
+def test_a_grid_for_a_model_that_reads_no_fields_is_an_error(finished, tmp_path):
+    with pytest.raises(SpinlockError, match="reads no initial fields"):
+        export.run(finished.path("best_model.pt"), tmp_path, grid=32)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("grid", "message"), [("0", "0 is less than 1"), ("x", "'x'")])
+def test_a_grid_is_a_positive_whole_number(capsys, tmp_path, grid, message):
+    with pytest.raises(SystemExit) as caught:
+        export.main(["--model", "absent.pt", "--output", str(tmp_path), "--grid", grid])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err

@@ -8,7 +8,13 @@ from torch import Tensor
 from spinlock.errors import SpinlockError
 from spinlock.features.series import restore_series
 from spinlock.settings.families import ENCODER_PARAMS
-from spinlock.tokenizer.encoders import REGISTRY, FamilyColumns, FamilyEncoder, build_encoder
+from spinlock.tokenizer.encoders import (
+    REGISTRY,
+    FamilyColumns,
+    FamilyEncoder,
+    FieldReader,
+    build_encoder,
+)
 
 STEPS, COEFFICIENTS, CHANNELS = 6, 3, 2
 # 2 channels × 3 coefficients of a family, between columns 0 and 7 of others
@@ -200,6 +206,20 @@ def test_rows_without_fields_are_an_error(name, randomize):
 @pytest.mark.parametrize("grid", [1, 2, 3, 4, 7])
 def test_tiny_grids_can_be_read(name, grid, randomize):
     assert build(name, randomize)(*batch(grid=grid)).isfinite().all()
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3, 4, 5, 9])
+@pytest.mark.parametrize("n_convolutions", [1, 2, 3])
+def test_fields_are_too_small_where_a_convolution_cannot_wrap_around(kernel_size, n_convolutions):
+    params = {"channels": [2] * n_convolutions, "kernel_size": kernel_size, "activation": "relu"}
+    reader = FieldReader(1, params)
+    least = reader.smallest_grid
+    assert reader(torch.zeros(1, 1, least, 30)).shape == (1, reader.output_dim)
+    if least > 1:
+        with pytest.raises(RuntimeError, match="wrapping"):
+            reader.network(torch.zeros(1, 1, 30, least - 1))
+    with pytest.raises(SpinlockError, match=f"they take {least} or more"):
+        reader(torch.zeros(1, 1, 30, least - 1))
 
 
 @reads_fields

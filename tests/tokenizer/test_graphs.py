@@ -73,3 +73,5 @@ def test_a_model_that_reads_fields_takes_them_as_second_input(
     assert (tokens != tokenizer.encode(raw_values, -fields)).any()
     with pytest.raises(SpinlockError, match="one size"):
         encode_graph(fields_checkpoint)
+    with pytest.raises(SpinlockError, match="too small"):
+        encode_graph(fields_checkpoint, grid=0)
