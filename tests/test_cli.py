@@ -275,6 +275,7 @@ def test_verbose_shows_where_a_mistake_was_found(monkeypatch):
         (["evaluate", "--model", "absent.pt"], "there is no such model file"),
         (["compare", "absent"], "this is not a file of metrics"),
         (["decode", "absent.h5", "--model", "absent.pt", "--output", "x.xlsx"], "no format"),
+        (["evaluate", "--model", "."], "this is a folder"),
         (["verify", "absent"], "there is no such model file"),
     ],
 )

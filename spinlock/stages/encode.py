@@ -19,9 +19,9 @@ from spinlock.features.table import FeatureTable
 from spinlock.files import file_digest, refuse_overwriting
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.token_file import TokenWriter, write_parquet
 from spinlock.tokenizer.tokenizer import Tokenizer
-from spinlock.training.requests import choose_device
 
 MOSTLY = 0.5  # of the cells: more of them changed by cleaning are warned about
 

@@ -31,9 +31,9 @@ from spinlock.settings import Experiment
 from spinlock.settings.sections import Evaluation
 from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
 from spinlock.stages.train import training_inputs
+from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.tokenizer import Tokenizer
 from spinlock.training.provenance import files_digest
-from spinlock.training.requests import choose_device
 
 log = logging.getLogger(__name__)
 

@@ -32,6 +32,7 @@ from spinlock.stages.normalize import read_statistics
 from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.termination import delayed_termination
 from spinlock.tokenizer.checkpoint import Checkpoint
+from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.processes import (
     made_once,
@@ -44,7 +45,7 @@ from spinlock.tokenizer.rows import Rows
 from spinlock.training.loop import Trainer, TrainingPlan
 from spinlock.training.provenance import describe_run, files_digest, settings_digest
 from spinlock.training.refinement import refine
-from spinlock.training.requests import choose_device, model_request, training_plan
+from spinlock.training.requests import model_request, training_plan
 from spinlock.training.resume import SavedState, state_of_checkpoint
 from spinlock.training.row_store import RowStore
 from spinlock.training.start import ModelRequest, start_model

@@ -230,6 +230,13 @@ def read_state(path: str | Path, device: str | torch.device = "cpu") -> dict[str
     SpinlockError
         When the file is missing, damaged, or holds anything but plain values and tensors.
     """
+    if Path(path).is_dir():
+        model = Path(path) / "best_model.pt"
+        raise SpinlockError(
+            "this is a folder and no model file",
+            where=path,
+            remedy=f"give {model}" if model.is_file() else NOT_OURS,
+        )
     if not Path(path).is_file():
         raise SpinlockError("there is no such model file", where=path, remedy="train it first")
     try:

@@ -20,6 +20,7 @@ from spinlock.features.columns import (
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.table import Column, TableHeader
 from spinlock.tokenizer.checkpoint import Checkpoint
+from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.plain_files import read_model
 from spinlock.tokenizer.rows import Rows
 from spinlock.tokenizer.tables import feature_table, field_array, listed, token_table
@@ -54,12 +55,18 @@ class Tokenizer:
     def load(cls, path: str | Path, device: str = "cpu") -> "Tokenizer":
         """Read a tokenizer from `best_model.pt`, any checkpoint, or `model.safetensors`.
 
+        Parameters
+        ----------
+        path : path
+        device : str
+            auto, cpu, cuda, cuda:N or mps.
+
         Raises
         ------
         SpinlockError
-            When the file is no model.
+            When the file is no model, or the device is not there.
         """
-        return cls(read_model(path, device))
+        return cls(read_model(path, choose_device(device)))
 
     @property
     def columns(self) -> list[Column]:

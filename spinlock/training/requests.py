@@ -14,31 +14,6 @@ from spinlock.training.objective import LossWeights
 from spinlock.training.start import ModelRequest
 
 
-def choose_device(wanted: str) -> torch.device:
-    """Return the device of the settings; `auto` takes cuda, else mps, else cpu.
-
-    Raises
-    ------
-    SpinlockError
-        When the device is not there.
-    """
-    if wanted == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(wanted)
-    present = {
-        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }.get(device.type, True)
-    if not present:
-        raise SpinlockError(
-            f"device {wanted!r} is not available on this machine",
-            remedy="set device: auto, or another device",
-        )
-    return device
-
-
 def training_plan(experiment: Experiment) -> TrainingPlan:
     """Return what the training loop needs of the settings."""
     training, model = experiment.training, experiment.model

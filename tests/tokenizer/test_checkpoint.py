@@ -118,6 +118,13 @@ def test_a_folder_is_no_model(tmp_path):
     refused(tmp_path)
 
 
+def test_a_folder_is_told_with_the_model_in_it(saved, tmp_path):
+    assert refused(saved.parent).remedy == f"give {saved}"
+    error = refused(tmp_path)
+    assert "folder" in error.problem
+    assert "best_model.pt or checkpoint_epoch_*.pt" in error.remedy
+
+
 @pytest.mark.parametrize("value", [{"format": "other-1"}, {}, [1, 2], torch.ones(3), "text"])
 def test_a_file_of_another_kind_is_refused(value, tmp_path):
     path = tmp_path / "other.pt"

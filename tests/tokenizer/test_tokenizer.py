@@ -212,6 +212,19 @@ def test_a_tokenizer_from_its_file_gives_the_same_tokens(checkpoint, raw_values,
     np.testing.assert_array_equal(loaded.decode(tokens), Tokenizer(checkpoint).decode(tokens))
 
 
+@pytest.mark.parametrize(
+    ("device", "problem"), [("cuda", "not available on this machine"), ("foo", "is not known")]
+)
+def test_a_device_that_is_not_there_is_told_and_not_the_file(
+    checkpoint, monkeypatch, tmp_path, device, problem
+):
+    checkpoint.save(tmp_path / "best_model.pt")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SpinlockError, match=f"device '{device}' .*{problem}"):
+        Tokenizer.load(tmp_path / "best_model.pt", device=device)
+    assert Tokenizer.load(tmp_path / "best_model.pt", device=torch.device("cpu")).n_levels == 3
+
+
 def test_three_levels_have_names_and_others_numbers():
     assert level_names(3) == ["coarse", "medium", "fine"]
     assert level_names(2) == ["level_0", "level_1"]

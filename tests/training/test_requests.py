@@ -5,7 +5,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import torch
 from pydantic import ValidationError
 
 from spinlock.errors import SpinlockError
@@ -13,7 +12,6 @@ from spinlock.features.series import coefficient_names
 from spinlock.features.table import Column, FeatureTable, Series, TableHeader, TableWriter
 from spinlock.settings import Experiment
 from spinlock.training.requests import (
-    choose_device,
     explicit_levels,
     model_request,
     training_plan,
@@ -29,33 +27,6 @@ def experiment(**sections) -> Experiment:
         },
     }
     return Experiment.model_validate(described | sections)
-
-
-def present(monkeypatch, cuda: int = 0, mps: bool = False) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-
-
-@pytest.mark.parametrize(
-    ("cuda", "mps", "device"), [(0, False, "cpu"), (0, True, "mps"), (1, True, "cuda")]
-)
-def test_auto_takes_the_best_device_there_is(monkeypatch, cuda, mps, device):
-    present(monkeypatch, cuda, mps)
-    assert choose_device("auto") == torch.device(device)
-
-
-def test_a_device_that_is_there_is_taken(monkeypatch):
-    present(monkeypatch, cuda=2)
-    for wanted in ("cpu", "cuda", "cuda:1"):
-        assert choose_device(wanted) == torch.device(wanted)
-
-
-@pytest.mark.parametrize(("cuda", "wanted"), [(0, "cuda"), (0, "mps"), (2, "cuda:2")])
-def test_a_device_that_is_not_there_is_an_error(monkeypatch, cuda, wanted):
-    present(monkeypatch, cuda)
-    with pytest.raises(SpinlockError, match=wanted):
-        choose_device(wanted)
 
 
 def test_the_plan_has_the_values_of_the_settings():
