@@ -25,12 +25,15 @@ from spinlock.tokenizer.plain_files import read_model
 from spinlock.tokenizer.rows import Rows
 from spinlock.tokenizer.tables import feature_table, field_array, listed, token_table
 from spinlock.tokenizer.token_search import TokenSearch
+from spinlock.tokenizer.transformer import FittedTransformer
 
 ROW_BLOCK = 4096
 
 
-class Tokenizer:
+class Tokenizer(FittedTransformer):
     """A trained model, ready to encode features into tokens and decode them.
+
+    It can be a step of a pipeline of scikit-learn, whose `fit` leaves it as it is.
 
     Examples
     --------
@@ -147,8 +150,11 @@ class Tokenizer:
         """Names of the levels, coarse first."""
         return level_names(self.n_levels)
 
-    def get_feature_names_out(self) -> list[str]:
-        """Names of the token columns of `transform`, which are those of tokens.parquet."""
+    def get_feature_names_out(self, input_features: Any = None) -> list[str]:  # noqa: ARG002
+        """Names of the token columns of `transform`, which are those of tokens.parquet.
+
+        `input_features` is there for scikit-learn's pipelines, and is not read.
+        """
         return [f"{category}_{level}" for category in self.categories for level in self.levels]
 
     def read_blocks(
