@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from pandas.api.types import is_integer_dtype
 
 from spinlock.errors import SpinlockError
 from spinlock.features.table import Column
@@ -63,13 +64,20 @@ def token_table(tokens: np.ndarray | pd.DataFrame, names: Sequence[str]) -> np.n
     if isinstance(tokens, pd.DataFrame) and set(names) & set(tokens.columns):
         _require_columns(tokens, names, "name the columns as get_feature_names_out does")
         tokens = tokens[list(names)]
-    flat = np.asarray(tokens)
+    flat = _integers(tokens) if isinstance(tokens, pd.DataFrame) else np.asarray(tokens)
     if flat.ndim != 2 or flat.shape[1] != len(names):
         raise SpinlockError(
             f"the tokens have shape {flat.shape}; this model's table is [n, {len(names)}]",
             remedy="give the table that `transform` made",
         )
     return flat
+
+
+def _integers(frame: pd.DataFrame) -> np.ndarray:
+    """Return a frame as an array: integers where its types, nullable or not, are and none is NA."""
+    if all(is_integer_dtype(dtype) for dtype in frame.dtypes) and not frame.isna().any(axis=None):
+        return frame.to_numpy(np.int64)
+    return frame.to_numpy()
 
 
 def _matched(frame: pd.DataFrame, columns: Sequence[Column]) -> np.ndarray:

@@ -326,6 +326,21 @@ def test_a_frame_of_tokens_is_read_by_name(tokenizer, raw_values):
         tokenizer.inverse_transform(flat.drop(columns=flat.columns[2]))
 
 
+@pytest.mark.parametrize("dtype", ["Int64", "UInt8", "int64[pyarrow]", "uint16"])
+def test_a_frame_of_tokens_may_be_of_nullable_integers_without_gaps(tokenizer, raw_values, dtype):
+    tokens = tokenizer.transform(raw_values)
+    flat = pd.DataFrame(tokens, columns=tokenizer.get_feature_names_out())
+    mixed = flat.astype({flat.columns[0]: dtype})
+    for frame in (flat.astype(dtype), mixed, pd.DataFrame(tokens).astype(dtype)):
+        np.testing.assert_array_equal(
+            tokenizer.inverse_transform(frame), tokenizer.inverse_transform(tokens)
+        )
+    if dtype != "uint16":
+        mixed.iloc[2, 0] = pd.NA
+        with pytest.raises(SpinlockError, match="leave out rows without tokens"):
+            tokenizer.inverse_transform(mixed)
+
+
 @pytest.mark.parametrize("shape", [(6,), (4, 5), (4, 6, 1)])
 def test_a_flat_table_of_another_shape_is_an_error(tokenizer, shape):
     with pytest.raises(SpinlockError, match=r"\[n, 6\]"):
