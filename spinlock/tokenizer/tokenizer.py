@@ -206,8 +206,8 @@ class Tokenizer(FittedTransformer):
         Raises
         ------
         SpinlockError
-            When columns are missing, unknown, or of another number, or the fields of another
-            shape.
+            When columns are missing, unknown, or of another number, the fields of another shape,
+            or the beam is no whole number of at least 1.
         """
         paths = [features] if isinstance(features, str | Path) else features
         if _are_paths(paths):
@@ -252,6 +252,11 @@ class Tokenizer(FittedTransformer):
         fields: ArrayLike | None,
         beam: int | None,
     ) -> np.ndarray:
+        if beam is not None and not (_is_whole(beam) and beam >= 1):
+            raise SpinlockError(
+                f"beam is {beam!r}; it may be a whole number of at least 1",
+                remedy="leave it out for the model's own width",
+            )
         given = self._fields_of(fields, n_rows)
 
         def rows(block: slice) -> Rows:
@@ -270,7 +275,7 @@ class Tokenizer(FittedTransformer):
         Raises
         ------
         SpinlockError
-            When the tokens are of another shape, or not in the books.
+            When the tokens are of another shape, or not in the books, or there are no such levels.
         """
         self._require_tokens(tokens, levels)
         return self._by_block(lambda block: self._model.reconstruct(block, levels), tokens)
@@ -315,13 +320,17 @@ class Tokenizer(FittedTransformer):
                 f"[n, {self.codebook_sizes.shape[0]}, {self.n_levels}]",
                 remedy="use this model's tokens",
             )
-        if levels is not None and not 1 <= levels <= self.n_levels:
+        if levels is not None and not (_is_whole(levels) and 1 <= levels <= self.n_levels):
             raise SpinlockError(
-                f"levels is {levels}; it may be 1 to {self.n_levels}",
+                f"levels is {levels!r}; it may be a whole number, 1 to {self.n_levels}",
                 remedy="leave it out to decode all levels",
             )
         if len(tokens) and (tokens.min() < 0 or (tokens >= self.codebook_sizes).any()):
             raise SpinlockError("a token is not in its codebook", remedy="use this model's tokens")
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def _are_paths(values: object) -> bool:

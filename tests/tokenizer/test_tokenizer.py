@@ -143,12 +143,27 @@ def test_a_model_of_one_level_and_one_code_works(make_checkpoint, raw_values):
     )
 
 
-@pytest.mark.parametrize("levels", [0, -1, 4])
+@pytest.mark.parametrize("levels", [0, -1, 4, 1.0, "1", True, np.True_, np.float64(2), [1]])
 def test_levels_that_the_model_does_not_have_are_an_error(tokenizer, raw_values, levels):
     tokens = tokenizer.encode(raw_values[:3])
     for use in (tokenizer.decode, tokenizer.embed):
         with pytest.raises(SpinlockError, match="1 to 3"):
             use(tokens, levels)
+
+
+@pytest.mark.parametrize("beam", [0, -2, 2.5, 2.0, "2", True, np.nan, [2]])
+def test_a_beam_that_is_no_positive_whole_number_is_an_error(tokenizer, raw_values, beam):
+    with pytest.raises(SpinlockError, match="beam is"):
+        tokenizer.encode(raw_values[:3], beam=beam)
+    with pytest.raises(SpinlockError, match="beam is"):
+        tokenizer.tokenize(tokenizer.normalize(raw_values[:3]), beam=beam)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(tokenizer, raw_values):
+    tokens = tokenizer.encode(raw_values, beam=np.int64(3))
+    np.testing.assert_array_equal(tokens, tokenizer.encode(raw_values, beam=3))
+    decoded = tokenizer.decode(tokens, np.uint8(2))
+    np.testing.assert_array_equal(decoded, tokenizer.decode(tokens, 2))
 
 
 @pytest.mark.parametrize(("place", "token"), [((0, 0, 0), 16), ((1, 1, 2), 2), ((2, 0, 1), -1)])
