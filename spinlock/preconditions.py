@@ -25,8 +25,8 @@ from spinlock.stages import generate
 from spinlock.stages.train import training_settings
 from spinlock.tokenizer.categories import mapped_columns
 from spinlock.tokenizer.category_file import MAPPING_REMEDY, read_mapping
+from spinlock.tokenizer.device import choose_device
 from spinlock.training.provenance import settings_digest
-from spinlock.training.requests import choose_device
 from spinlock.training.resume import state_of_checkpoint
 
 
