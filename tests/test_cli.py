@@ -99,6 +99,7 @@ def test_train_encode_decode_evaluate_compare_verify(spinlock, experiment, tmp_p
     assert status == 0
     assert shown.splitlines() == [
         "settings: same", "code: same", "dataset: same", "data: same", "tokens: not there",
+        "metrics: not there",
     ]  # fmt: skip
     (out / "categories.json").write_text("{}")
     status, shown, _ = spinlock("verify", out, "--json")
