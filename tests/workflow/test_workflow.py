@@ -1,6 +1,8 @@
 """The workflow on a tiny experiment, as a user meets it."""
 
 import json
+import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -161,6 +163,55 @@ def test_a_link_cannot_lead_out_of_the_results(workspace, tmp_path):
     assert shown.returncode != 0
     assert "results/linked is a link to" in shown.stdout + shown.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def own_experiment(workspace):
+    """Give a function that makes an experiment on a file of one's own, until the test ends."""
+    made: list[Path] = []
+
+    def make(dataset: str, name: str = "own") -> None:
+        file = workspace.path / dataset
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes((workspace.path / "datasets/tiny/shard_00000.h5").read_bytes())
+        config = workspace.path / f"configs/vqvae/{name}.yaml"
+        text = (workspace.path / "configs/vqvae/tiny.yaml").read_text()
+        text = text.replace("max_samples: 80", "max_samples: 40")
+        config.write_text(text.replace("datasets/tiny.h5", json.dumps(dataset)))
+        made.extend((file, config))
+
+    yield make
+    for path in made:
+        path.unlink()
+    shutil.rmtree(workspace.path / "results/own", ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["it's \"one\" file.h5", "a$(touch PWNED)`touch PWNED`.h5", "a & touch PWNED; b #*.h5"]
+)
+def test_a_path_of_the_user_is_no_part_of_a_program(workspace, own_experiment, name):
+    own_experiment(f"my data/{name}")
+    workspace.snakemake("results/own/subset.h5")
+    assert (workspace.path / "results/own/subset.h5").is_file()
+    assert list(workspace.path.rglob("PWNED")) == []
+
+
+def test_every_path_in_a_command_is_quoted():
+    rules = (Path(__file__).parents[2] / "workflow/rules").glob("*.smk")
+    commands = re.findall(r"(?<=    shell:\n)(?:        .*\n)+", "".join(map(Path.read_text, rules)))
+    assert len(commands) >= 9
+    bare = {name for one in commands for name in re.findall(r"\{([^{}:]+)\}", one)}
+    # numbers, and options that are made of numbers
+    assert bare == {"threads", "resources.gpu", "params.operators"}
+
+
+def test_a_path_with_braces_is_refused_with_what_to_do(workspace, own_experiment):
+    own_experiment("my{data}.h5")
+    shown = workspace.snakemake("results/own/subset.h5", check=False)
+    assert shown.returncode != 0
+    said = shown.stdout + shown.stderr
+    assert "takes what stands in braces for a wildcard" in said
+    assert "where: my{data}.h5" in said
 
 
 def test_a_missing_dataset_is_said_before_anything_runs(workspace, edited):

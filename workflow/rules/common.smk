@@ -1,9 +1,11 @@
 # What rules share: settings and code as tracked parameters. No rules here.
 import json
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import contains_wildcard
 
 from spinlock.errors import SpinlockError
 from spinlock.settings import (
@@ -23,6 +25,15 @@ wildcard_constraints:
     experiment=r"\w[\w-]*(/\w[\w-]*)*",
     dataset=r"\w[\w-]*",
     shard=r"\d{5}",
+
+
+@contextmanager
+def mistakes_told():
+    """Give the message of a user's mistake to Snakemake, without a traceback."""
+    try:
+        yield
+    except SpinlockError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def config_of(wildcards):
@@ -45,12 +56,10 @@ def config_of(wildcards):
 
 
 @cache
+@mistakes_told()
 def settings_of(config):
     """Return the settings of an experiment; read when a rule first needs them."""
-    try:
-        return load_experiment(config)
-    except SpinlockError as error:
-        raise WorkflowError(str(error)) from None
+    return load_experiment(config)
 
 
 def settings(stage):
@@ -72,29 +81,38 @@ def code(stage):
     return digest
 
 
+@mistakes_told()
 def files_of_experiment(wildcards):
     """Return the dataset files that an experiment reads."""
-    try:
-        return [str(path) for path in dataset_files(settings_of(config_of(wildcards)))]
-    except SpinlockError as error:
-        raise WorkflowError(str(error)) from None
+    return [as_it_is(path) for path in dataset_files(settings_of(config_of(wildcards)))]
 
 
+@mistakes_told()
 def mapping_of_experiment(wildcards):
     """Return the file of manual categories, where an experiment has one."""
     training = settings_of(config_of(wildcards)).training
     manual = training.category_assignment == "manual"
     # a file that is not there is a mistake that the stage explains
-    return [path for path in [training.category_mapping_file] if manual and Path(path).is_file()]
+    given = [path for path in [training.category_mapping_file] if manual and Path(path).is_file()]
+    return [as_it_is(path) for path in given]
+
+
+def as_it_is(path):
+    """Return a user's path as text; Snakemake knows no way to write a brace that is only a brace."""
+    if contains_wildcard(path):
+        raise SpinlockError(
+            "Snakemake takes what stands in braces for a wildcard",
+            where=path,
+            remedy="name the file without braces, or train with `spinlock train-vqvae`",
+        )
+    return str(path)
 
 
 @cache
+@mistakes_told()
 def settings_of_dataset(name):
     """Return the settings of a generated dataset."""
-    try:
-        return load_dataset_settings(dataset_config(name))
-    except SpinlockError as error:
-        raise WorkflowError(str(error)) from None
+    return load_dataset_settings(dataset_config(name))
 
 
 def shards_of_dataset(wildcards):

@@ -18,8 +18,8 @@ rule generate:
         simulation=simulation,
         code=code("generate"),
     shell:
-        "python -m spinlock.stages.generate --threads {threads} --config {params.config}"
-        " {params.operators} --output {output} 2> {log}"
+        "python -m spinlock.stages.generate --threads {threads} --config {params.config:q}"
+        " {params.operators} --output {output:q} 2> {log:q}"
 
 
 rule concatenate:
@@ -41,5 +41,5 @@ rule concatenate:
     params:
         code=code("concatenate"),
     shell:
-        "python -m spinlock.stages.concatenate --threads {threads} --shards {input}"
-        " --output {output} 2> {log}"
+        "python -m spinlock.stages.concatenate --threads {threads} --shards {input:q}"
+        " --output {output:q} 2> {log:q}"

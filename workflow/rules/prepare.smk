@@ -19,8 +19,8 @@ rule subset:
         settings=settings("subset"),
         code=code("subset"),
     shell:
-        "python -m spinlock.stages.subset --threads {threads} --config {params.config}"
-        " --dataset {input.dataset} --output {output} 2> {log}"
+        "python -m spinlock.stages.subset --threads {threads} --config {params.config:q}"
+        " --dataset {input.dataset:q} --output {output:q} 2> {log:q}"
 
 
 rule normalize:
@@ -44,8 +44,8 @@ rule normalize:
         settings=settings("normalize"),
         code=code("normalize"),
     shell:
-        "python -m spinlock.stages.normalize --threads {threads} --config {params.config}"
-        " --subset {input.subset} --output {output} 2> {log}"
+        "python -m spinlock.stages.normalize --threads {threads} --config {params.config:q}"
+        " --subset {input.subset:q} --output {output:q} 2> {log:q}"
 
 
 rule cluster:
@@ -73,7 +73,7 @@ rule cluster:
         settings=settings("cluster"),
         code=code("cluster"),
     shell:
-        "python -m spinlock.stages.cluster --threads {threads} --config {params.config}"
-        " --subset {input.subset} --statistics {input.statistics}"
-        " --categories {output.categories} --silhouette {output.silhouette}"
-        " --linkage {output.linkage} 2> {log}"
+        "python -m spinlock.stages.cluster --threads {threads} --config {params.config:q}"
+        " --subset {input.subset:q} --statistics {input.statistics:q}"
+        " --categories {output.categories:q} --silhouette {output.silhouette:q}"
+        " --linkage {output.linkage:q} 2> {log:q}"

@@ -38,8 +38,8 @@ rule visualize:
         settings=settings("visualize"),
         code=code("visualize"),
     shell:
-        "python -m spinlock.stages.visualize --threads {threads} --config {params.config}"
-        " --model {input.model} --subset {input.subset}"
-        " --silhouette {input.silhouette} --linkage {input.linkage}"
-        " --metrics {input.metrics} --baselines {input.baselines} --tokens {input.tokens}"
-        " --figures {output.figures} --report {output.report} 2> {log}"
+        "python -m spinlock.stages.visualize --threads {threads} --config {params.config:q}"
+        " --model {input.model:q} --subset {input.subset:q}"
+        " --silhouette {input.silhouette:q} --linkage {input.linkage:q}"
+        " --metrics {input.metrics:q} --baselines {input.baselines:q} --tokens {input.tokens:q}"
+        " --figures {output.figures:q} --report {output.report:q} 2> {log:q}"

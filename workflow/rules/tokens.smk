@@ -31,9 +31,9 @@ rule evaluate:
         settings=settings("evaluate"),
         code=code("evaluate"),
     shell:
-        "python -m spinlock.stages.evaluate --threads {threads} --config {params.config}"
-        " --model {input.model} --subset {input.subset}"
-        " --metrics {output.metrics} --baselines {output.baselines} 2> {log}"
+        "python -m spinlock.stages.evaluate --threads {threads} --config {params.config:q}"
+        " --model {input.model:q} --subset {input.subset:q}"
+        " --metrics {output.metrics:q} --baselines {output.baselines:q} 2> {log:q}"
 
 
 rule encode:
@@ -60,6 +60,6 @@ rule encode:
         config=config_of,
         code=code("encode"),
     shell:
-        "python -m spinlock.stages.encode --threads {threads} --config {params.config}"
-        " --model {input.model} --dataset {input.dataset} --subset {input.subset}"
-        " --tokens {output.tokens} --parquet {output.parquet} 2> {log}"
+        "python -m spinlock.stages.encode --threads {threads} --config {params.config:q}"
+        " --model {input.model:q} --dataset {input.dataset:q} --subset {input.subset:q}"
+        " --tokens {output.tokens:q} --parquet {output.parquet:q} 2> {log:q}"

@@ -27,6 +27,6 @@ rule train:
         code=code("train"),
     shell:
         "python -m spinlock.stages.train --threads {threads} --processes {resources.gpu}"
-        " --config {params.config}"
-        " --subset {input.subset} --statistics {input.statistics}"
-        " --categories {input.categories} --output {output.model} 2> {log}"
+        " --config {params.config:q}"
+        " --subset {input.subset:q} --statistics {input.statistics:q}"
+        " --categories {input.categories:q} --output {output.model:q} 2> {log:q}"
