@@ -38,7 +38,7 @@ class Model(Section):
         [],
         "[]: three levels, sizes by rate–distortion; or a list of {latent_dim, num_tokens} for "
         "every category, coarse to fine; or a mapping category → list",
-        stages=("train", "cluster_by_budget"),
+        stages=("train", "cluster_by_validation", "cluster_by_budget"),
     )
     bits: int = setting(
         288,

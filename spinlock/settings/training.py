@@ -44,7 +44,7 @@ class Training(Section):
     orthogonality_target: float = setting(
         0.15,
         "largest mean |cosine| between category centroids that K by silhouette may have",
-        stages=CLUSTER,
+        stages=("cluster", "visualize"),
         gt=0,
         le=1,
     )

@@ -204,15 +204,19 @@ def test_what_only_changes_how_a_stage_runs_is_in_no_slice(key):
 
 
 @pytest.mark.parametrize(
-    ("number", "noticed"),
+    ("training", "noticed"),
     [
-        (None, {"model.bits", "model.max_tokens", "model.levels"}),
-        ("validation", {"model.bits", "model.max_tokens", "model.group_embedding_dim"}),
-        (4, set()),
+        ({"num_categories_auto": None}, {"model.bits", "model.max_tokens", "model.levels"}),
+        (
+            {"num_categories_auto": "validation"},
+            {"model.bits", "model.max_tokens", "model.levels", "model.group_embedding_dim"},
+        ),
+        ({"num_categories_auto": 4}, set()),
+        ({"category_assignment": "manual", "category_mapping_file": "map.json"}, set()),
     ],
 )
-def test_clustering_depends_on_the_model_only_where_it_chooses_how_many(number, noticed):
-    base = EXAMPLE | {"training": {"num_categories_auto": number}}
+def test_clustering_depends_on_the_model_only_where_it_chooses_how_many(training, noticed):
+    base = EXAMPLE | {"training": training}
     before = Experiment.model_validate(base)
     keys = ("model.bits", "model.max_tokens", "model.levels", "model.group_embedding_dim")
     assert {

@@ -1,5 +1,6 @@
 """Where a change of each settings key makes the workflow start again: every key, one stage."""
 
+import json
 from itertools import chain
 from typing import get_args
 
@@ -15,6 +16,8 @@ from spinlock.settings import (
 )
 from spinlock.settings.dataset_files import shards
 from spinlock.settings.families import ENCODER_PARAMS
+from spinlock.settings.section import Section
+from spinlock.stages import cluster, encode, evaluate, normalize, subset, train, visualize
 
 # the first stage that reruns; what follows it reruns too, and nothing before it
 FIRST_STAGE = {
@@ -33,7 +36,7 @@ FIRST_STAGE = {
         training.category_correlation training.orthogonality_target
         training.min_features_per_category training.max_clusters
         model.levels model.levels.latent_dim model.levels.num_tokens model.bits model.max_tokens
-    """,  # the last five where the number of categories is automatic, as it is here
+    """,  # the last five where the number of categories is chosen, as it is here
     "train": """
         model.group_embedding_dim model.group_hidden_dim model.target_quality model.beam_width
         model.commitment_cost model.use_ema model.decay model.dropout
@@ -164,6 +167,99 @@ def test_a_change_of_a_key_starts_again_at_its_stage(key):
     assert before != after
     noticed = [s for s in STAGES if stage_settings(before, s) != stage_settings(after, s)]
     assert (noticed or ["nothing"])[0] == EXPECTED[key]
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Give a function that calls another, and returns the keys of an experiment that it read."""
+
+    def keys_read(experiment, function):
+        read = set()
+        names = section_names(experiment)
+
+        def noting(section, name):
+            value = object.__getattribute__(section, name)
+            inner = id(section) in names and name in type(section).model_fields
+            if inner and not isinstance(value, Section):
+                read.add(names[id(section)] + name)
+            return value
+
+        with monkeypatch.context() as patch:
+            patch.setattr(train, "stage_settings", lambda *_: {"training": {}})  # reads all keys
+            patch.setattr(Section, "__getattribute__", noting)
+            function()
+        return read
+
+    return keys_read
+
+
+def section_names(section: Section, path: str = "") -> dict[int, str]:
+    """Return the identity of each section, with what stands before its keys."""
+    found = {id(section): path}
+    for key in type(section).model_fields:
+        if isinstance(inner := getattr(section, key), Section):
+            found |= section_names(inner, f"{path}{key}.")
+    return found
+
+
+def tracked(experiment: Experiment, stage: str) -> set[str]:
+    """Return the keys whose change reruns a stage."""
+    chosen = stage_settings(experiment, stage)
+    inner = {key for key, value in experiment if isinstance(value, Section)}
+    return {
+        name
+        for key, value in chosen.items()
+        for name in ([f"{key}.{one}" for one in value] if key in inner else [key])
+    }
+
+
+@pytest.mark.parametrize("number", [None, 3, "validation", "manual"])
+def test_a_stage_reads_nothing_that_does_not_rerun_it(
+    number, reads, planted_features, write_dataset, tmp_path
+):
+    dataset = write_dataset(planted_features(100))
+    at = {name: tmp_path / name for name in (
+        "subset.h5", "statistics.npz", "categories.json", "silhouette.csv", "linkage.npz",
+        "best_model.pt", "metrics.json", "baselines.csv", "tokens.h5", "tokens.parquet", "figures",
+        "report.html", "mapping.json",
+    )}  # fmt: skip
+    at["mapping.json"].write_text(json.dumps({"a": list(range(5)), "b": list(range(5, 17))}))
+    manual = {"category_assignment": "manual", "category_mapping_file": str(at["mapping.json"])}
+    categories = manual if number == "manual" else {"num_categories_auto": number}
+    training = {"num_epochs": 1, "batch_size": 32, "use_torch_compile": False, **categories}
+    experiment = Experiment.model_validate({
+        "dataset_path": str(dataset),
+        "families": {"architecture": {}, "summary": {}},
+        "model": {"bits": 24, "group_hidden_dim": 4, "group_embedding_dim": 4},
+        "training": training,
+        "visualization": {"projection": "tsne"},
+        "device": "cpu",
+    })  # fmt: skip
+    table, statistics, found, silhouette, linkage, model, metrics, baselines, tokens, *rest = (
+        at.values()
+    )
+    parquet, figures, report, _ = rest
+    runs = {
+        "subset": lambda: subset.run(experiment, [dataset], table),
+        "normalize": lambda: normalize.run(experiment, table, statistics),
+        "cluster": lambda: cluster.run(
+            experiment, table, statistics, found, silhouette, linkage
+        ),
+        "train": lambda: train.run(experiment, table, statistics, found, model),
+        "evaluate": lambda: evaluate.run(experiment, model, table, metrics, baselines),
+        "encode": lambda: encode.run(model, [dataset], tokens, parquet, table, experiment),
+        "visualize": lambda: visualize.run(
+            experiment, model, table, silhouette, linkage, metrics, baselines, tokens, figures, report
+        ),
+    }  # fmt: skip
+    assert tuple(runs) == STAGES
+    untracked = {
+        stage: reads(experiment, run) - tracked(experiment, stage) - set(FIRST_STAGE["nothing"].split())
+        for stage, run in runs.items()
+    }
+    # where the number is given, these only decide on a warning
+    warning = {"model.levels", "model.bits", "model.max_tokens"} if number == 3 else set()
+    assert untracked == dict.fromkeys(STAGES, set()) | {"cluster": warning}
 
 
 @pytest.mark.parametrize("key", OperatorDatasetSettings.model_fields)
