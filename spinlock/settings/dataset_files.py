@@ -48,11 +48,21 @@ def dataset_config(name: str) -> Path:
 def generated_shards(experiment: Experiment) -> list[Shard]:
     """Return the shards to generate for an experiment; none when its dataset is a given file."""
     path = Path(experiment.dataset_path)
-    config = dataset_config(path.stem)
-    generated = path.parent == DATASETS and os.path.isfile(config)  # noqa: PTH113
-    if not generated or (path.is_file() and not (DATASETS / path.stem).is_dir()):
+    if not _is_generated(path):
         return []
-    return shards(path.stem, load_dataset_settings(config), experiment.max_samples)
+    settings = load_dataset_settings(dataset_config(path.stem))
+    return shards(path.stem, settings, experiment.max_samples)
+
+
+def given_datasets() -> list[str]:
+    """Return the names of the files in datasets/ that were put there, not joined from shards."""
+    return sorted(path.stem for path in DATASETS.glob("*.h5") if not _is_generated(path))
+
+
+def _is_generated(path: Path) -> bool:
+    config = dataset_config(path.stem)
+    can_be = path.parent == DATASETS and os.path.isfile(config)  # noqa: PTH113
+    return can_be and not (path.is_file() and not (DATASETS / path.stem).is_dir())
 
 
 def dataset_files(experiment: Experiment) -> list[Path]:

@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
 from spinlock.settings import Experiment, OperatorDatasetSettings
-from spinlock.settings.dataset_files import dataset_files, generated_shards, shards
+from spinlock.settings.dataset_files import (
+    dataset_files,
+    generated_shards,
+    given_datasets,
+    shards,
+)
 
 
 @pytest.fixture
@@ -82,6 +87,16 @@ def test_shards_go_on_being_read_after_they_are_joined_to_one_file(project):
     (project / "datasets" / "small").mkdir(parents=True)
     (project / "datasets" / "small.h5").touch()
     assert len(dataset_files(experiment("datasets/small.h5"))) == 3
+
+
+def test_files_in_datasets_are_given_unless_they_are_joined_from_shards(project):
+    assert given_datasets() == []
+    (project / "datasets" / "mine").mkdir(parents=True)
+    for name in ("mine", "small"):
+        (project / "datasets" / f"{name}.h5").touch()
+    assert given_datasets() == ["mine", "small"]
+    (project / "datasets" / "small").mkdir()
+    assert given_datasets() == ["mine"]
 
 
 @pytest.mark.parametrize("path", ["datasets/large.h5", "elsewhere/small.h5", "small.h5"])

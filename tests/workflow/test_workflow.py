@@ -214,6 +214,27 @@ def test_a_path_with_braces_is_refused_with_what_to_do(workspace, own_experiment
     assert "where: my{data}.h5" in said
 
 
+@pytest.mark.parametrize("name", ["mine.h5", "my{data}.h5", "tiny2.h5"])
+def test_a_file_of_ones_own_may_stand_among_the_generated_ones(workspace, own_experiment, name):
+    own_experiment(f"datasets/{name}")
+    whole = ("--forceall", "--dry-run", "datasets/tiny.h5")  # the rule is there for the others
+    assert "concatenate" in workspace.snakemake(*whole).stdout
+    if "{" in name:  # of no other experiment's concern
+        return
+    assert workspace.planned("--forceall", "results/own/subset.h5") == {"subset": 1}
+    workspace.snakemake("results/own/subset.h5")
+
+
+def test_a_file_in_place_of_a_generated_dataset_is_not_written_over(workspace, own_experiment):
+    settings = workspace.path / "configs/datasets/mine.yaml"
+    settings.write_text((workspace.path / "configs/datasets/tiny.yaml").read_text())
+    own_experiment("datasets/mine.h5")
+    try:
+        assert workspace.planned("--forceall", "results/own/subset.h5") == {"subset": 1}
+    finally:
+        settings.unlink()
+
+
 def test_a_missing_dataset_is_said_before_anything_runs(workspace, edited):
     edited("configs/vqvae/other.yaml", lambda text: text.replace("tiny.h5", "absent.h5"))
     shown = workspace.snakemake("results/other/subset.h5", check=False)

@@ -1,5 +1,6 @@
 # What rules share: settings and code as tracked parameters. No rules here.
 import json
+import re
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -14,16 +15,24 @@ from spinlock.settings import (
     simulation_settings,
     stage_settings,
 )
-from spinlock.settings.dataset_files import dataset_config, dataset_files, shards
+from spinlock.settings.dataset_files import (
+    dataset_config,
+    dataset_files,
+    given_datasets,
+    shards,
+)
 from spinlock.source import source_digest
 
 EXPERIMENTS = Path("configs/vqvae")
 RESULTS = Path("results")
 
 
+DATASET = r"\w[\w-]*"
+
+
 wildcard_constraints:
     experiment=r"\w[\w-]*(/\w[\w-]*)*",
-    dataset=r"\w[\w-]*",
+    dataset=DATASET,
     shard=r"\d{5}",
 
 
@@ -113,6 +122,12 @@ def as_it_is(path):
 def settings_of_dataset(name):
     """Return the settings of a generated dataset."""
     return load_dataset_settings(dataset_config(name))
+
+
+def dataset_to_join():
+    """Return a pattern of the datasets that are joined from shards: a given file stays as it is."""
+    given = "|".join(name for name in given_datasets() if re.fullmatch(DATASET, name))
+    return rf"(?!({given})\.h5$){DATASET}" if given else DATASET
 
 
 def shards_of_dataset(wildcards):

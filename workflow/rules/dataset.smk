@@ -32,6 +32,8 @@ rule concatenate:
         "datasets/{dataset}/logs/concatenate.log",
     benchmark:
         "datasets/{dataset}/benchmarks/concatenate.tsv"
+    wildcard_constraints:
+        dataset=dataset_to_join(),
     conda:
         "../../envs/spinlock.yaml"
     threads: 1
