@@ -124,6 +124,22 @@ def test_an_unknown_experiment_names_the_known_ones(workspace):
     assert "known: other, tiny" in shown.stdout + shown.stderr
 
 
+@pytest.mark.parametrize("name", ["lr0.01", "a.b-c.1", "1.x_"])
+def test_a_name_may_hold_dots(workspace, own_experiment, name):
+    own_experiment("mine.h5", name)
+    workspace.snakemake(f"results/{name}/subset.h5")
+    assert workspace.planned(f"results/{name}/report.html")["visualize"] == 1
+
+
+@pytest.mark.parametrize("name", [".hidden", "-option", "two words", "a..b", "a."])
+def test_a_name_that_cannot_be_made_is_not_said_to_be_known(workspace, own_experiment, name):
+    own_experiment("mine.h5", name)
+    refused = workspace.snakemake("--dry-run", "--", f"results/{name}/subset.h5", check=False)
+    assert "No rule to produce" in refused.stdout + refused.stderr
+    shown = workspace.snakemake("--dry-run", "results/tinny/subset.h5", check=False)
+    assert "known: other, tiny\n" in shown.stdout + shown.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
@@ -183,7 +199,7 @@ def own_experiment(workspace):
     yield make
     for path in made:
         path.unlink()
-    shutil.rmtree(workspace.path / "results/own", ignore_errors=True)
+        shutil.rmtree(workspace.path / "results" / path.stem, ignore_errors=True)
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,14 @@ EXPERIMENTS = Path("configs/vqvae")
 RESULTS = Path("results")
 
 
-DATASET = r"\w[\w-]*"
+# a dot stands between other characters: neither `..` nor a hidden file
+NAME = r"\w[\w-]*(\.[\w-]+)*"
+EXPERIMENT_NAME = rf"{NAME}(/{NAME})*"
 
 
 wildcard_constraints:
-    experiment=r"\w[\w-]*(/\w[\w-]*)*",
-    dataset=DATASET,
+    experiment=EXPERIMENT_NAME,
+    dataset=NAME,
     shard=r"\d{5}",
 
 
@@ -49,9 +51,10 @@ def config_of(wildcards):
     """Return the configuration file of an experiment."""
     path = EXPERIMENTS / f"{wildcards.experiment}.yaml"
     if not path.is_file():
-        known = sorted(
+        names = (
             str(one.relative_to(EXPERIMENTS).with_suffix("")) for one in EXPERIMENTS.rglob("*.yaml")
         )
+        known = sorted(name for name in names if re.fullmatch(EXPERIMENT_NAME, name))
         raise WorkflowError(
             f"no experiment {wildcards.experiment!r}: {path} does not exist; known: {', '.join(known)}"
         )
@@ -126,8 +129,8 @@ def settings_of_dataset(name):
 
 def dataset_to_join():
     """Return a pattern of the datasets that are joined from shards: a given file stays as it is."""
-    given = "|".join(name for name in given_datasets() if re.fullmatch(DATASET, name))
-    return rf"(?!({given})\.h5$){DATASET}" if given else DATASET
+    given = "|".join(re.escape(name) for name in given_datasets() if re.fullmatch(NAME, name))
+    return rf"(?!({given})\.h5$){NAME}" if given else NAME
 
 
 def shards_of_dataset(wildcards):
