@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
-from spinlock.files import atomic_path, file_digest, refuse_overwriting, write_text
+from spinlock.files import atomic_path, file_digest, file_sample, refuse_overwriting, write_text
 
 
 class DiskFull(OSError):
@@ -111,6 +112,37 @@ def test_digest_is_the_sha256_of_the_bytes(tmp_path):
     assert file_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     path.write_bytes(path.read_bytes()[:-1])
     assert file_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 300_000, 1_048_576])
+def test_every_byte_of_a_small_file_counts_for_its_sample(tmp_path, size):
+    path = tmp_path / "x.bin"
+    path.write_bytes(bytes(size))
+    before = file_sample(path)
+    assert before.startswith(f"{size} bytes, ")
+    for at in {0, size // 3, 65_536, size - 1} & set(range(size)):
+        path.write_bytes(bytes(at) + b"x" + bytes(size - at - 1))
+        assert file_sample(path) != before
+    path.write_bytes(bytes(size))
+    assert file_sample(path) == before
+
+
+def test_the_sample_of_a_large_file_has_its_size_and_both_ends(tmp_path):
+    path = tmp_path / "x.bin"
+    seen = set()
+    for size, at in ((50_000_000, 0), (50_000_000, 49_999_999), (50_000_001, 0)):
+        with path.open("wb") as file:
+            file.truncate(size)
+            file.seek(at)
+            file.write(b"x")
+        seen.add(file_sample(path))
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("name", ["absent", ".", "x" * 5000, "pipe"])
+def test_what_is_no_file_has_no_sample_and_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    assert file_sample(tmp_path / name) == ""
 
 
 @pytest.mark.parametrize("name", ["data", "folder/../data", "link", "hard_link"])

@@ -1,6 +1,7 @@
 """The settings of an experiment, and the slice of them that each stage depends on."""
 
 import re
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -74,6 +75,12 @@ class Experiment(Section):
         if not DEVICE.fullmatch(value):
             raise ValueError("must be auto, cuda, cuda:N, mps or cpu")
         return value
+
+    @field_validator("dataset_path")
+    @classmethod
+    def _in_one_spelling(cls, value: str) -> str:
+        """Make `./x.h5` and `x.h5` one; `..` stays, for the folder before it may be a link."""
+        return str(PurePath(value))
 
     @field_validator("families")
     @classmethod

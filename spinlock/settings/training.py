@@ -1,8 +1,9 @@
 """Section `training`: categories, losses, optimisation, checkpoints."""
 
+from pathlib import PurePath
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from spinlock.settings.section import Section, setting
 
@@ -104,6 +105,11 @@ class Training(Section):
         "are a fifth to a third quicker on a CPU, so it pays from some thousands of batches",
         stages=(),
     )
+
+    @field_validator("category_mapping_file")
+    @classmethod
+    def _in_one_spelling(cls, value: str | None) -> str | None:
+        return str(PurePath(value)) if value else value
 
     @model_validator(mode="after")
     def _mapping_is_given(self) -> Self:

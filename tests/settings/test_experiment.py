@@ -203,6 +203,13 @@ def test_what_only_changes_how_a_stage_runs_is_in_no_slice(key):
         assert (name or section) not in (values.get(section, {}) if name else values)
 
 
+@pytest.mark.parametrize("key", ["dataset_path", "training.category_mapping_file"])
+@pytest.mark.parametrize(("spelling", "same"), [("./a//b/./c", True), ("a/b/../b/c", False)])
+def test_a_path_is_one_setting_however_it_is_spelled(key, spelling, same):
+    one, other = changed(key, "a/b/c"), changed(key, spelling)
+    assert (one == other) == same, "what `..` leads to depends on links"
+
+
 @pytest.mark.parametrize(
     ("training", "noticed"),
     [

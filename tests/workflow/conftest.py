@@ -1,5 +1,6 @@
 """A copy of the workflow with a tiny experiment, run once from simulation to report."""
 
+import json
 import os
 import re
 import shutil
@@ -118,3 +119,24 @@ def edited(workspace: Workspace) -> Iterator[Callable[[str, Callable[[str], str]
     yield edit
     for path, text in before.items():
         path.write_text(text)
+
+
+@pytest.fixture
+def own_experiment(workspace: Workspace) -> Iterator[Callable[..., None]]:
+    """Give a function that makes an experiment on a file of one's own, until the test ends."""
+    made: list[Path] = []
+
+    def make(dataset: str, name: str = "own") -> None:
+        file = workspace.path / dataset
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes((workspace.path / "datasets/tiny/shard_00000.h5").read_bytes())
+        config = workspace.path / f"configs/vqvae/{name}.yaml"
+        text = (workspace.path / "configs/vqvae/tiny.yaml").read_text()
+        text = text.replace("max_samples: 80", "max_samples: 40")
+        config.write_text(text.replace("datasets/tiny.h5", json.dumps(dataset)))
+        made.extend((file, config))
+
+    yield make
+    for path in made:
+        path.unlink()
+        shutil.rmtree(workspace.path / "results" / path.stem, ignore_errors=True)

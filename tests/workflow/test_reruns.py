@@ -152,3 +152,23 @@ def test_new_content_of_the_dataset_reruns_everything_from_subset(workspace):
         shard.write_bytes(bytes_before)
         os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert planned == dict.fromkeys(SUBSET_ON, 1)
+
+
+def test_another_spelling_of_a_path_reruns_nothing(workspace, own_experiment, edited):
+    own_experiment("mydata/plain.h5")
+    workspace.snakemake("results/own/subset.h5")
+    edited("configs/vqvae/own.yaml", replaced('"mydata/plain.h5"', "./mydata//plain.h5"))
+    assert workspace.planned("results/own/subset.h5") == {}
+
+
+def test_a_dataset_that_is_replaced_by_an_older_file_reruns_and_one_that_is_touched_does_not(
+    workspace, own_experiment
+):
+    own_experiment("mydata/plain.h5")
+    workspace.snakemake("results/own/subset.h5")
+    data = workspace.path / "mydata/plain.h5"
+    data.touch()
+    assert workspace.planned("results/own/subset.h5") == {}
+    data.write_bytes((workspace.path / "datasets/tiny/shard_00001.h5").read_bytes())
+    os.utime(data, (0, 0))
+    assert workspace.planned("results/own/subset.h5") == {"subset": 1}

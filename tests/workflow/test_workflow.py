@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import zipfile
 from pathlib import Path
 
@@ -179,27 +178,6 @@ def test_a_link_cannot_lead_out_of_the_results(workspace, tmp_path):
     assert shown.returncode != 0
     assert "results/linked is a link to" in shown.stdout + shown.stderr
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture
-def own_experiment(workspace):
-    """Give a function that makes an experiment on a file of one's own, until the test ends."""
-    made: list[Path] = []
-
-    def make(dataset: str, name: str = "own") -> None:
-        file = workspace.path / dataset
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes((workspace.path / "datasets/tiny/shard_00000.h5").read_bytes())
-        config = workspace.path / f"configs/vqvae/{name}.yaml"
-        text = (workspace.path / "configs/vqvae/tiny.yaml").read_text()
-        text = text.replace("max_samples: 80", "max_samples: 40")
-        config.write_text(text.replace("datasets/tiny.h5", json.dumps(dataset)))
-        made.extend((file, config))
-
-    yield make
-    for path in made:
-        path.unlink()
-        shutil.rmtree(workspace.path / "results" / path.stem, ignore_errors=True)
 
 
 @pytest.mark.parametrize(

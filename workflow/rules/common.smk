@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.io import contains_wildcard
 
 from spinlock.errors import SpinlockError
+from spinlock.files import file_sample
 from spinlock.settings import (
     load_dataset_settings,
     load_experiment,
@@ -18,6 +19,7 @@ from spinlock.settings import (
 from spinlock.settings.dataset_files import (
     dataset_config,
     dataset_files,
+    generated_shards,
     given_datasets,
     shards,
 )
@@ -97,6 +99,14 @@ def code(stage):
 def files_of_experiment(wildcards):
     """Return the dataset files that an experiment reads."""
     return [as_it_is(path) for path in dataset_files(settings_of(config_of(wildcards)))]
+
+
+@mistakes_told()
+def content_of_dataset(wildcards):
+    """Return what tells a given dataset from an older one, which Snakemake's dates do not."""
+    experiment = settings_of(config_of(wildcards))
+    given = [] if generated_shards(experiment) else dataset_files(experiment)
+    return " ".join(file_sample(path) for path in given)
 
 
 @mistakes_told()

@@ -17,6 +17,7 @@ rule subset:
     params:
         config=config_of,
         settings=settings("subset"),
+        content=content_of_dataset,
         code=code("subset"),
     shell:
         "python -m spinlock.stages.subset --threads {threads} --config {params.config:q}"
