@@ -110,11 +110,12 @@ def test_the_results_say_what_made_them(workspace, results):
     }  # fmt: skip
     assert made["libraries"].keys() >= {"torch", "numpy", "h5py"}
     shown = workspace.run("-m", "spinlock.cli", "verify", "results/tiny").stdout.splitlines()
-    assert shown[:5] == [
+    assert shown[:6] == [
         "settings: same", "code: same", "dataset: same", "data: same", "tokens: same",
+        "metrics: same",
     ]  # fmt: skip
     stages = ("cluster", "encode", "evaluate", "normalize", "subset", "train", "visualize")
-    assert all(f"{stage} " in shown[5] for stage in stages)
+    assert all(f"{stage} " in shown[6] for stage in stages)
 
 
 def test_an_unknown_experiment_names_the_known_ones(workspace):
