@@ -10,7 +10,7 @@ from pathlib import Path
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
 from spinlock.files import file_digest
-from spinlock.settings import Experiment
+from spinlock.settings import Experiment, load_experiment
 from spinlock.settings.dataset_files import dataset_files
 from spinlock.source import source_digest
 from spinlock.stages.evaluate import read_metrics
@@ -20,11 +20,16 @@ from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.token_file import open_tokens
 from spinlock.training.provenance import files_digest, settings_digest
 
+EXPERIMENTS, RESULTS = Path("configs/vqvae"), Path("results")  # as the workflow has them
 SAME, DIFFERS, MISSING = "same", "DIFFERS", "not there"
 
 
 def run(results: Path) -> dict[str, str]:
-    """Return what became of settings, code, data, tokens and metrics since the training."""
+    """Return what became of settings, code, data, tokens and metrics since the training.
+
+    Settings are those of the experiment's configuration, where there is one for the folder; else
+    those that the model carries.
+    """
     model = results / "best_model.pt"
     checkpoint = Checkpoint.load(model)
     recorded = checkpoint.provenance
@@ -33,7 +38,8 @@ def run(results: Path) -> dict[str, str]:
     metrics = results / "metrics.json"
     states = {
         "settings": _state(
-            settings_digest(training_settings(experiment)), recorded.get("settings")
+            settings_digest(training_settings(_configured(results) or experiment)),
+            recorded.get("settings"),
         ),
         "code": _state(source_digest("spinlock.stages.train"), recorded.get("code")),
         "dataset": _dataset_state(experiment, recorded.get("dataset")),
@@ -59,6 +65,16 @@ def wall_times(results: Path) -> dict[str, float]:
         with path.open(encoding="utf-8", newline="") as file:
             seconds[path.stem] = float(next(csv.DictReader(file, delimiter="\t"))["s"])
     return seconds
+
+
+def _configured(results: Path) -> Experiment | None:
+    """Return the settings of the experiment that makes a result folder; None where none does."""
+    folder = results.resolve()
+    if not folder.is_relative_to(RESULTS.resolve()):
+        return None
+    name = folder.relative_to(RESULTS.resolve())
+    config = EXPERIMENTS / name.parent / f"{name.name}.yaml"
+    return load_experiment(config) if config.is_file() else None
 
 
 def _dataset_state(experiment: Experiment, recorded: object) -> str:

@@ -85,7 +85,7 @@ def decide_book_sizes(
 
 def _variance(x: Tensor) -> float:
     """Return the summed variances of columns x [n, d]."""
-    return float(x.double().var(dim=0, correction=0).sum())
+    return float(x.var(dim=0, correction=0).double().sum())
 
 
 def partition_quality(

@@ -5,6 +5,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+import yaml
 
 from spinlock.errors import SpinlockError
 from spinlock.stages import verify
@@ -19,6 +20,24 @@ def test_an_untouched_folder_is_the_same(copy):
     assert verify.run(copy) == dict.fromkeys(
         ("settings", "code", "dataset", "data", "tokens", "metrics"), verify.SAME
     )
+
+
+@pytest.mark.parametrize("name", ["one", "sub/lr0.01"])
+def test_settings_are_those_of_the_experiment_as_it_is_configured(
+    copy, finished, tmp_path, monkeypatch, name
+):
+    monkeypatch.chdir(tmp_path)
+    results = shutil.copytree(copy, tmp_path / "results" / name)
+    assert verify.run(results)["settings"] == verify.SAME  # there is no configuration
+    config = tmp_path / f"configs/vqvae/{name}.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text(finished.config.read_text())
+    assert verify.run(results)["settings"] == verify.SAME
+    settings = yaml.safe_load(finished.config.read_text())
+    settings["model"]["commitment_cost"] = 0.75
+    config.write_text(yaml.safe_dump(settings))
+    assert verify.run(results)["settings"] == verify.DIFFERS
+    assert verify.run(copy)["settings"] == verify.SAME
 
 
 def test_changed_data_and_tokens_of_another_model_differ(copy):
