@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,16 @@ from spinlock.training.provenance import settings_digest
 from spinlock.training.resume import state_of_checkpoint
 
 
+class Data(NamedTuple):
+    """What an experiment reads: families and rows, whether they exist yet or not."""
+
+    state: str
+    layouts: list[FamilyLayout]
+    n_operators: int
+    with_fields: bool
+    where: str
+
+
 def describe_data(experiment: Experiment) -> dict[str, Any]:
     """Return rows and families that an experiment will read, whether they exist yet or not.
 
@@ -40,31 +50,17 @@ def describe_data(experiment: Experiment) -> dict[str, Any]:
         name: a family, a label, what an encoder reads, a feature of the category mapping.
     """
     expected = require_simulation(experiment)
-    if expected and not all(shard.path.is_file() for shard in expected):
-        layouts, total = _to_be_simulated(experiment)
-        state, with_fields, where = "to be simulated", True, experiment.dataset_path
-    else:
-        files, external = dataset_files(experiment), experiment.allow_external_data
-        with open_dataset(files, external=external) as source:
-            source.require(list(experiment.families))
-            layouts = [source.families[name] for name in experiment.families]
-            for label in _labels(experiment):
-                source.labels(label)
-            total, state, with_fields, where = (
-                source.n_operators,
-                "present",
-                source.has_fields,
-                source.where,
-            )
-    columns = columns_of(layouts, experiment.coefficients)
-    with located(where):
-        require_readable(experiment.families, columns.series, with_fields)
+    simulated = expected and not all(shard.path.is_file() for shard in expected)
+    data = _to_be_simulated(experiment) if simulated else _present(experiment)
+    columns = columns_of(data.layouts, experiment.coefficients)
+    with located(data.where):
+        require_readable(experiment.families, columns.series, data.with_fields)
     _require_mapping(experiment, [column.full_name for column in columns.columns])
     return {
         "dataset": experiment.dataset_path,
-        "state": state,
-        "rows": min(experiment.max_samples or total, total),
-        "families": {layout.name: list(layout.shape) for layout in layouts},
+        "state": data.state,
+        "rows": min(experiment.max_samples or data.n_operators, data.n_operators),
+        "families": {layout.name: list(layout.shape) for layout in data.layouts},
     }
 
 
@@ -115,8 +111,19 @@ def require_start(
     state_of_checkpoint(resume_from, stamp, experiment.training.num_epochs)
 
 
-def _to_be_simulated(experiment: Experiment) -> tuple[list[FamilyLayout], int]:
-    """Return the families that simulated operators will have, and the number of operators."""
+def _present(experiment: Experiment) -> Data:
+    """Return what a dataset that is there holds, when it has all that the settings name."""
+    files, external = dataset_files(experiment), experiment.allow_external_data
+    with open_dataset(files, external=external) as source:
+        source.require(list(experiment.families))
+        for label in _labels(experiment):
+            source.labels(label)
+        layouts = [source.families[name] for name in experiment.families]
+        return Data("present", layouts, source.n_operators, source.has_fields, source.where)
+
+
+def _to_be_simulated(experiment: Experiment) -> Data:
+    """Return what simulated operators will have."""
     config = dataset_config(Path(experiment.dataset_path).stem)
     unknown = [name for name in experiment.families if name not in FAMILY_COLUMNS]
     if unknown:
@@ -131,7 +138,7 @@ def _to_be_simulated(experiment: Experiment) -> tuple[list[FamilyLayout], int]:
         names = list(FAMILY_COLUMNS[name])
         shape = (settings.steps, len(names)) if name == "temporal" else (len(names),)
         layouts.append(FamilyLayout(name, shape, names, np.dtype(np.float32)))
-    return layouts, settings.num_operators
+    return Data("to be simulated", layouts, settings.num_operators, True, str(config))
 
 
 def _labels(experiment: Experiment) -> list[str]:

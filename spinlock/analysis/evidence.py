@@ -223,14 +223,6 @@ def measure_distances(tokenizer: Tokenizer, x: np.ndarray, tokens: np.ndarray) -
     return Distances(pdist(x.astype(np.float64)), pdist(codes.astype(np.float64)))
 
 
-def count_codes(tokens: np.ndarray, sizes: np.ndarray) -> list[list[np.ndarray]]:
-    """Return how often each code of each book is used in tokens [n, C, L]."""
-    return [
-        [np.bincount(tokens[:, c, level], minlength=size) for level, size in enumerate(row)]
-        for c, row in enumerate(sizes)
-    ]
-
-
 def leading_feature(x: np.ndarray) -> int:
     """Return the column that varies most along the first principal component of rows x."""
     _, _, directions = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)

@@ -87,7 +87,7 @@ def require_simulation(
             made = dict(json.loads(read_text(lambda: metadata.attrs["config"], path, [metadata])))
             points = file["parameters/vectors"]
             held, start = len(points), points[0]
-    except (OSError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
         raise SpinlockError(
             f"this is not a file of simulated operators ({error})",
             where=path,

@@ -21,7 +21,6 @@ from spinlock.analysis.evidence import (
     Evidence,
     Reconstruction,
     Sample,
-    count_codes,
     leading_feature,
     map_codes,
     map_operators,
@@ -30,6 +29,7 @@ from spinlock.analysis.evidence import (
 )
 from spinlock.analysis.figures.catalog import EXHIBITS, Exhibit
 from spinlock.analysis.figures.style import render
+from spinlock.analysis.metrics import code_counts
 from spinlock.analysis.projections import METHODS
 from spinlock.analysis.report.contents import page_data
 from spinlock.analysis.report.page import Shown, embedded, render_page
@@ -90,7 +90,7 @@ def _gather(
 ) -> Evidence:
     settings, seed = experiment.visualization, experiment.random_seed
     methods = list(METHODS) if settings.projection == "both" else [settings.projection]
-    counts = count_codes(_tokens_of(file, table.row_ids), tokenizer.codebook_sizes)
+    counts = code_counts(_tokens_of(file, table.row_ids), tokenizer.codebook_sizes)
     sample = _sample(tokenizer, table, file, settings.max_points, seed)
     color_by = _color_by(settings.color_by, tokenizer, sample.x)  # told before what takes long
     return Evidence(

@@ -10,12 +10,12 @@ from spinlock.analysis.evidence import (
     Clustering,
     Evidence,
     Sample,
-    count_codes,
     map_codes,
     map_operators,
     measure_distances,
     measure_reconstruction,
 )
+from spinlock.analysis.metrics import code_counts
 from spinlock.features.table import Column, TableHeader
 from spinlock.tokenizer.categories import correlation_matrix, merge_tree
 from spinlock.tokenizer.checkpoint import Checkpoint
@@ -87,7 +87,7 @@ def random_evidence(n_columns: int, n_categories: int, n_rows: int) -> Evidence:
     split = np.arange(n_rows) % 3
     correlation = correlation_matrix(x)
     tree = merge_tree(correlation) if n_columns > 1 else np.empty((0, 4))
-    counts = count_codes(tokens, sizes)
+    counts = code_counts(tokens, sizes)
     number = np.arange(2, 2 + n_categories)
     targets = [
         {"name": "quality", "value": 0.93, "target": 0.9, "met": True},

@@ -2,19 +2,18 @@ import numpy as np
 import pytest
 
 from spinlock.analysis.evidence import (
-    count_codes,
     leading_feature,
     map_codes,
     map_operators,
     measure_distances,
     measure_reconstruction,
 )
-from spinlock.analysis.metrics import topographic
+from spinlock.analysis.metrics import code_counts, topographic
 
 
 def test_code_counts_add_up(evidence):
     tokens = evidence.sample.tokens
-    counts = count_codes(tokens, evidence.tokenizer.codebook_sizes)
+    counts = code_counts(tokens, evidence.tokenizer.codebook_sizes)
     assert all(book.sum() == len(tokens) for books in counts for book in books)
     assert [len(book) for book in counts[0]] == evidence.tokenizer.codebook_sizes[0].tolist()
 
@@ -63,7 +62,7 @@ def test_codes_are_described_by_what_they_change(evidence):
 def test_too_few_points_have_no_map(evidence):
     tokens = evidence.sample.tokens[:4]
     assert map_operators(evidence.tokenizer, tokens, ["tsne"], 0) == {}
-    counts = count_codes(tokens[:1], evidence.tokenizer.codebook_sizes)
+    counts = code_counts(tokens[:1], evidence.tokenizer.codebook_sizes)
     only = [[book if c + level == 0 else 0 * book for level, book in enumerate(books)]
             for c, books in enumerate(counts)]  # fmt: skip
     assert map_codes(evidence.tokenizer, only, ["tsne"], 0).maps == {}
