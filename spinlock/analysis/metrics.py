@@ -1,6 +1,7 @@
 """How good tokens are, each metric with one definition (docs/metrics.md)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -54,6 +55,16 @@ def quality_by_feature(
         "heaviest": heaviest,
         "worst": [{"feature": str(known[i]), "quality": float(r2[i])} for i in order],
     }
+
+
+def dominant_feature(by_feature: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the feature, with its share, that decides the pooled R² alone; None where none does.
+
+    `by_feature` is what `quality_by_feature` gave. One of two features always has half of it.
+    """
+    heaviest = by_feature.get("heaviest")
+    several = len(by_feature.get("worst", ())) > 2
+    return heaviest if heaviest and several and heaviest["share"] > DOMINANT else None
 
 
 def quality_by_group(

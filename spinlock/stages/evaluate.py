@@ -81,8 +81,8 @@ def run(
 
 
 def _warn_of_one_feature(by_feature: Mapping[str, Any]) -> None:
-    heaviest = by_feature["heaviest"]
-    if heaviest and heaviest["share"] > measure.DOMINANT and len(by_feature["worst"]) > 2:
+    heaviest = measure.dominant_feature(by_feature)
+    if heaviest:
         log.warning(
             "%s alone has %.0f %% of the variance of these rows: quality tells little of others; "
             "see normalization_method and feature_cleaning.outlier_method",

@@ -153,6 +153,18 @@ def test_quality_by_feature_is_one_less_the_share_of_the_error_of_each_column():
     assert nothing["undefined"] == 2
 
 
+@pytest.mark.parametrize(
+    ("scales", "dominant"),
+    [([1, 1, 1.3], None), ([1, 1, 1.5], "c"), ([1, 9], None), ([0, 0, 9], None), ([9], None)],
+)
+def test_a_feature_is_dominant_that_has_more_than_half_of_the_variance_of_several(scales, dominant):
+    x = np.tile([[1.0], [-1.0]], (3, 1)) * scales
+    names = list("abc")[: len(scales)]
+    found = metrics.dominant_feature(metrics.quality_by_feature(x, x, np.zeros(len(scales)), names))
+    assert (found and found["feature"]) == dominant
+    assert metrics.dominant_feature({}) is None
+
+
 def test_a_column_that_varies_by_very_little_has_a_quality():
     x = np.array([[1e-140], [-1e-140]])
     assert metrics.quality(x, x, np.zeros(1)) == 1.0

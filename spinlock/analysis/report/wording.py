@@ -7,7 +7,7 @@ import numpy as np
 
 from spinlock.analysis.evidence import Evidence
 from spinlock.analysis.figures.catalog import EXHIBITS
-from spinlock.analysis.metrics import DOMINANT
+from spinlock.analysis.metrics import dominant_feature
 from spinlock.analysis.report.page import Page, Section, Shown, Target
 from spinlock.features.table import SPLIT_NAMES
 from spinlock.tokenizer.normalization import KEPT, REASONS, FeatureStatistics
@@ -56,8 +56,8 @@ def describe(evidence: Evidence, split: np.ndarray, shown: Mapping[str, Shown]) 
 
 def _dominant(metrics: Mapping[str, Any]) -> str:
     """Return a sentence on the feature that decides the pooled quality, where one does."""
-    heaviest = metrics.get("quality_by_feature", {}).get("heaviest")
-    if not heaviest or heaviest["share"] <= DOMINANT:
+    heaviest = dominant_feature(metrics.get("quality_by_feature", {}))
+    if not heaviest:
         return ""
     return f" {heaviest['feature']} alone has {heaviest['share']:.0%} of their variance."
 
