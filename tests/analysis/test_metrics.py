@@ -155,7 +155,14 @@ def test_quality_by_feature_is_one_less_the_share_of_the_error_of_each_column():
 
 @pytest.mark.parametrize(
     ("scales", "dominant"),
-    [([1, 1, 1.3], None), ([1, 1, 1.5], "c"), ([1, 9], None), ([0, 0, 9], None), ([9], None)],
+    [
+        ([1, 1, 1.3], None),
+        ([3, 4, 5], None),
+        ([1, 1, 1.5], "c"),
+        ([1, 9], None),
+        ([0, 0, 9], None),
+        ([9], None),
+    ],
 )
 def test_a_feature_is_dominant_that_has_more_than_half_of_the_variance_of_several(scales, dominant):
     x = np.tile([[1.0], [-1.0]], (3, 1)) * scales
