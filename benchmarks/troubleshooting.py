@@ -37,6 +37,7 @@ from spinlock.files import write_text
 from spinlock.settings import Experiment
 from spinlock.stages import cluster, normalize, subset, train
 from spinlock.stages.program import limit_threads
+from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.plain_files import read_model
 from spinlock.tokenizer.tokenizer import Tokenizer
 from spinlock.training.loop import Trainer
@@ -292,13 +293,14 @@ class Workbench:
         }
 
     def _look_at(self, model: Path) -> dict[str, Any]:
-        tokenizer = Tokenizer.load(model)
+        checkpoint = read_model(model, "cpu")
+        tokenizer = Tokenizer(checkpoint)
         with FeatureTable(self._folder / "subset.h5") as table:
             rows = RowsOfSplit.of_table(table, tokenizer)
         x, tokens = rows.x[rows.reported], rows.tokens[rows.reported]
         mean = tokenizer.statistics.normalized_mean
         codes = tokenizer.embed(tokens).reshape(len(x), -1)
-        embeddings = _embeddings(model, x).reshape(len(x), -1)
+        embeddings = _embeddings(checkpoint.model, x).reshape(len(x), -1)
         return {
             "quality": quality(x, tokenizer.reconstruct(tokens), mean),
             "quality of the coarse level": quality(x, tokenizer.reconstruct(tokens, 1), mean),
@@ -310,11 +312,10 @@ class Workbench:
         }
 
 
-def _embeddings(model: Path, x: np.ndarray) -> np.ndarray:
+@torch.no_grad()
+def _embeddings(model: TokenizerModel, x: np.ndarray) -> np.ndarray:
     """Return the embeddings [n, C, E] that the model quantises of normalised rows x [n, D]."""
-    encoder = read_model(model, "cpu").model.eval().encoder
-    with torch.no_grad():
-        return encoder(torch.from_numpy(x)).numpy().swapaxes(0, 1)
+    return model.encoder(torch.from_numpy(x)).numpy().swapaxes(0, 1)
 
 
 def row_of(advice: Advice, workbenches: Sequence[Workbench]) -> str:

@@ -1,7 +1,7 @@
 """The one exception for mistakes that a user can put right."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -31,6 +31,11 @@ class SpinlockError(Exception):
         if self.remedy is not None:
             lines.append(f"  what to do: {self.remedy}")
         return "\n".join(lines)
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Return the first names as text, for messages."""
+    return (", ".join(names[:most]) + (", …" if len(names) > most else "")) or "none"
 
 
 @contextmanager

@@ -47,8 +47,7 @@ def train_experiment(experiment: Experiment, output: Path, resume_from: Path | N
     refuse_overwriting([table, statistics, categories, model], dataset)
     require_start(experiment, (), resume_from)
     generate_missing(experiment)
-    if resume_from is not None:
-        require_start(experiment, dataset, resume_from)
+    require_start(experiment, dataset, resume_from)
     subset.run(experiment, dataset, table)
     normalize.run(experiment, table, statistics)
     cluster.run(

@@ -74,14 +74,15 @@ def require_simulation(experiment: Experiment) -> list[Shard]:
     """
     expected, path = generated_shards(experiment), Path(experiment.dataset_path)
     config = dataset_config(path.stem)
+    if path.parent != DATASETS or not config.is_file():
+        return expected
+    settings = load_dataset_settings(config)
     present = [shard for shard in expected if shard.path.is_file()]
-    if not expected and path.parent == DATASETS and path.is_file() and config.is_file():
+    if not expected:
         with open_dataset(path, external=experiment.allow_external_data) as source:
             if "config" in source.attributes:  # else it is a file of the user's own
-                whole = load_dataset_settings(config).num_operators
-                present = [Shard(path, 0, whole)]
+                present = [Shard(path, 0, settings.num_operators)]
     for shard in present:
-        settings = load_dataset_settings(config)
         generate.require_simulation(shard.path, settings, shard.first, shard.count)
     return expected
 

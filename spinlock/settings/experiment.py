@@ -1,14 +1,13 @@
 """The settings of an experiment, and the slice of them that each stage depends on."""
 
 import re
-from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from spinlock.settings.families import Family, reads_fields
 from spinlock.settings.model import Model
-from spinlock.settings.section import Section, setting
+from spinlock.settings.section import FilePath, Section, setting
 from spinlock.settings.sections import Evaluation, FeatureCleaning, Logging, Split, Visualization
 from spinlock.settings.training import Training
 
@@ -19,7 +18,7 @@ DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 class Experiment(Section):
     """Everything that `configs/vqvae/<experiment>.yaml` says."""
 
-    dataset_path: str = setting(
+    dataset_path: FilePath = setting(
         ...,
         "HDF5 file; generated when it does not exist and configs/datasets/<stem>.yaml does",
         stages=("subset",),
@@ -75,12 +74,6 @@ class Experiment(Section):
         if not DEVICE.fullmatch(value):
             raise ValueError("must be auto, cuda, cuda:N, mps or cpu")
         return value
-
-    @field_validator("dataset_path")
-    @classmethod
-    def _in_one_spelling(cls, value: str) -> str:
-        """Make `./x.h5` and `x.h5` one; `..` stays, for the folder before it may be a link."""
-        return str(PurePath(value))
 
     @field_validator("families")
     @classmethod

@@ -1,9 +1,18 @@
 """What all sections of the settings have in common."""
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import PurePath
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _in_one_spelling(path: str) -> str:
+    """Make `./x.h5` and `x.h5` one; `..` stays, for the folder before it may be a link."""
+    return str(PurePath(path)) if path else path
+
+
+FilePath = Annotated[str, AfterValidator(_in_one_spelling)]
 
 
 class Section(BaseModel):

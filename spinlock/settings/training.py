@@ -1,11 +1,10 @@
 """Section `training`: categories, losses, optimisation, checkpoints."""
 
-from pathlib import PurePath
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from spinlock.settings.section import Section, setting
+from spinlock.settings.section import FilePath, Section, setting
 
 CLUSTER = ("cluster",)
 
@@ -29,7 +28,7 @@ class Training(Section):
     category_assignment: Literal["auto", "manual"] = setting(
         "auto", "auto, or manual with category_mapping_file", stages=CLUSTER
     )
-    category_mapping_file: str | None = setting(
+    category_mapping_file: FilePath | None = setting(
         None, "JSON {category: [column indices or feature names]}", stages=CLUSTER
     )
     num_categories_auto: Annotated[int, Field(ge=1)] | Literal["validation"] | None = setting(
@@ -105,11 +104,6 @@ class Training(Section):
         "are a fifth to a third quicker on a CPU, so it pays from some thousands of batches",
         stages=(),
     )
-
-    @field_validator("category_mapping_file")
-    @classmethod
-    def _in_one_spelling(cls, value: str | None) -> str | None:
-        return str(PurePath(value)) if value else value
 
     @model_validator(mode="after")
     def _mapping_is_given(self) -> Self:

@@ -49,12 +49,12 @@ def run(results: Path) -> dict[str, str]:
     }
     if all(path.is_file() for path in inputs):
         states["data"] = _state(files_digest(inputs), recorded.get("data"))
+    digest = file_digest(model)
     if tokens.is_file():
         with open_tokens(tokens) as file:
-            states["tokens"] = _state(file_digest(model), file.attrs["model_digest"])
+            states["tokens"] = _state(digest, file.attrs["model_digest"])
     if metrics.is_file():
-        measured = read_metrics(metrics).get("model_digest")
-        states["metrics"] = _state(file_digest(model), measured)
+        states["metrics"] = _state(digest, read_metrics(metrics).get("model_digest"))
     return states
 
 

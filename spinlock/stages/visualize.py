@@ -90,8 +90,9 @@ def _gather(
 ) -> Evidence:
     settings, seed = experiment.visualization, experiment.random_seed
     methods = list(METHODS) if settings.projection == "both" else [settings.projection]
-    counts = code_counts(_tokens_of(file, table.row_ids), tokenizer.codebook_sizes)
-    sample = _sample(tokenizer, table, file, settings.max_points, seed)
+    tokens = _tokens_of(file, table.row_ids)
+    counts = code_counts(tokens, tokenizer.codebook_sizes)
+    sample = _sample(tokenizer, table, tokens, settings.max_points, seed)
     color_by = _color_by(settings.color_by, tokenizer, sample.x)  # told before what takes long
     return Evidence(
         experiment=name,
@@ -102,8 +103,8 @@ def _gather(
         operator_maps=map_operators(tokenizer, sample.tokens, methods, seed),
         code_maps=map_codes(tokenizer, counts, methods, seed),
         clustering=clustering,
-        reconstruction=_reconstruction(tokenizer, table, file, seed),
-        distances=_distances(tokenizer, table, file, metrics),
+        reconstruction=_reconstruction(tokenizer, table, tokens, seed),
+        distances=_distances(tokenizer, table, tokens, metrics),
         metrics=metrics,
         baselines=baselines,
         color_by=color_by,
@@ -112,12 +113,12 @@ def _gather(
 
 
 def _sample(
-    tokenizer: Tokenizer, table: FeatureTable, file: h5py.File, n_rows: int, seed: int
+    tokenizer: Tokenizer, table: FeatureTable, tokens: np.ndarray, n_rows: int, seed: int
 ) -> Sample:
     rows = _some(np.arange(table.n_rows), n_rows, seed)
     return Sample(
         x=tokenizer.normalize(table.read(rows)),
-        tokens=_tokens_of(file, table.row_ids[rows]),
+        tokens=tokens[rows],
         ids=table.row_ids[rows],
         split=table.split[rows],
         labels={name: table.labels(name)[rows] for name in table.label_names()},
@@ -125,22 +126,21 @@ def _sample(
 
 
 def _reconstruction(
-    tokenizer: Tokenizer, table: FeatureTable, file: h5py.File, seed: int
+    tokenizer: Tokenizer, table: FeatureTable, tokens: np.ndarray, seed: int
 ) -> Reconstruction:
     side = reported_side(table.split)
     rows = _some(table.rows(side), MEASURED_ROWS, seed)
     x = tokenizer.normalize(table.read(rows))
-    tokens = _tokens_of(file, table.row_ids[rows])
-    return measure_reconstruction(tokenizer, x, tokens, SPLIT_NAMES[side])
+    return measure_reconstruction(tokenizer, x, tokens[rows], SPLIT_NAMES[side])
 
 
 def _distances(
-    tokenizer: Tokenizer, table: FeatureTable, file: h5py.File, metrics: Mapping[str, Any]
+    tokenizer: Tokenizer, table: FeatureTable, tokens: np.ndarray, metrics: Mapping[str, Any]
 ) -> Distances:
     """Return the distances that the metric `topographic` correlates."""
     rows = np.sort(pair_rows(table.split, metrics["rows"]["pairs_of"]))
     x = tokenizer.normalize(table.read(rows))
-    return measure_distances(tokenizer, x, _tokens_of(file, table.row_ids[rows]))
+    return measure_distances(tokenizer, x, tokens[rows])
 
 
 def _some(rows: np.ndarray, most: int, seed: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from scipy.spatial.distance import squareform
 from scipy.stats import rankdata
 from sklearn.metrics import silhouette_score
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, listed
 
 log = logging.getLogger(__name__)
 
@@ -329,8 +329,7 @@ def mapped_columns(mapping: dict[str, list[int | str]], names: list[str]) -> dic
 
 def _refuse(problem: str, features: Sequence[str]) -> None:
     if features:
-        listed = ", ".join(features[:8]) + (", …" if len(features) > 8 else "")
         raise SpinlockError(
-            f"the category mapping {problem}: {listed}",
+            f"the category mapping {problem}: {listed(features)}",
             remedy="give every kept feature exactly once, by name or column index",
         )

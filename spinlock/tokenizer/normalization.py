@@ -1,6 +1,6 @@
 """Cleaning and normalisation of feature columns, fitted on train rows only."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -93,16 +93,14 @@ class FeatureStatistics:
         normalised = np.empty((len(values), len(kept)), np.float32)
         impute, lower, upper = self.impute[kept], self.lower[kept], self.upper[kept]
         center, scale = self.center[kept], self.scale[kept]
-        for first in range(0, len(values), ROW_BLOCK):  # a block stays in the processor's cache
-            block = slice(first, first + ROW_BLOCK)
-            x = values[block].take(kept, axis=1).astype(np.float64, copy=False)
+        for block, x in self._kept_blocks(values):
             finite = np.isfinite(x)
             if not finite.all():
-                x = np.where(finite, x, impute)
+                np.copyto(x, impute, where=~finite)
             np.maximum(x, lower, out=x)
             np.minimum(x, upper, out=x)
-            x -= center
-            x /= scale
+            np.subtract(x, center, out=x)
+            np.divide(x, scale, out=x)
             normalised[block] = x
         return normalised
 
@@ -111,13 +109,17 @@ class FeatureStatistics:
         kept = self.kept
         imputed, capped = np.empty((2, len(values), len(kept)), bool)
         lower, upper = self.lower[kept], self.upper[kept]
-        for first in range(0, len(values), ROW_BLOCK):
-            block = slice(first, first + ROW_BLOCK)
-            x = values[block].take(kept, axis=1).astype(np.float64, copy=False)
+        for block, x in self._kept_blocks(values):
             finite = np.isfinite(x)
             np.logical_not(finite, out=imputed[block])
             np.logical_and((x < lower) | (x > upper), finite, out=capped[block])
         return imputed, capped
+
+    def _kept_blocks(self, values: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """Give blocks of rows, and copies of their kept columns in float64."""
+        for first in range(0, len(values), ROW_BLOCK):  # a block stays in the processor's cache
+            block = slice(first, first + ROW_BLOCK)
+            yield block, values[block].take(self.kept, axis=1).astype(np.float64, copy=False)
 
     def invert(self, normalised: np.ndarray) -> np.ndarray:
         """Return raw columns [n, raw columns] float64 of normalised rows [n, D].

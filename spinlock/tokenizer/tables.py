@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from pandas.api.types import is_integer_dtype
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, listed
 from spinlock.features.table import Column
 
 
@@ -135,8 +135,3 @@ def _text_told(what: str) -> Iterator[None]:
         raise SpinlockError(
             f"{what} are not numbers: {error}", remedy="give numbers, and NaN for gaps"
         ) from error
-
-
-def listed(names: Sequence[str], most: int = 8) -> str:
-    """Return the first names as text."""
-    return (", ".join(names[:most]) + (", …" if len(names) > most else "")) or "none"

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, listed
 from spinlock.features.columns import (
     TableColumns,
     choose_columns,
@@ -23,7 +23,7 @@ from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.plain_files import read_model
 from spinlock.tokenizer.rows import Rows
-from spinlock.tokenizer.tables import feature_table, field_array, listed, token_table
+from spinlock.tokenizer.tables import feature_table, field_array, token_table
 from spinlock.tokenizer.token_search import TokenSearch
 from spinlock.tokenizer.transformer import FittedTransformer
 
