@@ -6,9 +6,8 @@ from statistics import mean, stdev
 from matplotlib.figure import Figure
 
 from benchmarks.quality_page import OTHERS, Runs, budgets_of, measured_at, peer_at
+from spinlock.analysis.baselines import REFERENCE
 from spinlock.analysis.figures.style import GREY, MARKERS, PALETTE, color_of, new_figure, styled
-
-REFERENCE = "gaussian_reference"
 
 
 @styled

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, mode, stdev
 from typing import Any, NamedTuple
 
+from spinlock.analysis.baselines import REFERENCE
+
 Runs = Sequence[Mapping[str, Any]]
 
 OTHERS = {
@@ -217,7 +219,7 @@ def table_of(runs: Runs) -> str:
             spread([one["quality"] for _, one in known]),
             spread(trained) if trained else "–",
             *(_other([run for run, _ in known], method, budget) for method in OTHERS),
-            _other([run for run, _ in known], "gaussian_reference", budget),
+            _other([run for run, _ in known], REFERENCE, budget),
             f"{mean(one['utilization'] for _, one in known):.2f}",
             f"{mean(one['orthogonality'] for _, one in known):.2f}",
         ]

@@ -34,13 +34,6 @@ Model = Annotated[Path, typer.Option(help="best_model.pt, a checkpoint or model.
 Dataset = Annotated[list[Path], typer.Argument(help="HDF5 file, or its shards in order.")]
 
 
-class TableFormat(StrEnum):
-    """Formats that `decode` writes."""
-
-    PARQUET = ".parquet"
-    CSV = ".csv"
-
-
 class ExportFormat(StrEnum):
     """What `export` writes."""
 
@@ -196,12 +189,6 @@ def decode(
     from spinlock.stages import decode as stage
 
     _log(verbose)
-    if output.suffix not in {kind.value for kind in TableFormat}:
-        raise SpinlockError(
-            f"{output.suffix or 'no suffix'} is no format of tables",
-            where=output,
-            remedy="name the output .parquet or .csv",
-        )
     summary = stage.run(model, tokens, output, levels)
     print_summary({"written": str(output)} | summary, as_json)
 
@@ -310,7 +297,7 @@ def verify(
     if as_json:
         print_json(states | {"wall_seconds": times})
     else:
-        print_summary(states, as_json)
+        print_summary(states, as_json=False)
         shown = [f"{name} {seconds:.1f} s" for name, seconds in times.items()]
         if shown:
             out.print(f"wall time: {', '.join(shown)}", highlight=False, soft_wrap=True)

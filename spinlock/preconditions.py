@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from spinlock.errors import SpinlockError, located
 from spinlock.features.columns import columns_of
 from spinlock.features.dataset import open_dataset
 from spinlock.features.family_layout import FamilyLayout
-from spinlock.operators.records import FAMILY_COLUMNS
+from spinlock.operators.records import family_layouts
 from spinlock.settings import Experiment, load_dataset_settings
 from spinlock.settings.dataset_files import (
     DATASETS,
@@ -126,19 +124,16 @@ def _present(experiment: Experiment) -> Data:
 def _to_be_simulated(experiment: Experiment) -> Data:
     """Return what simulated operators will have."""
     config = dataset_config(Path(experiment.dataset_path).stem)
-    unknown = [name for name in experiment.families if name not in FAMILY_COLUMNS]
+    settings = load_dataset_settings(config)
+    simulated = family_layouts(settings.steps)
+    unknown = [name for name in experiment.families if name not in simulated]
     if unknown:
         raise SpinlockError(
             f"simulated operators have no family {', '.join(unknown)}",
             where=config,
-            remedy="families that they have: architecture, initial, summary, temporal",
+            remedy=f"families that they have: {', '.join(simulated)}",
         )
-    settings = load_dataset_settings(config)
-    layouts = []
-    for name in experiment.families:
-        names = list(FAMILY_COLUMNS[name])
-        shape = (settings.steps, len(names)) if name == "temporal" else (len(names),)
-        layouts.append(FamilyLayout(name, shape, names, np.dtype(np.float32)))
+    layouts = [simulated[name] for name in experiment.families]
     return Data("to be simulated", layouts, settings.num_operators, True, str(config))
 
 

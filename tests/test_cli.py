@@ -145,7 +145,7 @@ def test_experiments_stand_side_by_side(spinlock, tmp_path):
         "baselines": {"pq": {"quality": 0.5}, "rq": {"quality": None},
                       "gaussian_reference": {"quality": 0.99}},
         "quality": 0.75, "utilization": 1.0, "orthogonality": None, "topographic": 0.5,
-        "trustworthiness": 0.9, "cleaning": {},
+        "trustworthiness": 0.9, "cleaning": {}, "quality_by_feature": {},
     }  # fmt: skip
     for name in ("one", "other"):
         (tmp_path / name).mkdir()

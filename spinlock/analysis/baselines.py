@@ -13,6 +13,7 @@ from sklearn.cluster import KMeans
 
 from spinlock.analysis.metrics import gaussian_reference, quality
 
+REFERENCE = "gaussian_reference"  # among the baselines, but no method: nothing reaches it
 MOST_SCALAR_BITS = 10  # of one principal component
 RESTARTS_SEED = 1234
 BOOK_WIDTHS = (4, 8)  # bits of the books of faiss's quantisers
@@ -49,7 +50,7 @@ def compare_baselines(train: np.ndarray, test: np.ndarray, budgets: list[float])
     mean = train.mean(axis=0, dtype=np.float64)
     rows = []
     for bits in budgets:
-        rows.append(Baseline("gaussian_reference", bits, gaussian_reference(covariance, bits)))
+        rows.append(Baseline(REFERENCE, bits, gaussian_reference(covariance, bits)))
         whole = min(math.ceil(bits), scalar.most_bits)
         decoded = scalar.reconstruct(test, whole)
         rows.append(Baseline("pca_lloyd_max", whole, quality(test, decoded, mean)))

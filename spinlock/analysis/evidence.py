@@ -148,6 +148,10 @@ class Evidence:
         """Names of the kept columns without their family."""
         return [self.tokenizer.columns[i].name for i in self.tokenizer.kept]
 
+    def target(self, name: str) -> float:
+        """Return what a metric should reach."""
+        return next(one["target"] for one in self.metrics["targets"] if one["name"] == name)
+
     @property
     def categories(self) -> dict[str, np.ndarray]:
         """Category → kept columns."""

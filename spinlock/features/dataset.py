@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import h5py
 import numpy as np
@@ -89,8 +88,8 @@ class OperatorDataset(AbstractContextManager):
         """Whether there are initial fields."""
         return self.fields(slice(0, 0)) is not None
 
-    def require(self, families: Sequence[str]) -> Self:
-        """Return the dataset when it has these families.
+    def require(self, families: Sequence[str]) -> None:
+        """Check that the dataset has these families.
 
         Raises
         ------
@@ -104,7 +103,6 @@ class OperatorDataset(AbstractContextManager):
                 where=self.where,
                 remedy=f"families that are there: {', '.join(self.families) or 'none'}",
             )
-        return self
 
     def read(self, family: str, rows: slice | np.ndarray) -> np.ndarray:
         """Return a family's values [n, ...] of rows; row arrays must ascend."""

@@ -11,6 +11,7 @@ from spinlock.features.behaviour import (
     TRAJECTORY_NAMES,
     describe_behaviour,
 )
+from spinlock.features.family_layout import FamilyLayout
 from spinlock.operators.design import (
     ARCHITECTURE_NAMES,
     DIMENSIONS,
@@ -26,8 +27,8 @@ FAMILY_COLUMNS = {
     "initial": INITIAL_NAMES,
     "summary": SUMMARY_NAMES,
     "temporal": TEMPORAL_NAMES,
-    "summary/per_trajectory": TRAJECTORY_NAMES,
 }
+TRAJECTORY_COLUMNS = {"summary/per_trajectory": TRAJECTORY_NAMES}  # beside them, no family
 PARAMETER_NAMES = DIMENSIONS
 
 
@@ -49,6 +50,16 @@ class SimulationPlan:
     steps: int
     realizations: int
     divergence_bound: float
+
+
+def family_layouts(steps: int) -> dict[str, FamilyLayout]:
+    """Return family → its columns in a dataset of operators that are simulated for `steps`."""
+    layouts = {}
+    for family, columns in FAMILY_COLUMNS.items():
+        names = list(columns)
+        shape = (steps, len(names)) if family == "temporal" else (len(names),)
+        layouts[family] = FamilyLayout(family, shape, names, np.dtype(np.float32))
+    return layouts
 
 
 def operator_records(

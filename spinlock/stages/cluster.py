@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy.cluster.hierarchy import leaves_list
 
 from spinlock.errors import located, memory_for
 from spinlock.features.table import TRAIN, VALIDATION, FeatureTable
@@ -183,10 +182,9 @@ def _write_candidates(clustering: Clustering, path: Path) -> None:
 
 
 def _write_tree(clustering: Clustering, path: Path) -> None:
-    tree = clustering.merge_tree
-    order = leaves_list(tree) if len(tree) else np.array([0])
+    tree, correlation = clustering.merge_tree, clustering.correlation.astype(np.float32)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, Z=tree, order=order, correlation=clustering.correlation.astype(np.float32))
+        np.savez(file, Z=tree, correlation=correlation)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from spinlock.analysis.baselines import REFERENCE
 from spinlock.errors import SpinlockError
 from spinlock.files import file_digest
 from spinlock.stages.evaluate import read_metrics
 
 NAMES = ("quality", "utilization", "orthogonality", "topographic", "trustworthiness")
-REFERENCE = "gaussian_reference"  # no method: nothing reaches it
 
 log = logging.getLogger(__name__)
 

@@ -19,10 +19,18 @@ from spinlock.tokenizer.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
+FORMATS = (".parquet", ".csv")
+
 
 @memory_for("decode", "decode fewer operators, or give the job more memory")
 def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> dict[str, int]:
     """Decode a file of tokens, of 1 level the coarse alone; return how much was written."""
+    if output.suffix not in FORMATS:
+        raise SpinlockError(
+            f"{output.suffix or 'no suffix'} is no format of tables",
+            where=output,
+            remedy=f"name the output {' or '.join(FORMATS)}",
+        )
     refuse_overwriting([output], [model, tokens])
     tokenizer = Tokenizer.load(model)
     row_ids, values = _read_tokens(tokens, file_digest(model))

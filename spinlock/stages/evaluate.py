@@ -7,28 +7,21 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from spinlock.analysis import metrics as measure
-from spinlock.analysis.baselines import Baseline, compare_baselines, residual_reconstruction
-from spinlock.analysis.cleaning import describe_cleaning
-from spinlock.analysis.probe import probe
+from spinlock.analysis.baselines import Baseline
+from spinlock.analysis.evaluation import baselines_of, measure, probe_label
+from spinlock.analysis.metrics import dominant_feature
 from spinlock.analysis.rows import RowsOfSplit
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import open_dataset
-from spinlock.features.table import (
-    SPLIT_NAMES,
-    TRAIN,
-    FeatureTable,
-)
+from spinlock.features.table import FeatureTable
 from spinlock.files import file_digest, read_json, write_text
 from spinlock.settings import Experiment
-from spinlock.settings.sections import Evaluation
 from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
 from spinlock.stages.train import training_inputs
 from spinlock.tokenizer.device import choose_device
@@ -37,16 +30,11 @@ from spinlock.training.provenance import files_digest
 
 log = logging.getLogger(__name__)
 
-# the seed's targets: the metric must be above, or below where `below` is true
-TARGETS = (
-    {"name": "quality", "target": 0.90, "below": False},
-    {"name": "utilization", "target": 0.25, "below": False},
-    {"name": "orthogonality", "target": 0.25, "below": True},
-    {"name": "topographic", "target": 0.60, "below": False},
-)
+BASELINE_COLUMNS = ["method", "bits", "quality"]
 SHAPE_OF_METRICS = {
     "targets": list,
     "rows": dict,
+    "quality_by_feature": dict,
     "bits": dict,
     "baselines": dict,
     "cleaning": dict,
@@ -59,20 +47,20 @@ def run(
 ) -> None:
     """Measure a model and write what was measured."""
     experiment = experiment_of(config)
+    settings = experiment.evaluation
     tokenizer = Tokenizer.load(model, device=str(choose_device(experiment.device)))
     with FeatureTable(subset) as table:
         rows = RowsOfSplit.of_table(table, tokenizer)
-        labels = _probe_labels(table, experiment.evaluation)
-    compared = _baselines(tokenizer, rows) if experiment.evaluation.baselines else []
-    measured = _measure(tokenizer, rows, experiment.evaluation) | {
-        "baselines": _at_full_bits(compared),
-        "probe": None if labels is None else _probe(tokenizer, rows, labels),
+        labels = table.labels(settings.probe_column) if settings.probe_column else None
+    compared = baselines_of(tokenizer, rows) if settings.baselines else []
+    measured = measure(tokenizer, rows, settings.max_pair_rows) | {
+        # at the model's own bits, or at the most that a method can spend: the last of each
+        "baselines": {one.method: {"bits": one.bits, "quality": one.quality} for one in compared},
+        "probe": None if labels is None else probe_label(tokenizer, rows, labels),
         "model_digest": file_digest(model),
     }
     write_text(metrics, json.dumps(measured, indent=2) + "\n")
-    columns = ["method", "bits", "quality"]
-    table_of_baselines = pd.DataFrame([asdict(one) for one in compared], columns=columns)
-    write_text(baselines, table_of_baselines.to_csv(index=False))
+    _write_baselines(compared, baselines)
     _warn_of_one_feature(measured["quality_by_feature"])
     for target in measured["targets"]:
         sign = "<" if target["below"] else ">"
@@ -81,7 +69,7 @@ def run(
 
 
 def _warn_of_one_feature(by_feature: Mapping[str, Any]) -> None:
-    heaviest = measure.dominant_feature(by_feature)
+    heaviest = dominant_feature(by_feature)
     if heaviest:
         log.warning(
             "%s alone has %.0f %% of the variance of these rows: quality tells little of others; "
@@ -117,7 +105,7 @@ def measure_model(
         with FeatureTable(subset) as table:
             _require_own_subset(table, tokenizer)
             rows = RowsOfSplit.of_table(table, tokenizer)
-    return _measure(tokenizer, rows, experiment.evaluation)
+    return measure(tokenizer, rows, experiment.evaluation.max_pair_rows)
 
 
 def _require_own_subset(table: FeatureTable, tokenizer: Tokenizer) -> None:
@@ -132,6 +120,24 @@ def _require_own_subset(table: FeatureTable, tokenizer: Tokenizer) -> None:
             where=table.path,
             remedy="name a dataset to measure on, or train again",
         )
+
+
+def read_baselines(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return method → its bits and R², arrays, of what `run` wrote to baselines.csv.
+
+    Raises
+    ------
+    SpinlockError
+        When the file is missing or something else.
+    """
+    try:
+        table = pd.read_csv(path)
+        return {
+            str(method): (rows["bits"].to_numpy(float), rows["quality"].to_numpy(float))
+            for method, rows in table.groupby("method", sort=False)
+        }
+    except (OSError, ValueError, KeyError) as error:
+        raise _another_file("baselines", path, error) from error
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -149,122 +155,20 @@ def read_metrics(path: Path) -> dict[str, Any]:
                 raise TypeError(f"{key} is no {kind.__name__}")
         return measured
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise SpinlockError(
-            f"this is not a file of metrics ({error})",
-            where=path,
-            remedy="make it with the stage `evaluate`",
-        ) from error
+        raise _another_file("metrics", path, error) from error
 
 
-def _measure(tokenizer: Tokenizer, rows: RowsOfSplit, settings: Evaluation) -> dict[str, Any]:
-    """Return all metrics of a model but its baselines, the seed's targets first."""
-    sizes, levels = tokenizer.codebook_sizes, tokenizer.levels
-    test, pairs = rows.reported, rows.pairs(settings.max_pair_rows)
-    x, tokens = rows.x[test], rows.tokens[test]
-    decoded = [tokenizer.reconstruct(tokens, level + 1) for level in range(len(levels))]
-    mean = tokenizer.statistics.normalized_mean
-    counts = measure.code_counts(rows.tokens, sizes)
-    embedded = [tokenizer.embed(rows.tokens[pairs], level + 1) for level in range(len(levels))]
-    flat = [codes.reshape(len(pairs), -1) for codes in embedded]
-    near = [measure.topographic(rows.x[pairs], codes) for codes in flat]
-    by_group = partial(_quality_by_group, x, dict(zip(levels, decoded, strict=True)), mean)
-    between = measure.orthogonality(x, list(tokenizer.categories.values()))
-    measured = {
-        "rows": {
-            **{name: len(rows.of(side)) for side, name in enumerate(SPLIT_NAMES)},
-            "measured_on": SPLIT_NAMES[rows.side],
-            "pairs_of": len(pairs),
-            "dependence_of": min(len(pairs), measure.DEPENDENCE_ROWS),
-            "utilization_of": len(rows.x),
-        },
-        "quality": measure.quality(x, decoded[-1], mean),
-        "quality_by_level": {
-            level: measure.quality(x, values, mean)
-            for level, values in zip(levels, decoded, strict=True)
-        },
-        "quality_by_feature": measure.quality_by_feature(
-            x, decoded[-1], mean, tokenizer.kept_names
-        ),
-        "quality_by_family": by_group(_columns_of_families(tokenizer)),
-        "quality_by_category": by_group(tokenizer.categories),
-        "utilization": measure.utilization(counts),
-        "utilization_test": {
-            "value": measure.utilization(measure.code_counts(tokens, sizes)),
-            "reachable": measure.reachable_utilization(sizes, len(tokens)),
-        },
-        "books": measure.book_table(counts, list(tokenizer.categories), levels),
-        "orthogonality": between["mean"],
-        "orthogonality_maximum": between["maximum"],
-        "code_dependence": measure.code_dependence(embedded[-1]),
-        "topographic": near[-1],
-        "topographic_by_level": dict(zip(levels, near, strict=True)),
-        "trustworthiness": measure.neighbourhood_trust(rows.x[pairs], flat[-1]),
-        "bits": {
-            "nominal": tokenizer.bits,
-            "entropy": float(sum(measure.entropy_bits(b) for books in counts for b in books)),
-            "by_level": dict(zip(levels, np.log2(sizes).sum(axis=0).tolist(), strict=True)),
-        },
-        "cleaning": describe_cleaning(
-            tokenizer.statistics, tokenizer.columns, rows.altered, rows.split, rows.account
-        ),
-    }
-    return {"targets": _targets(measured)} | measured
+def _write_baselines(compared: Sequence[Baseline], path: Path) -> None:
+    rows = [asdict(one) for one in compared]
+    write_text(path, pd.DataFrame(rows, columns=BASELINE_COLUMNS).to_csv(index=False))
 
 
-def _quality_by_group(
-    x: np.ndarray,
-    decoded: Mapping[str, np.ndarray],
-    mean: np.ndarray,
-    groups: Mapping[str, np.ndarray],
-) -> dict[str, dict[str, float | None]]:
-    """Return group → level → R² of the group's columns when levels 0..l are decoded."""
-    by_level = {
-        level: measure.quality_by_group(x, values, mean, groups)
-        for level, values in decoded.items()
-    }
-    return {name: {level: found[name] for level, found in by_level.items()} for name in groups}
-
-
-def _targets(measured: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the seed's targets with the values reached; what is undefined is not met."""
-    table = []
-    for target in TARGETS:
-        value = measured[target["name"]]
-        below, limit = target["below"], target["target"]
-        met = value is not None and (value < limit if below else value > limit)
-        table.append(target | {"value": value, "met": bool(met)})
-    return table
-
-
-def _baselines(tokenizer: Tokenizer, rows: RowsOfSplit) -> list[Baseline]:
-    budgets = np.cumsum(np.log2(tokenizer.codebook_sizes).sum(axis=0))
-    return compare_baselines(rows.x[rows.of(TRAIN)], rows.x[rows.reported], budgets.tolist())
-
-
-def _at_full_bits(compared: list[Baseline]) -> dict[str, dict[str, float | None]]:
-    """Return each method at the model's own bits, or at the most that it can spend."""
-    return {one.method: {"bits": one.bits, "quality": one.quality} for one in compared}
-
-
-def _probe_labels(table: FeatureTable, settings: Evaluation) -> np.ndarray | None:
-    return None if settings.probe_column is None else table.labels(settings.probe_column)
-
-
-def _probe(tokenizer: Tokenizer, rows: RowsOfSplit, labels: np.ndarray) -> dict[str, Any]:
-    """Return the accuracies of predicting a label from features, tokens, and codes of faiss."""
-    train = rows.of(TRAIN)
-    kinds = {
-        "features": rows.x,
-        "tokens": tokenizer.embed(rows.tokens).reshape(len(rows.x), -1),
-        "faiss_rq": residual_reconstruction(rows.x[train], rows.x, tokenizer.bits),
-    }
-    return probe(kinds, labels, train, rows.reported)
-
-
-def _columns_of_families(tokenizer: Tokenizer) -> dict[str, np.ndarray]:
-    """Return family → positions of its columns among the kept ones."""
-    family = np.array([tokenizer.columns[i].family for i in tokenizer.kept])
-    return {str(name): np.flatnonzero(family == name) for name in dict.fromkeys(family)}
+def _another_file(wanted: str, path: Path, error: Exception) -> SpinlockError:
+    return SpinlockError(
+        f"this is not a file of {wanted} ({error})",
+        where=path,
+        remedy="make it with the stage `evaluate`",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -21,6 +21,7 @@ from spinlock.operators.design import DesignSpace, design_points
 from spinlock.operators.records import (
     FAMILY_COLUMNS,
     PARAMETER_NAMES,
+    TRAJECTORY_COLUMNS,
     SimulationPlan,
     operator_records,
 )
@@ -67,7 +68,7 @@ def run(
             records = operator_records(_space(settings), _plan(settings), start, block)
             writer.write(start - first, records)
             diverged += int(records["metadata/diverged"].sum())
-        writer.describe(FAMILY_COLUMNS, PARAMETER_NAMES)
+        writer.describe(FAMILY_COLUMNS | TRAJECTORY_COLUMNS, PARAMETER_NAMES)
     log.info("%d operators, %d of them diverged (kept and flagged)", count, diverged)
 
 

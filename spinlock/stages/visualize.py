@@ -37,8 +37,9 @@ from spinlock.analysis.report.wording import describe
 from spinlock.analysis.rows import pair_rows, reported_side
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.table import SPLIT_NAMES, FeatureTable
-from spinlock.files import atomic_path, read_json, write_text
+from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
+from spinlock.stages.evaluate import read_baselines, read_metrics
 from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.tokenizer.token_file import open_tokens
 from spinlock.tokenizer.tokenizer import Tokenizer
@@ -69,7 +70,7 @@ def run(
         split = table.split
         evidence = _gather(
             experiment, tokenizer, table, file, _experiment_name(report),
-            _clustering(silhouette, linkage), _json(metrics), _baselines(baselines),
+            _clustering(silhouette, linkage), read_metrics(metrics), read_baselines(baselines),
         )  # fmt: skip
     shown = {exhibit.name: _draw(exhibit, evidence, figures) for exhibit in EXHIBITS}
     page = render_page(describe(evidence, split, shown), page_data(evidence))
@@ -201,41 +202,23 @@ def _experiment_name(report: Path) -> str:
     )
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path)
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, "evaluate", error) from error
-
-
 def _clustering(silhouette: Path, linkage: Path) -> Clustering:
     try:
         candidates = pd.read_csv(silhouette)
     except (OSError, ValueError) as error:
-        raise _unreadable(silhouette, "cluster", error) from error
+        raise _unreadable(silhouette, error) from error
     try:
         with linkage.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             tree, correlation = arrays["Z"], arrays["correlation"]
     except Exception as error:  # damaged archives make their reader raise nearly anything
-        raise _unreadable(linkage, "cluster", error) from error
+        raise _unreadable(linkage, error) from error
     columns = {str(name): candidates[name].to_numpy() for name in candidates}
     return Clustering(columns, tree, correlation)
 
 
-def _baselines(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    try:
-        table = pd.read_csv(path)
-        return {
-            str(method): (rows["bits"].to_numpy(float), rows["quality"].to_numpy(float))
-            for method, rows in table.groupby("method", sort=False)
-        }
-    except (OSError, ValueError, KeyError) as error:
-        raise _unreadable(path, "evaluate", error) from error
-
-
-def _unreadable(path: Path, stage: str, error: Exception) -> SpinlockError:
+def _unreadable(path: Path, error: Exception) -> SpinlockError:
     return SpinlockError(
-        f"this file cannot be read: {error}", where=path, remedy=f"make it with the stage `{stage}`"
+        f"this file cannot be read: {error}", where=path, remedy="make it with the stage `cluster`"
     )
 
 

@@ -74,12 +74,18 @@ class Checkpoint:
             }
             for name, entry in self.category_normalization().items()
         }
-        entries = {
-            "format": FORMAT,
-            "model_state_dict": self.model.state_dict(),
+        resumable = {
             "optimizer_state_dict": self.optimizer_state,
-            "group_indices": {name: m.tolist() for name, m in self.categories.items()},
             "normalization_stats": normalization,
+            "training_state": self.training_state,
+        }
+        write_state(path, self.plain_entries() | self.tensor_entries() | resumable)
+
+    def plain_entries(self) -> dict[str, Any]:
+        """Return the entries of a file that JSON can hold."""
+        return {
+            "format": FORMAT,
+            "group_indices": {name: m.tolist() for name, m in self.categories.items()},
             "feature_names": self.kept_names,
             "config": self.config,
             "history": self.history,
@@ -87,14 +93,18 @@ class Checkpoint:
             "metrics": self.metrics,
             "model_shape": asdict(self.model.shape),
             "table_header": self.header.to_json(),
+            "provenance": self.provenance,
+        }
+
+    def tensor_entries(self) -> dict[str, dict[str, Tensor]]:
+        """Return the entries of a file that are tensors by name."""
+        return {
+            "model_state_dict": self.model.state_dict(),
             "feature_statistics": {
                 name: torch.from_numpy(np.ascontiguousarray(array))
                 for name, array in self.statistics.arrays().items()
             },
-            "training_state": self.training_state,
-            "provenance": self.provenance,
         }
-        write_state(path, entries)
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "Checkpoint":

@@ -1,4 +1,4 @@
-"""Books of codes as plain tensors: nearest code, k-means, residual encoding with a beam."""
+"""Books of codes as plain tensors: scores, k-means, residual encoding with a beam."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,14 +8,6 @@ import torch
 from torch import Tensor
 
 ROW_BLOCK = 2048
-
-
-def nearest_code(z: Tensor, codes: Tensor) -> Tensor:
-    """Return the index [..., B] of the nearest of codes [..., K, E] to z [..., B, E].
-
-    Ties go to the lower index. A code that is infinitely far is never taken: see `code_norms`.
-    """
-    return lowest(code_scores(z, codes, code_norms(codes)))
 
 
 def lowest(scores: Tensor) -> Tensor:
@@ -66,7 +58,10 @@ def code_norms(codes: Tensor, valid: Tensor | None = None) -> Tensor:
 
 
 def code_scores(z: Tensor, codes: Tensor, norms: Tensor) -> Tensor:
-    """Return ‖z − c‖² − ‖z‖² [..., B, K], enough to compare codes."""
+    """Return ‖z − c‖² − ‖z‖² [..., B, K] of z [..., B, E], enough to compare codes.
+
+    A code whose norm is infinite is infinitely far: see `code_norms`.
+    """
     if z.dim() == 3:
         return torch.baddbmm(norms, z, codes.transpose(-1, -2), alpha=-2)
     return torch.addmm(norms, z, codes.T, alpha=-2)

@@ -1,15 +1,13 @@
 """A model as plain tensors (safetensors) beside JSON: nothing that could run code."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from spinlock.errors import SpinlockError, require_packages
 from spinlock.files import atomic_path, read_json, write_text
-from spinlock.tokenizer.checkpoint import FORMAT, Checkpoint
+from spinlock.tokenizer.checkpoint import Checkpoint
 
 
 def write_safetensors(checkpoint: Checkpoint, path: Path) -> None:
@@ -17,29 +15,11 @@ def write_safetensors(checkpoint: Checkpoint, path: Path) -> None:
     require_packages("export", "safetensors")
     from safetensors.torch import save  # noqa: PLC0415
 
-    groups = {
-        "model_state_dict": checkpoint.model.state_dict(),
-        "feature_statistics": {
-            name: torch.from_numpy(np.ascontiguousarray(array))
-            for name, array in checkpoint.statistics.arrays().items()
-        },
-    }
+    groups = checkpoint.tensor_entries()
     tensors = {f"{g}/{k}": v.contiguous() for g, part in groups.items() for k, v in part.items()}
-    entries = {
-        "format": FORMAT,
-        "group_indices": {name: m.tolist() for name, m in checkpoint.categories.items()},
-        "feature_names": checkpoint.kept_names,
-        "config": checkpoint.config,
-        "history": checkpoint.history,
-        "val_loss": checkpoint.val_loss,
-        "metrics": checkpoint.metrics,
-        "model_shape": asdict(checkpoint.model.shape),
-        "table_header": checkpoint.header.to_json(),
-        "provenance": checkpoint.provenance,
-    }
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(tensors))
-    write_text(path.with_suffix(".json"), json.dumps(entries, indent=2) + "\n")
+    write_text(path.with_suffix(".json"), json.dumps(checkpoint.plain_entries(), indent=2) + "\n")
 
 
 def read_safetensors(path: Path, device: str | torch.device = "cpu") -> Checkpoint:

@@ -18,6 +18,7 @@ from spinlock.tokenizer.tokenizer import Tokenizer
 
 FORMAT = "spinlock-tokens-1"
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
+ROWS_OF_TABLE = 65_536  # written at a time
 
 
 class TokenWriter:
@@ -159,11 +160,11 @@ def write_parquet(path: Path, tokens_file: Path) -> None:
             writer.close()
 
 
-def _frames(file: h5py.File, rows: int = 65_536) -> Iterator[pd.DataFrame]:
+def _frames(file: h5py.File) -> Iterator[pd.DataFrame]:
     tokens, levels = file["tokens"], file.attrs["levels"]
     names = [f"{category}_{level}" for category in file.attrs["categories"] for level in levels]
-    for first in range(0, max(len(tokens), 1), rows):
-        block = slice(first, first + rows)
+    for first in range(0, max(len(tokens), 1), ROWS_OF_TABLE):
+        block = slice(first, first + ROWS_OF_TABLE)
         flat = tokens[block].reshape(-1, len(names))
         frame = pd.DataFrame(flat, columns=names)
         frame.insert(0, "row_id", file["row_ids"][block])

@@ -21,6 +21,7 @@ from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.table import Column, TableHeader
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.device import choose_device
+from spinlock.tokenizer.normalization import FeatureStatistics
 from spinlock.tokenizer.plain_files import read_model
 from spinlock.tokenizer.rows import Rows
 from spinlock.tokenizer.tables import feature_table, field_array, token_table
@@ -141,7 +142,7 @@ class Tokenizer(FittedTransformer):
         return self._checkpoint.provenance
 
     @property
-    def statistics(self) -> Any:
+    def statistics(self) -> FeatureStatistics:
         """The cleaning and normalisation, `FeatureStatistics`."""
         return self._checkpoint.statistics
 

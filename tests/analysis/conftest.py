@@ -90,8 +90,8 @@ def random_evidence(n_columns: int, n_categories: int, n_rows: int) -> Evidence:
     counts = code_counts(tokens, sizes)
     number = np.arange(2, 2 + n_categories)
     targets = [
-        {"name": "quality", "value": 0.93, "target": 0.9, "met": True},
-        {"name": "orthogonality", "value": 0.3, "target": 0.25, "met": False},
+        {"name": "quality", "value": 0.93, "target": 0.9, "below": False, "met": True},
+        {"name": "orthogonality", "value": 0.3, "target": 0.25, "below": True, "met": False},
     ]
     return Evidence(
         experiment="validation/" + HOSTILE,
@@ -110,6 +110,7 @@ def random_evidence(n_columns: int, n_categories: int, n_rows: int) -> Evidence:
         distances=measure_distances(tokenizer, x[::2], tokens[::2]),
         metrics={
             "targets": targets,
+            "quality_by_feature": {},
             "cleaning": {
                 "imputed_cells": {tokenizer.kept_names[0]: 30, "c": 2},
                 "capped_cells": {tokenizer.kept_names[0]: 1, "b": 40},

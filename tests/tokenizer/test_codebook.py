@@ -18,7 +18,6 @@ from spinlock.tokenizer.codebook import (
     code_scores,
     kmeans,
     lowest,
-    nearest_code,
     residual_books,
     residual_tokens,
     search,
@@ -36,6 +35,10 @@ def generator_of(seed: int) -> torch.Generator:
 def on_grid(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Small integers: exact in float32, so that equal errors are equal."""
     return torch.randint(-3, 4, shape, generator=generator).float()
+
+
+def nearest_code(z: Tensor, codes: Tensor) -> Tensor:
+    return lowest(code_scores(z, codes, code_norms(codes)))
 
 
 def decode(tokens: Tensor, books: list[Tensor]) -> Tensor:

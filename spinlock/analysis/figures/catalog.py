@@ -90,7 +90,7 @@ EXHIBITS = (
         "correlation",
         "Categories",
         "Do the categories follow the data?",
-        "Rank correlation of all features, sorted by the merge tree; categories are outlined. "
+        "Correlation of all features, sorted by the merge tree; categories are outlined. "
         "Strong blocks inside the outlines and pale cells outside mean that the split is real.",
         drawings.draw_correlation,
     ),

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from scipy.cluster.hierarchy import leaves_list
 
 from spinlock.analysis.figures.style import (
     DIVERGING,
@@ -115,32 +116,18 @@ def correlation_figure(
     axes.set_xlim(0, n_columns)
     axes.set_xlabel(f"{n_columns} features")
     axes.set_ylabel("category")
-    figure.colorbar(image, ax=axes, label="rank correlation", shrink=0.5, aspect=30, pad=0.01)
+    figure.colorbar(image, ax=axes, label="correlation", shrink=0.5, aspect=30, pad=0.01)
     return figure
 
 
 def _order(owner: np.ndarray, tree: np.ndarray) -> tuple[np.ndarray, bool]:
     """Return the order of the columns, and whether it is the tree's."""
     if len(tree) == len(owner) - 1 and len(tree):
-        leaves = _leaves(tree)
+        leaves = leaves_list(tree)
         # small clusters that joined a distant one break some runs; a manual mapping breaks most
         if len(_runs(owner[leaves])) <= 2 * len(np.unique(owner)):
             return leaves, True
     return np.argsort(owner, kind="stable"), False
-
-
-def _leaves(tree: np.ndarray) -> np.ndarray:
-    """Return the leaves from left to right, without recursion: trees may be deep."""
-    n_leaves = len(tree) + 1
-    pending, leaves = [2 * n_leaves - 2], []
-    while pending:
-        node = pending.pop()
-        if node < n_leaves:
-            leaves.append(node)
-        else:
-            left, right = tree[node - n_leaves, :2].astype(int)
-            pending += [right, left]
-    return np.array(leaves)
 
 
 def _runs(labels: np.ndarray) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from spinlock.analysis.baselines import REFERENCE
 from spinlock.analysis.evidence import Evidence
 from spinlock.analysis.figures import (
     categories,
@@ -16,9 +17,6 @@ from spinlock.analysis.figures import (
 )
 from spinlock.analysis.meanings import code_meanings, typical_features
 
-QUALITY_TARGET = 0.90
-COSINE_TARGET = 0.25
-REFERENCE = "gaussian_reference"
 METHOD_NAMES = {
     REFERENCE: "Gaussian reference",
     "pca_lloyd_max": "PCA + Lloyd–Max",
@@ -69,7 +67,7 @@ def draw_cosine(evidence: Evidence) -> Figure | str:
     if len(evidence.categories) < 2:
         return "there is one category"
     return categories.cosine_figure(
-        evidence.reconstruction.cosines, list(evidence.categories), COSINE_TARGET
+        evidence.reconstruction.cosines, list(evidence.categories), evidence.target("orthogonality")
     )
 
 
@@ -127,7 +125,11 @@ def draw_feature_quality(evidence: Evidence) -> Figure | str:
     """Draw the R² of the features."""
     measured = evidence.reconstruction
     return reconstruction.feature_quality_figure(
-        measured.by_feature[-1], evidence.names, evidence.families, QUALITY_TARGET, measured.rows
+        measured.by_feature[-1],
+        evidence.names,
+        evidence.families,
+        evidence.target("quality"),
+        measured.rows,
     )
 
 
@@ -140,7 +142,7 @@ def draw_rate_distortion(evidence: Evidence) -> Figure | str:
         evidence.levels,
         {METHOD_NAMES.get(name, name): line for name, line in evidence.baselines.items()},
         METHOD_NAMES[REFERENCE],
-        QUALITY_TARGET,
+        evidence.target("quality"),
         evidence.reconstruction.rows,
     )
 

@@ -111,11 +111,11 @@ def marker_of(index: int) -> str:
     return MARKERS[index // len(PALETTE) % len(MARKERS)]
 
 
-def legend_marks(names: Sequence[str], size: float = 4) -> list[Line2D]:
+def legend_marks(names: Sequence[str]) -> list[Line2D]:
     """Return legend entries with the colour and marker of each kind."""
     return [
         Line2D(
-            [], [], linestyle="", marker=marker_of(i), markersize=size, color=color_of(i),
+            [], [], linestyle="", marker=marker_of(i), markersize=4, color=color_of(i),
             label=label(name),
         )
         for i, name in enumerate(names)

@@ -21,7 +21,6 @@ LEFT_OUT = {
     "rows_beyond_max_samples": "rows beyond max_samples",
     "rows_on_no_side_of_the_split": "rows on no side of the split",
 }
-LOWER_IS_BETTER = ("orthogonality",)
 
 
 def describe(evidence: Evidence, split: np.ndarray, shown: Mapping[str, Shown]) -> Page:
@@ -36,7 +35,7 @@ def describe(evidence: Evidence, split: np.ndarray, shown: Mapping[str, Shown]) 
         Name of each exhibit → its figure.
     """
     tokenizer, measured = evidence.tokenizer, evidence.reconstruction
-    account = evidence.metrics.get("cleaning", {})
+    account = evidence.metrics["cleaning"]
     n_rows, n_categories = len(split), len(evidence.categories)
     return Page(
         experiment=evidence.experiment,
@@ -56,14 +55,14 @@ def describe(evidence: Evidence, split: np.ndarray, shown: Mapping[str, Shown]) 
 
 def _dominant(metrics: Mapping[str, Any]) -> str:
     """Return a sentence on the feature that decides the pooled quality, where one does."""
-    heaviest = dominant_feature(metrics.get("quality_by_feature", {}))
+    heaviest = dominant_feature(metrics["quality_by_feature"])
     if not heaviest:
         return ""
     return f" {heaviest['feature']} alone has {heaviest['share']:.0%} of their variance."
 
 
 def _target(entry: Mapping[str, Any]) -> Target:
-    sign = "<" if entry["name"] in LOWER_IS_BETTER else ">"
+    sign = "<" if entry["below"] else ">"
     reached = entry["value"]
     value = "undefined" if reached is None else f"{reached:.3f}".replace("-", "−")
     return Target(str(entry["name"]), value, f"{sign} {entry['target']:.2f}", bool(entry["met"]))

@@ -28,8 +28,11 @@ def test_targets_say_what_was_reached_and_whether_that_is_enough(described):
 
 @pytest.mark.parametrize(("value", "shown"), [(None, "undefined"), (-0.5, "−0.500")])
 def test_values_that_are_undefined_or_negative_can_be_read(evidence, value, shown):
-    target = {"name": "topographic", "value": value, "target": 0.6, "met": False}
-    page = describe(replace(evidence, metrics={"targets": [target]}), np.zeros(1, int), NOTHING)
+    target = {
+        "name": "topographic", "value": value, "target": 0.6, "below": False, "met": False
+    }  # fmt: skip
+    metrics = evidence.metrics | {"targets": [target]}
+    page = describe(replace(evidence, metrics=metrics), np.zeros(1, int), NOTHING)
     assert page.targets[0].value == shown
 
 
