@@ -16,7 +16,8 @@ from rich.progress import track
 
 from spinlock.errors import SpinlockError
 from spinlock.files import refusal_told, refuse_overwriting
-from spinlock.preconditions import require_simulation, require_start
+from spinlock.operators.simulated_files import require_simulation
+from spinlock.preconditions import require_start
 from spinlock.settings import (
     Experiment,
     OperatorDatasetSettings,
@@ -80,6 +81,10 @@ def generate_missing(experiment: Experiment, workers: int | None = None) -> None
 def generate_dataset(config: Path, output: Path, workers: int | None = None) -> None:
     """Simulate a whole dataset into one file, shard by shard in parallel processes."""
     settings = load_dataset_settings(config)
+    if output.is_dir():
+        raise SpinlockError(
+            "the file to write is a folder", where=output, remedy="name a file, like dataset.h5"
+        )
     with _unfinished(output.parent) as folder:
         parts = [
             Shard(folder / shard.path.name, shard.first, shard.count)

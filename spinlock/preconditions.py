@@ -8,18 +8,13 @@ from spinlock.errors import SpinlockError, located
 from spinlock.features.columns import columns_of
 from spinlock.features.dataset import open_dataset
 from spinlock.features.family_layout import FamilyLayout
+from spinlock.features.naming import nearest_names
 from spinlock.operators.records import family_layouts
+from spinlock.operators.simulated_files import require_simulation
 from spinlock.settings import Experiment, load_dataset_settings
-from spinlock.settings.dataset_files import (
-    DATASETS,
-    Shard,
-    dataset_config,
-    dataset_files,
-    generated_shards,
-)
+from spinlock.settings.dataset_files import dataset_config, dataset_files
 from spinlock.settings.families import require_readable
 from spinlock.source import source_digest
-from spinlock.stages import generate
 from spinlock.stages.train import training_settings
 from spinlock.tokenizer.categories import mapped_columns
 from spinlock.tokenizer.category_file import MAPPING_REMEDY, read_mapping
@@ -53,36 +48,15 @@ def describe_data(experiment: Experiment) -> dict[str, Any]:
     columns = columns_of(data.layouts, experiment.coefficients)
     with located(data.where):
         require_readable(experiment.families, columns.series, data.with_fields)
-    _require_mapping(experiment, [column.full_name for column in columns.columns])
+    names = [column.full_name for column in columns.columns]
+    _require_mapping(experiment, names)
+    _require_color(experiment.visualization.color_by, names)
     return {
         "dataset": experiment.dataset_path,
         "state": data.state,
         "rows": min(experiment.max_samples or data.n_operators, data.n_operators),
         "families": {layout.name: list(layout.shape) for layout in data.layouts},
     }
-
-
-def require_simulation(experiment: Experiment) -> list[Shard]:
-    """Return the shards that an experiment needs, when those that are there hold the operators.
-
-    Raises
-    ------
-    SpinlockError
-        When a shard, or the file that `spinlock generate` wrote, is of another configuration.
-    """
-    expected, path = generated_shards(experiment), Path(experiment.dataset_path)
-    config = dataset_config(path.stem)
-    if path.parent != DATASETS or not config.is_file():
-        return expected
-    settings = load_dataset_settings(config)
-    present = [shard for shard in expected if shard.path.is_file()]
-    if not expected:
-        with open_dataset(path, external=experiment.allow_external_data) as source:
-            if "config" in source.attributes:  # else it is a file of the user's own
-                present = [Shard(path, 0, settings.num_operators)]
-    for shard in present:
-        generate.require_simulation(shard.path, settings, shard.first, shard.count)
-    return expected
 
 
 def require_start(
@@ -142,6 +116,15 @@ def _labels(experiment: Experiment) -> list[str]:
     split = experiment.split
     asked = [split.column, split.group_by, experiment.evaluation.probe_column]
     return [label for label in asked if label]
+
+
+def _require_color(wanted: str | None, names: Sequence[str]) -> None:
+    """Check that the report can be coloured; whether the feature is kept shows later."""
+    if wanted is not None and wanted not in names:
+        raise SpinlockError(
+            f"visualization.color_by names {wanted!r}, which is no feature of this experiment",
+            remedy=nearest_names(wanted, names),
+        )
 
 
 def _require_mapping(experiment: Experiment, names: Sequence[str]) -> None:

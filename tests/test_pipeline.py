@@ -77,12 +77,22 @@ def test_a_training_that_cannot_go_on_from_its_checkpoint_writes_nothing(experim
         ({"dataset_path": "other.h5"} | longer, model, "other dataset"),
         ({"dataset_path": "given.h5"} | longer, tmp_path / "gone.pt", "gone.pt"),
         ({"dataset_path": "given.h5", "random_seed": 7}, model, "other settings"),
+        ({"dataset_path": "given.h5", "max_samples": 20}, model, "other settings"),
+        ({"dataset_path": "given.h5", "normalization_method": "mad"}, model, "other settings"),
         ({"dataset_path": "given.h5", "device": "cuda:77"}, None, "not available"),
     ):
         with pytest.raises(SpinlockError, match=problem):
             pipeline.train_experiment(experiment(**changes), out, start)
     assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
     pipeline.train_experiment(experiment(dataset_path="given.h5", **longer), out, model)
+
+
+def test_a_dataset_is_not_simulated_for_a_place_where_it_cannot_go(experiment, tmp_path):
+    experiment()
+    (tmp_path / "there").mkdir()
+    with pytest.raises(SpinlockError, match="is a folder"):
+        pipeline.generate_dataset(tmp_path / "configs/datasets/tiny.yaml", tmp_path / "there")
+    assert list((tmp_path / "there").iterdir()) == []
 
 
 def test_a_dataset_that_is_nowhere_is_told_before_anything_is_written(experiment, tmp_path):

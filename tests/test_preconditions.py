@@ -101,6 +101,18 @@ def test_a_file_of_all_simulated_operators_is_of_the_configuration_as_it_is(desc
     assert described(dataset_path="datasets/tiny.h5")["rows"] == ROWS
 
 
+def test_a_family_that_a_simulation_writes_beside_the_families_is_none(described):
+    with pytest.raises(SpinlockError, match="have no family summary/per_trajectory"):
+        described(dataset_path="datasets/tiny.h5", families={"summary/per_trajectory": {}})
+
+
+def test_a_feature_that_cannot_colour_the_report_is_told_at_once(described):
+    assert described(visualization={"color_by": "summary/summary_3"})["rows"] == ROWS
+    with pytest.raises(SpinlockError, match="is no feature of this experiment") as caught:
+        described(visualization={"color_by": "summary/sumary_3"})
+    assert "summary/summary_3" in str(caught.value)
+
+
 def test_a_given_dataset_is_described_and_checked(described):
     assert described() == {
         "dataset": "given.h5", "state": "present", "rows": ROWS, "families": {"summary": [4]}

@@ -125,8 +125,12 @@ def book_table(
 
 
 def orthogonality(x: np.ndarray, partition: Sequence[np.ndarray]) -> dict[str, float | None]:
-    """Return mean and maximum |cosine| between category centroids on rows x [n, D]; None of one."""
-    cosines = centroid_cosines(x, partition)
+    """Return mean and maximum |cosine| between category centroids on rows x [n, D].
+
+    A category of which nothing varies in these rows has no centroid; None of fewer than two.
+    """
+    varying = [members for members in partition if np.ptp(x[:, members], axis=0).any()]
+    cosines = centroid_cosines(x, varying)
     if not len(cosines):
         return {"mean": None, "maximum": None}
     return {"mean": float(cosines.mean()), "maximum": float(cosines.max())}

@@ -1,5 +1,6 @@
 """Families of a dataset as the columns of one table."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ import numpy as np
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import OperatorDataset
 from spinlock.features.family_layout import FamilyLayout
-from spinlock.features.series import coefficient_names, describe_series
+from spinlock.features.series import coefficient_names, describe_series, description_dtype
 from spinlock.features.table import Column, Series
+
+log = logging.getLogger(__name__)
 
 SERIES_COEFFICIENTS = 16  # where nothing says how many are wanted
 
@@ -33,6 +36,16 @@ class TableColumns:
     def families(self) -> list[str]:
         """Names of the families, in the order of their columns."""
         return list(dict.fromkeys(column.family for column in self.columns))
+
+    def dtype(self, source: OperatorDataset) -> np.dtype:
+        """Return the type that holds the columns of a dataset."""
+        stored = {name: source.families[name].dtype for name in self.families}
+        return np.result_type(
+            *(
+                description_dtype(one) if name in self.series else one
+                for name, one in stored.items()
+            )
+        )
 
 
 def choose_columns(
@@ -82,6 +95,7 @@ def read_columns(
         if family in chosen.series:
             _note_gaps(family, values, filled)
             values = describe_series(values, chosen.series[family].coefficients)
+            _warn_of_overflow(family, values)
         parts.append(values)
     return np.concatenate(parts, axis=1)
 
@@ -117,6 +131,18 @@ def finite_fields(fields: np.ndarray, filled: Counter[str] | None = None) -> np.
         copy = np.array(fields, np.float32, order="C")
     _note_gaps("inputs/fields", copy, filled)
     return np.nan_to_num(copy, copy=False, posinf=0.0, neginf=0.0)
+
+
+def _warn_of_overflow(family: str, coefficients: np.ndarray) -> None:
+    lost = int(np.isinf(coefficients).sum())
+    if lost:
+        log.warning(
+            "%d coefficients of the series %r are beyond %s, and count as missing: "
+            "store the series as float64",
+            lost,
+            family,
+            coefficients.dtype,
+        )
 
 
 def _note_gaps(name: str, values: np.ndarray, filled: Counter[str] | None) -> None:

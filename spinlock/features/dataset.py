@@ -14,7 +14,7 @@ import numpy as np
 from spinlock.errors import SpinlockError
 from spinlock.features.family_layout import LAYOUT, FamilyLayout, find_families, layout_of
 from spinlock.features.hdf5 import damage_told, read_text
-from spinlock.features.labels import NOT_LABELS, is_label, read_label
+from spinlock.features.labels import dataset_paths, is_label, read_label
 from spinlock.features.links import own_item
 
 DIGEST_ROWS = 4096
@@ -150,18 +150,15 @@ class OperatorDataset(AbstractContextManager):
 
     def label_paths(self) -> list[str]:
         """Return the datasets with one text or whole number per operator."""
-        names: list[str] = []
         with damage_told(self.where):
-            self._files[0].visit(names.append)
-            return [
+            return sorted(
                 name
-                for name in names
-                if name.split("/", maxsplit=1)[0] not in NOT_LABELS
-                and all(
+                for name in dataset_paths(self._files[0])
+                if all(
                     is_label(file.get(name), count, self._external)
                     for file, count in zip(self._files, self._counts, strict=True)
                 )
-            ]
+            )
 
     def digest(self) -> str:
         """Return the SHA-256 of names and values; the same for one file and for its shards."""

@@ -1,8 +1,10 @@
 """Names of feature columns, as different programs leave them in HDF5 files."""
 
+import difflib
 import json
 import logging
 import re
+from collections.abc import Sequence
 
 import h5py
 import numpy as np
@@ -27,8 +29,13 @@ def column_names(
     for attribute, found in candidates:
         if found is None:
             continue
-        names = [_encodable(name) for name in found]
-        if len(names) == n_columns and len(set(names)) == n_columns:
+        names = [_encodable(found[column]) for column in sorted(found)]
+        problem = ""
+        if len(set(names)) < n_columns:
+            problem = f", {len(set(names))} of them different"
+        if sorted(found) != list(range(len(found))):
+            problem = f", for columns that are not 0 to {len(found) - 1}"
+        if len(names) == n_columns and not problem:
             return names
         log.warning(
             "family %s: %s has %d names for %d columns%s; it is not used",
@@ -36,9 +43,15 @@ def column_names(
             attribute,
             len(names),
             n_columns,
-            "" if len(names) != n_columns else f", {len(set(names))} of them different",
+            problem if len(names) == n_columns else "",
         )
     return [f"{family}_{column}" for column in range(n_columns)]
+
+
+def nearest_names(wanted: str, names: Sequence[str]) -> str:
+    """Return what to name instead of a feature that is not among `names`."""
+    near = difflib.get_close_matches(wanted, names, n=3)
+    return f"nearest features: {', '.join(near)}" if near else "name it family/feature"
 
 
 def _encodable(name: str) -> str:
@@ -46,28 +59,29 @@ def _encodable(name: str) -> str:
     return name.encode(errors="replace").decode()
 
 
-def _registry(group: h5py.Group) -> list[str] | None:
+def _registry(group: h5py.Group) -> dict[int, str] | None:
+    """Return column → name, empty where nobody can read it, None where there is none."""
     text = group.attrs.get("feature_registry")
     if text is None:
         return None
     try:
         registry = json.loads(text)
-        columns = {
+        return {
             int(column): f"{category}/{name}"
             for category, names in registry.items()
             for name, column in names.items()
         }
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        return []
-    if sorted(columns) != list(range(len(columns))):
-        return []
-    return [columns[i] for i in range(len(columns))]
+        return {}
 
 
-def _names(place: h5py.Group | h5py.Dataset) -> list[str] | None:
+def _names(place: h5py.Group | h5py.Dataset) -> dict[int, str] | None:
+    """Return what `_registry` does, of a list."""
     names = place.attrs.get("feature_names")
-    if names is None:
-        return None
+    return None if names is None else dict(enumerate(_listed(names)))
+
+
+def _listed(names: object) -> list[str]:
     if isinstance(names, bytes):
         names = names.decode(errors="replace")
     if isinstance(names, np.ndarray):

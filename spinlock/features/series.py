@@ -21,11 +21,17 @@ def describe_series(series: np.ndarray, coefficients: int) -> np.ndarray:
 
     Returns
     -------
-    array [n, channels * coefficients], channel by channel, dtype of `series`
+    array [n, channels * coefficients], channel by channel, see `description_dtype`
+        Infinite where a coefficient is beyond it: the first is √T times the mean.
     """
-    filled = bridge_gaps(series)
+    filled = bridge_gaps(series).astype(description_dtype(series.dtype), copy=False)
     spectrum = dct(filled, type=2, norm="ortho", axis=1)[:, :coefficients]
     return spectrum.transpose(0, 2, 1).reshape(len(series), -1)
+
+
+def description_dtype(dtype: np.dtype) -> np.dtype:
+    """Return the type of the coefficients of series of a type: float32 at least."""
+    return np.promote_types(dtype, np.float32)
 
 
 def restore_series(description: np.ndarray, steps: int, coefficients: int) -> np.ndarray:

@@ -33,8 +33,8 @@ def split_by_group(
 ) -> np.ndarray:
     """Return the side [n] of each row, whole groups to one side.
 
-    Groups come in random order; the test takes groups until it has its share, at least one,
-    then the validation does, and the rest trains.
+    Groups come in random order; the test takes those that bring it closer to its share, at
+    least one, then the validation does, and the rest trains.
 
     Raises
     ------
@@ -51,21 +51,29 @@ def split_by_group(
             remedy="group by a finer label, or set val_fraction or test_fraction to 0",
         )
     sizes = np.bincount(member)
-    order = list(np.random.default_rng(seed).permutation(len(names)))
+    order = np.random.default_rng(seed).permutation(len(names))
     split = np.full(len(groups), TRAIN, np.int8)
     for position, (side, fraction) in enumerate(wanted):
-        taken = 0
-        still_needed = len(wanted) - position  # groups to leave for the sides that follow
-        while len(order) > still_needed:
-            size = sizes[order[0]]
-            # a group that overshoots by more than it fills is left out, unless it is the first
-            if taken and abs(taken + size - fraction * len(groups)) > abs(
-                taken - fraction * len(groups)
-            ):
-                break
-            split[member == order.pop(0)] = side
-            taken += size
+        kept_back = len(wanted) - position  # a group for each side that follows, and to train on
+        chosen = _closest_groups(order, sizes, fraction * len(groups), len(order) - kept_back)
+        split[np.isin(member, chosen)] = side
+        order = order[~np.isin(order, chosen)]
     return split
+
+
+def _closest_groups(order: np.ndarray, sizes: np.ndarray, share: float, most: int) -> list[int]:
+    """Return groups, `most` at most, that have about `share` rows together, or else the smallest.
+
+    One that overshoots by more than it fills is passed over: taken because it came first, a
+    group that has most of the rows would leave few to train on.
+    """
+    chosen: list[int] = []
+    missing = share
+    for group in order.tolist():
+        if len(chosen) < most and abs(missing - sizes[group]) <= abs(missing):
+            chosen.append(group)
+            missing -= sizes[group]
+    return chosen or [int(order[sizes[order].argmin()])]
 
 
 def split_by_column(published: np.ndarray) -> np.ndarray:

@@ -45,6 +45,11 @@ def dataset_config(name: str) -> Path:
     return CONFIGS / f"{name}.yaml"
 
 
+def configured_dataset(path: Path) -> OperatorDatasetSettings | None:
+    """Return the settings of a dataset that can be generated; None of any other."""
+    return load_dataset_settings(dataset_config(path.stem)) if _can_be_generated(path) else None
+
+
 def generated_shards(experiment: Experiment) -> list[Shard]:
     """Return the shards to generate for an experiment; none when its dataset is a given file."""
     path = Path(experiment.dataset_path)
@@ -59,10 +64,13 @@ def given_datasets() -> list[str]:
     return sorted(path.stem for path in DATASETS.glob("*.h5") if not _is_generated(path))
 
 
+def _can_be_generated(path: Path) -> bool:
+    return path.parent == DATASETS and os.path.isfile(dataset_config(path.stem))  # noqa: PTH113
+
+
 def _is_generated(path: Path) -> bool:
-    config = dataset_config(path.stem)
-    can_be = path.parent == DATASETS and os.path.isfile(config)  # noqa: PTH113
-    return can_be and not (path.is_file() and not (DATASETS / path.stem).is_dir())
+    given = path.is_file() and not (DATASETS / path.stem).is_dir()
+    return _can_be_generated(path) and not given
 
 
 def dataset_files(experiment: Experiment) -> list[Path]:

@@ -87,9 +87,7 @@ class Experiment(Section):
         """Let the two weights that stand in both sections have one value in both."""
         if not isinstance(values, dict):
             return values
-        model, training = values.get("model"), values.get("training")
-        model = {} if model is None else model
-        training = {} if training is None else training
+        model, training = values.get("model", {}), values.get("training", {})
         if not isinstance(model, dict) or not isinstance(training, dict):
             return values
         shared = {
@@ -97,7 +95,22 @@ class Experiment(Section):
             for key in ("orthogonality_weight", "informativeness_weight")
             if key in training or key in model
         }
-        return values | {"model": model | shared, "training": training | shared}
+        # what is no number stays, to be refused like any other
+        replaced = {k: v for k, v in shared.items() if _is_number(model.get(k, v))}
+        return values | {"model": model | replaced, "training": training | shared}
+
+    @model_validator(mode="before")  # the last of them comes first
+    @classmethod
+    def _empty_sections_are_defaults(cls, values: Any) -> Any:
+        """Let a section without settings, null in YAML, be as if it were not there."""
+        if not isinstance(values, dict):
+            return values
+        sections = {
+            name
+            for name, info in cls.model_fields.items()
+            if isinstance(info.annotation, type) and issubclass(info.annotation, Section)
+        }
+        return {k: v for k, v in values.items() if v is not None or k not in sections}
 
     @model_validator(mode="after")
     def _levels_fit(self) -> Self:
@@ -107,6 +120,19 @@ class Experiment(Section):
             if len(lengths) != 1 or 0 in lengths:
                 raise ValueError("model.levels: every category needs the same number of levels")
         return self
+
+    @model_validator(mode="after")
+    def _rows_to_validate_on(self) -> Self:
+        by_validation = self.training.num_categories_auto == "validation"
+        if by_validation and self.split.val_fraction == 0 and not self.split.column:
+            raise ValueError(
+                "training.num_categories_auto: validation needs split.val_fraction above 0"
+            )
+        return self
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def stage_settings(experiment: Experiment, stage: str) -> dict[str, Any]:

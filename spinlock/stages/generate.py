@@ -4,20 +4,17 @@ Reads configs/datasets/<name>.yaml; writes one shard: operators first..first+cou
 layout. Shards are read as one dataset, and `concatenate` joins them into one file.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
-import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from spinlock.errors import SpinlockError, memory_for
-from spinlock.features.hdf5 import create_hdf5, read_text
+from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.operator_file import OperatorFileWriter
-from spinlock.operators.design import DesignSpace, design_points
+from spinlock.operators.design import DesignSpace
 from spinlock.operators.records import (
     FAMILY_COLUMNS,
     PARAMETER_NAMES,
@@ -25,17 +22,12 @@ from spinlock.operators.records import (
     SimulationPlan,
     operator_records,
 )
-from spinlock.settings import (
-    OperatorDatasetSettings,
-    load_dataset_settings,
-    simulation_settings,
-)
+from spinlock.settings import OperatorDatasetSettings, load_dataset_settings
 from spinlock.stages.program import execute, stage_parser
 
 log = logging.getLogger(__name__)
 
 ROW_BLOCK = 50
-AGAIN = "remove it, or let Snakemake rerun what changed"
 LESS_MEMORY = "lower grid_size, steps or realizations of the dataset"
 
 
@@ -70,45 +62,6 @@ def run(
             diverged += int(records["metadata/diverged"].sum())
         writer.describe(FAMILY_COLUMNS | TRAJECTORY_COLUMNS, PARAMETER_NAMES)
     log.info("%d operators, %d of them diverged (kept and flagged)", count, diverged)
-
-
-def require_simulation(
-    path: Path, settings: OperatorDatasetSettings, first: int, count: int
-) -> None:
-    """Check that a file holds operators first..first+count of a dataset as it is configured now.
-
-    Raises
-    ------
-    SpinlockError
-        When they are others, or were simulated with other settings.
-    """
-    try:
-        with h5py.File(path, "r") as file:
-            metadata = file["metadata"]
-            made = dict(json.loads(read_text(lambda: metadata.attrs["config"], path, [metadata])))
-            points = file["parameters/vectors"]
-            held, start = len(points), points[0]
-    except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
-        raise SpinlockError(
-            f"this is not a file of simulated operators ({error})",
-            where=path,
-            remedy="remove the file; it is then simulated",
-        ) from error
-    wanted = simulation_settings(settings)
-    differing = [key for key in wanted if made.get(key) != wanted[key]]
-    if differing:
-        raise SpinlockError(
-            f"these operators were simulated with another {', '.join(differing)}",
-            where=path,
-            remedy=AGAIN,
-        )
-    expected = design_points(settings.random_seed, first, 1)[0].astype(start.dtype)
-    if held != count or not np.array_equal(start, expected):
-        raise SpinlockError(
-            f"this file does not hold operators {first} to {first + count - 1}",
-            where=path,
-            remedy=AGAIN,
-        )
 
 
 def _space(settings: OperatorDatasetSettings) -> DesignSpace:

@@ -5,7 +5,7 @@ Reads the HDF5 dataset (one file, or shards in order); writes subset.h5.
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +15,32 @@ from spinlock.features.columns import choose_columns, read_columns, read_fields
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.split import random_split, split_by_column, split_by_group
-from spinlock.features.table import ROW_BLOCK, TableHeader, TableWriter
+from spinlock.features.table import (
+    ROW_BLOCK,
+    SPLIT_NAMES,
+    TEST,
+    VALIDATION,
+    TableHeader,
+    TableWriter,
+)
+from spinlock.operators.simulated_files import require_simulation
 from spinlock.settings import Experiment
+from spinlock.settings.dataset_files import generated_shards
 from spinlock.settings.families import reads_fields, require_readable
 from spinlock.stages.program import execute, experiment_of, stage_parser
 
 log = logging.getLogger(__name__)
+
+FAR = 2  # times the wanted share of a side, or less than its inverse
 
 
 @memory_for("subset", "lower max_samples, or give the job more memory")
 def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> None:
     """Write the subset of a dataset that an experiment uses."""
     experiment = experiment_of(config)
+    own = [shard.path for shard in generated_shards(experiment)]
+    if list(dataset) == (own or [Path(experiment.dataset_path)]):
+        require_simulation(experiment)
     with open_dataset(dataset, external=experiment.allow_external_data) as source:
         chosen = choose_columns(source, list(experiment.families), experiment.coefficients)
         with located(source.where):
@@ -37,10 +51,9 @@ def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> Non
         with located(source.where):
             rows, split = _split(experiment, source, n_rows)
         header = TableHeader(chosen.columns, source.digest(), chosen.series)
-        dtype = np.result_type(*(source.families[name].dtype for name in chosen.families))
         with_fields = reads_fields(family.encoder for family in experiment.families.values())
         with create_hdf5(output) as file:
-            writer = TableWriter(file, header, rows, split, dtype)
+            writer = TableWriter(file, header, rows, split, chosen.dtype(source))
             filled: Counter[str] = Counter()
             for first in range(0, len(rows), ROW_BLOCK):
                 block = rows[first : first + ROW_BLOCK]
@@ -71,8 +84,24 @@ def _split(
     fractions = settings.val_fraction, settings.test_fraction
     if settings.group_by:
         groups = source.labels(settings.group_by, rows)
-        return rows, split_by_group(groups, *fractions, experiment.random_seed)
+        split = split_by_group(groups, *fractions, experiment.random_seed)
+        _warn_of_shares(split, dict(zip((VALIDATION, TEST), fractions, strict=True)))
+        return rows, split
     return rows, random_split(n_rows, *fractions, experiment.random_seed)
+
+
+def _warn_of_shares(split: np.ndarray, wanted: Mapping[int, float]) -> None:
+    """Tell of sides that whole groups fill with far fewer or far more rows than was asked for."""
+    for side, fraction in wanted.items():
+        share = float((split == side).mean())
+        if not fraction / FAR <= share <= fraction * FAR:
+            log.warning(
+                "the %s has %.1f %% of the rows, not %.1f %%: the groups of split.group_by are "
+                "too few or too large",
+                SPLIT_NAMES[side],
+                100 * share,
+                100 * fraction,
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

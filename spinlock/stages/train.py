@@ -54,6 +54,8 @@ from spinlock.training.tracking import Tracker, tracked
 
 log = logging.getLogger(__name__)
 
+STAGES_OF_MODEL = ("subset", "normalize", "cluster", "train")
+
 
 @memory_for(
     "train",
@@ -269,12 +271,24 @@ def training_inputs(results: Path) -> list[Path]:
     return [results / name for name in ("subset.h5", "feature_statistics.npz", "categories.json")]
 
 
+def model_settings(experiment: Experiment) -> dict[str, Any]:
+    """Return the settings that a model depends on: of its training, and of what it reads.
+
+    Where the dataset stands is none: its content counts.
+    """
+    settings = {stage: stage_settings(experiment, stage) for stage in STAGES_OF_MODEL}
+    del settings["subset"]["dataset_path"]
+    return settings
+
+
 def training_settings(experiment: Experiment) -> dict[str, Any]:
     """Return the settings that a resumed training must share; how long it goes on is free."""
-    settings = stage_settings(experiment, "train")
-    free = ("num_epochs", "save_every")
-    kept = {key: value for key, value in settings["training"].items() if key not in free}
-    return settings | {"training": kept}
+    settings = model_settings(experiment)
+    training = settings["train"]["training"]
+    kept = {
+        key: value for key, value in training.items() if key not in ("num_epochs", "save_every")
+    }
+    return settings | {"train": settings["train"] | {"training": kept}}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

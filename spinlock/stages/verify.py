@@ -15,7 +15,7 @@ from spinlock.settings.dataset_files import dataset_files
 from spinlock.source import source_digest
 from spinlock.stages.evaluate import read_metrics
 from spinlock.stages.program import execute, experiment_of_model, stage_parser
-from spinlock.stages.train import training_inputs, training_settings
+from spinlock.stages.train import model_settings, training_inputs, training_settings
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.token_file import open_tokens
 from spinlock.training.provenance import files_digest, settings_digest
@@ -37,10 +37,7 @@ def run(results: Path) -> dict[str, str]:
     inputs, tokens = training_inputs(results), results / "tokens.h5"
     metrics = results / "metrics.json"
     states = {
-        "settings": _state(
-            settings_digest(training_settings(_configured(results) or experiment)),
-            recorded.get("settings"),
-        ),
+        "settings": _settings_state(experiment, _configured(results), recorded.get("settings")),
         "code": _state(source_digest("spinlock.stages.train"), recorded.get("code")),
         "dataset": _dataset_state(experiment, recorded.get("dataset")),
         "data": MISSING,
@@ -75,6 +72,13 @@ def _configured(results: Path) -> Experiment | None:
     name = folder.relative_to(RESULTS.resolve())
     config = EXPERIMENTS / name.parent / f"{name.name}.yaml"
     return load_experiment(config) if config.is_file() else None
+
+
+def _settings_state(experiment: Experiment, configured: Experiment | None, recorded: object) -> str:
+    """Compare a model's settings with their digest, and with the configuration as it is now."""
+    if configured is not None and model_settings(configured) != model_settings(experiment):
+        return DIFFERS
+    return _state(settings_digest(training_settings(experiment)), recorded)
 
 
 def _dataset_state(experiment: Experiment, recorded: object) -> str:

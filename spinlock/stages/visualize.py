@@ -4,7 +4,6 @@ Reads best_model.pt, subset.h5, silhouette.csv, linkage.npz, metrics.json, basel
 tokens.h5; writes figures/*.svg and *.png, and report.html, one page that needs nothing beside it.
 """
 
-import difflib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,6 +35,7 @@ from spinlock.analysis.report.page import Shown, embedded, render_page
 from spinlock.analysis.report.wording import describe
 from spinlock.analysis.rows import pair_rows, reported_side
 from spinlock.errors import SpinlockError, memory_for
+from spinlock.features.naming import nearest_names
 from spinlock.features.table import SPLIT_NAMES, FeatureTable
 from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
@@ -171,11 +171,10 @@ def _color_by(wanted: str | None, tokenizer: Tokenizer, x: np.ndarray) -> int:
     if wanted in names:
         return names.index(wanted)
     raw = [column.full_name for column in tokenizer.columns]
-    near = difflib.get_close_matches(wanted, names, n=3)
     raise SpinlockError(
         f"visualization.color_by names {wanted!r}, which "
         + ("cleaning dropped" if wanted in raw else "is no feature of this experiment"),
-        remedy=f"nearest kept features: {', '.join(near)}" if near else "name it family/feature",
+        remedy=nearest_names(wanted, names),
     )
 
 

@@ -106,7 +106,8 @@ def partition_quality(
         books = residual_books(one.project(x[:, list(members)]), category_sizes, generator, beam=1)
         lost = (columns - one.mean).square().sum() - z.square().sum()
         error += books_error(z, books, beam=1) + float(lost)
-    return 1 - error / float((held_out - x.mean(dim=0)).square().sum())
+    total = float((held_out - x.mean(dim=0)).square().sum())
+    return 1 - error / max(total, float(np.finfo(np.float32).tiny))
 
 
 def initialize_model(

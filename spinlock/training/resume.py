@@ -73,6 +73,12 @@ def state_of_checkpoint(path: Path, stamp: Mapping[str, str], num_epochs: int) -
         trained for more than `num_epochs`.
     """
     entries = read_state(path)
+    if not entries.get("training_state"):
+        raise SpinlockError(
+            "this checkpoint holds no training state",
+            where=path,
+            remedy="resume from a best_model.pt or checkpoint_epoch_*.pt of a training",
+        )
     provenance = entries.get("provenance", {})
     differing = differences(provenance, stamp)
     if differing:
@@ -80,12 +86,6 @@ def state_of_checkpoint(path: Path, stamp: Mapping[str, str], num_epochs: int) -
             f"this checkpoint was made with other {' and '.join(differing)}",
             where=path,
             remedy="resume with what it was made with (--epochs may differ), or train anew",
-        )
-    if not entries.get("training_state"):
-        raise SpinlockError(
-            "this checkpoint holds no training state",
-            where=path,
-            remedy="resume from a best_model.pt or checkpoint_epoch_*.pt of a training",
         )
     epoch = entries["training_state"]["epoch"]
     if epoch > num_epochs:

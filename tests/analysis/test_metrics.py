@@ -72,6 +72,21 @@ def test_orthogonality_of_one_category_is_undefined():
     assert metrics.orthogonality(x, [np.arange(3)]) == {"mean": None, "maximum": None}
 
 
+@pytest.mark.parametrize(
+    "x", [np.ones((1, 4)), np.ones((9, 4)), np.eye(4)[:, [0, 1, 1, 1]] * 0 + 3]
+)
+def test_orthogonality_is_undefined_where_nothing_varies(x):
+    partition = [np.array([0, 1]), np.array([2, 3])]
+    assert metrics.orthogonality(x, partition) == {"mean": None, "maximum": None}
+
+
+def test_a_category_of_which_nothing_varies_has_no_share_in_orthogonality():
+    x = np.random.default_rng(0).normal(size=(20, 5))
+    x[:, 4] = 1.0
+    partition = [np.array([0, 1]), np.array([2, 3]), np.array([4])]
+    assert metrics.orthogonality(x, partition) == metrics.orthogonality(x, partition[:2])
+
+
 def test_code_dependence_is_one_for_copies_and_about_zero_for_independent_codes():
     rng = np.random.default_rng(3)
     z = rng.normal(size=(300, 1, 2))

@@ -75,9 +75,9 @@ def test_the_group_wins_over_the_dataset(names_of):
     [
         ({"a": {"x": 0, "y": 1}}, 2),
         ({"a": {"x": 0, "y": 1, "z": 2, "w": 3}}, 4),
-        ({"a": {"x": 0, "y": 1, "z": 3}}, 0),
+        ({"a": {"x": 0, "y": 1, "z": 3}}, 3),
         ({"a": {"x": 0, "y": 0, "z": 1}}, 2),
-        ({"a": {"x": -1, "y": 0, "z": 1}}, 0),
+        ({"a": {"x": -1, "y": 0, "z": 1}}, 3),
         ({"a": {"x": "first", "y": 1, "z": 2}}, 0),
         ({"a": {"x": None, "y": 1, "z": 2}}, 0),
         ({"a": {"x": float("inf"), "y": 1, "z": 2}}, 0),
@@ -95,6 +95,13 @@ def test_a_registry_that_does_not_fit_is_passed_over_with_one_warning(names_of, 
     assert len(warnings) == 1
     for words in ("summary", "feature_registry", f"{count} names", "3 columns"):
         assert words in warnings[0]
+
+
+@pytest.mark.parametrize("columns", [(1, 2, 3), (0, 2, 4), (-1, 0, 1)])
+def test_a_registry_of_other_columns_is_told_as_such(names_of, columns):
+    registry = {"a": dict(zip("xyz", columns, strict=True))}
+    _, (warning,) = names_of({GROUP: {"feature_registry": json.dumps(registry)}})
+    assert "3 names for 3 columns, for columns that are not 0 to 2" in warning
 
 
 @pytest.mark.parametrize("text", ["", "{", "not json", b"\xff\xfe", "[" * 30_000, '{"a": ' * 9_000])

@@ -119,3 +119,14 @@ def test_the_given_series_is_not_changed():
     before = series.copy()
     describe_series(series, 4)
     np.testing.assert_array_equal(series, before)
+
+
+def test_half_precision_is_described_in_single():
+    series = np.full((2, 64, 1), 20000, np.float16)
+    described = describe_series(series, 3)
+    assert described.dtype == np.float32
+    np.testing.assert_allclose(described[:, 0], 20000 * 8)
+
+
+def test_coefficients_beyond_the_type_are_infinite():
+    assert np.isposinf(describe_series(np.full((1, 16, 1), 3e38, np.float32), 1)).all()

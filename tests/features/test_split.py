@@ -77,6 +77,22 @@ def test_groups_of_one_size_fill_a_side_as_exactly_as_they_can(n_groups, size, s
 
 
 @settings(deadline=None)
+@given(st.integers(200, 5000), st.sampled_from([0.05, 0.1, 0.2]), SEEDS)
+def test_a_group_of_most_rows_is_trained_on(size, fraction, seed):
+    groups = np.concatenate([np.zeros(size, int), np.repeat(np.arange(1, 21), 10)])
+    split = split_by_group(groups, fraction, fraction, seed)
+    assert (split[:size] == TRAIN).all()
+    assert share(split, TEST) <= fraction + 10 / len(groups)
+
+
+def test_a_side_that_no_group_fits_gets_the_smallest():
+    groups = np.repeat(np.arange(4), [50, 40, 31, 30])
+    split = split_by_group(groups, 0.01, 0.01, 3)
+    assert [split[groups == group][0] for group in (0, 1)] == [TRAIN, TRAIN]
+    assert (split[groups == 3] == TEST).all()
+
+
+@settings(deadline=None)
 @given(GROUPS, st.integers(0, 2**31 - 1), SEEDS)
 def test_the_order_of_the_rows_does_not_move_a_group(groups, shuffle, seed):
     assume(len(set(groups)) >= 3)

@@ -310,3 +310,28 @@ def test_levels_of_categories_may_differ_in_sizes_but_not_in_number():
     assert len(changed("model.levels", levels).model.levels["b"]) == 2
     with pytest.raises(ValidationError, match="same number of levels"):
         changed("model.levels", levels | {"c": [{}]})
+
+
+@pytest.mark.parametrize("section", ["model", "training", "logging", "split", "evaluation"])
+def test_a_section_without_settings_is_as_if_it_were_not_there(section):
+    empty = EXAMPLE | {section: None}
+    without = {key: value for key, value in EXAMPLE.items() if key != section}
+    assert Experiment.model_validate(empty) == Experiment.model_validate(without)
+
+
+@pytest.mark.parametrize("value", ["bad", None, [1], True])
+def test_a_weight_that_is_no_number_is_refused_also_where_training_has_one(value):
+    settings = EXAMPLE | {
+        "model": {"orthogonality_weight": value}, "training": {"orthogonality_weight": 0.7}
+    }  # fmt: skip
+    with pytest.raises(ValidationError, match=r"model\.orthogonality_weight"):
+        Experiment.model_validate(settings)
+
+
+def test_categories_by_validation_need_rows_to_validate_on():
+    chosen = {"training": {"num_categories_auto": "validation"}}
+    none = {"split": {"val_fraction": 0.0}}
+    with pytest.raises(ValidationError, match=r"needs split\.val_fraction above 0"):
+        Experiment.model_validate(EXAMPLE | chosen | none)
+    published = {"split": {"val_fraction": 0.0, "column": "meta/split"}}
+    Experiment.model_validate(EXAMPLE | chosen | published)

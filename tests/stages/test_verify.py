@@ -22,6 +22,28 @@ def test_an_untouched_folder_is_the_same(copy):
     )
 
 
+CHANGES = [
+    {"max_samples": 20}, {"normalization_method": "mad"}, {"training": {"max_clusters": 7}},
+    {"training": {"num_epochs": 300}}, {"split": {"val_fraction": 0.3}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_a_model_depends_on_counts_as_its_settings(
+    copy, finished, tmp_path, monkeypatch, change
+):
+    monkeypatch.chdir(tmp_path)
+    results = shutil.copytree(copy, tmp_path / "results/one")
+    config = tmp_path / "configs/vqvae/one.yaml"
+    config.parent.mkdir(parents=True)
+    settings = yaml.safe_load(finished.config.read_text())
+    for key, value in change.items():
+        inner = isinstance(value, dict)
+        settings[key] = settings.get(key, {}) | value if inner else value
+    config.write_text(yaml.safe_dump(settings))
+    assert verify.run(results)["settings"] == verify.DIFFERS
+
+
 @pytest.mark.parametrize("name", ["one", "sub/lr0.01"])
 def test_settings_are_those_of_the_experiment_as_it_is_configured(
     copy, finished, tmp_path, monkeypatch, name

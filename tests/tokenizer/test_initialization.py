@@ -212,6 +212,13 @@ def test_a_target_quality_that_was_promised_is_reached():
     assert 1 - error_of(model, rows(2)) / total > 0.7 - 0.03
 
 
+def test_the_quality_of_a_partition_is_a_number_where_nothing_varies():
+    mean = rows(0).mean(dim=0, keepdim=True)
+    generator = torch.Generator().manual_seed(0)
+    quality = partition_quality(rows(0), mean, PARTITION, BookRequest(bits=12), 3, generator)
+    assert np.isfinite(quality)
+
+
 def test_the_quality_of_a_partition_is_that_of_its_books_alone():
     request = BookRequest(bits=12)
     generator = torch.Generator().manual_seed(0)

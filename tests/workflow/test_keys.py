@@ -185,7 +185,9 @@ def reads(monkeypatch):
             return value
 
         with monkeypatch.context() as patch:
-            patch.setattr(train, "stage_settings", lambda *_: {"training": {}})  # reads all keys
+            # what is told apart by a digest reads all keys
+            patch.setattr(train, "stage_settings", lambda *_: {})
+            patch.setattr(train, "model_settings", lambda _: {"train": {"training": {}}})
             patch.setattr(Section, "__getattribute__", noting)
             function()
         return read

@@ -108,6 +108,8 @@ def test_another_mapping_of_categories_reruns_the_clustering(workspace, edited):
     assert workspace.planned("results/other/categories.json") == {}
     mapping.write_text(json.dumps({f"my_{name}": members for name, members in found.items()}))
     assert workspace.planned("results/other/categories.json") == {"cluster": 1}
+    os.utime(mapping, (0, 0))  # also when the other file is an older one
+    assert workspace.planned("results/other/categories.json") == {"cluster": 1}
 
 
 def test_a_broken_config_does_not_block_another_experiment(workspace, edited):
@@ -172,3 +174,19 @@ def test_a_dataset_that_is_replaced_by_an_older_file_reruns_and_one_that_is_touc
     data.write_bytes((workspace.path / "datasets/tiny/shard_00001.h5").read_bytes())
     os.utime(data, (0, 0))
     assert workspace.planned("results/own/subset.h5") == {"subset": 1}
+
+
+def test_operators_of_an_older_configuration_are_not_taken(workspace, own_experiment, edited):
+    config = workspace.path / "configs/datasets/single.yaml"
+    tiny = (workspace.path / "configs/datasets/tiny.yaml").read_text()
+    config.write_text(tiny.replace("num_operators: 90", "num_operators: 45"))
+    own_experiment("datasets/single.h5")  # what `spinlock generate` wrote
+    try:
+        workspace.snakemake("results/own/subset.h5")
+        edited("configs/datasets/single.yaml", replaced("steps: 8", "steps: 9"))
+        assert workspace.planned("results/own/subset.h5") == {"subset": 1}
+        assert workspace.snakemake("results/own/subset.h5", check=False).returncode != 0
+        said = (workspace.path / "results/own/logs/subset.log").read_text()
+    finally:
+        config.unlink()
+    assert "simulated with another steps" in said

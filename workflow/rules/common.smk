@@ -17,6 +17,7 @@ from spinlock.settings import (
     stage_settings,
 )
 from spinlock.settings.dataset_files import (
+    configured_dataset,
     dataset_config,
     dataset_files,
     generated_shards,
@@ -110,6 +111,19 @@ def content_of_dataset(wildcards):
 
 
 @mistakes_told()
+def simulation_of_experiment(wildcards):
+    """Return what simulated operators are configured to be: their files may be older."""
+    experiment = settings_of(config_of(wildcards))
+    configured = configured_dataset(Path(experiment.dataset_path))
+    if configured is None:
+        return ""
+    chosen = simulation_settings(configured)
+    if not generated_shards(experiment):  # a single file holds them all
+        chosen["num_operators"] = configured.num_operators
+    return json.dumps(chosen, sort_keys=True)
+
+
+@mistakes_told()
 def mapping_of_experiment(wildcards):
     """Return the file of manual categories, where an experiment has one."""
     training = settings_of(config_of(wildcards)).training
@@ -117,6 +131,11 @@ def mapping_of_experiment(wildcards):
     # a file that is not there is a mistake that the stage explains
     given = [path for path in [training.category_mapping_file] if manual and Path(path).is_file()]
     return [as_it_is(path) for path in given]
+
+
+def content_of_mapping(wildcards):
+    """Return what tells a mapping from an older one, which Snakemake's dates do not."""
+    return " ".join(file_sample(path) for path in mapping_of_experiment(wildcards))
 
 
 def as_it_is(path):

@@ -18,6 +18,7 @@ rule subset:
         config=config_of,
         settings=settings("subset"),
         content=content_of_dataset,
+        simulation=simulation_of_experiment,
         code=code("subset"),
     shell:
         "python -m spinlock.stages.subset --threads {threads} --config {params.config:q}"
@@ -72,6 +73,7 @@ rule cluster:
     params:
         config=config_of,
         settings=settings("cluster"),
+        content=content_of_mapping,
         code=code("cluster"),
     shell:
         "python -m spinlock.stages.cluster --threads {threads} --config {params.config:q}"
