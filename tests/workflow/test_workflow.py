@@ -181,6 +181,19 @@ def test_a_link_cannot_lead_out_of_the_results(workspace, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_experiment_cannot_stand_in_a_folder_of_another(workspace):
+    config = workspace.path / "configs/vqvae/tiny/figures.yaml"
+    config.parent.mkdir()
+    config.write_text((workspace.path / "configs/vqvae/tiny.yaml").read_text())
+    try:
+        shown = workspace.snakemake("results/tiny/figures/subset.h5", check=False)
+    finally:
+        config.unlink()
+        config.parent.rmdir()
+    assert shown.returncode != 0
+    assert "which belongs to the experiment 'tiny'" in shown.stdout + shown.stderr
+
+
 @pytest.mark.parametrize(
     "name", ["it's \"one\" file.h5", "a$(touch PWNED)`touch PWNED`.h5", "a & touch PWNED; b #*.h5"]
 )

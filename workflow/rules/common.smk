@@ -28,6 +28,7 @@ from spinlock.source import source_digest
 
 EXPERIMENTS = Path("configs/vqvae")
 RESULTS = Path("results")
+INNER_FOLDERS = ("benchmarks", "figures", "logs", "state")  # of a result folder
 
 
 # a dot stands between other characters: neither `..` nor a hidden file
@@ -61,6 +62,13 @@ def config_of(wildcards):
         raise WorkflowError(
             f"no experiment {wildcards.experiment!r}: {path} does not exist; known: {', '.join(known)}"
         )
+    for above in Path(wildcards.experiment).parents:
+        inner = Path(wildcards.experiment).relative_to(above).parts[0]
+        if inner in INNER_FOLDERS and (EXPERIMENTS / f"{above}.yaml").is_file():
+            raise WorkflowError(
+                f"{path}: the results would stand in {RESULTS / above / inner}, which belongs to the "
+                f"experiment {str(above)!r}: move or rename the file"
+            )
     folder = (RESULTS / wildcards.experiment).resolve()
     if not folder.is_relative_to(RESULTS.resolve()):
         raise WorkflowError(
