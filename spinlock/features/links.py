@@ -1,5 +1,6 @@
 """Items of HDF5 files: links that leave a file are refused unless they are allowed."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -52,3 +53,41 @@ def stands_outside(item: h5py.Group | h5py.Dataset, file: h5py.File) -> bool:
     if item.file.filename != file.filename:  # through a soft link to an external one
         return True
     return isinstance(item, h5py.Dataset) and bool(item.is_virtual or item.external)
+
+
+def linked_files(path: Path) -> list[Path]:
+    """Return the files that a file's links and data lead to, directly or through others.
+
+    What is no readable HDF5 file leads nowhere.
+    """
+    found: dict[Path, None] = {}
+    waiting = [path]
+    while waiting:
+        one = waiting.pop()
+        new = [other for other in dict.fromkeys(_leads_to(one)) if other not in found]
+        found |= dict.fromkeys(new)
+        waiting += new
+    return [one for one in found if one != path]
+
+
+def _leads_to(path: Path) -> Iterator[Path]:
+    names: list[str] = []
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems_links(lambda _, link: names.extend(_of_link(link)))
+            file.visititems(lambda _, item: names.extend(_of_data(item)))
+    except (OSError, RuntimeError, ValueError):
+        return
+    yield from (path.parent / name for name in names)
+
+
+def _of_link(link: object) -> list[str]:
+    return [link.filename] if isinstance(link, h5py.ExternalLink) else []
+
+
+def _of_data(item: h5py.Group | h5py.Dataset) -> list[str]:
+    if not isinstance(item, h5py.Dataset):
+        return []
+    sources = item.virtual_sources() if item.is_virtual else []
+    inside = [source.file_name for source in sources if source.file_name != "."]
+    return inside + [name for name, _, _ in item.external or []]

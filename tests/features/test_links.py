@@ -6,6 +6,7 @@ import pytest
 
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
+from spinlock.features.links import linked_files
 
 SUMMARY = "features/summary/aggregated/features"
 TEMPORAL = "features/temporal/features"
@@ -85,3 +86,24 @@ def test_links_to_other_files_are_followed_where_that_is_allowed(write_h5, value
         read_all(path)
     for expected, read in zip(read_all(other), read_all(path, external=True), strict=True):
         np.testing.assert_array_equal(expected, read)
+
+
+def test_all_files_are_found_that_a_file_leads_to(write_h5, tmp_path, values):
+    last = write_h5(values(), name="last.h5")
+    other = write_h5({"features": h5py.ExternalLink("last.h5", "features")}, name="other.h5")
+    (tmp_path / "raw.bin").write_bytes(bytes(800))
+    path = write_h5({
+        "features/a": h5py.ExternalLink(str(other), "features"),
+        "features/b": h5py.SoftLink("/features/a"),
+        "gone": h5py.ExternalLink("gone.h5", "features"),
+    })  # fmt: skip
+    layout = h5py.VirtualLayout((10,), "i8")
+    layout[:] = h5py.VirtualSource("last.h5", "metadata/system", (10,))
+    with h5py.File(path, "a") as file:
+        file.create_virtual_dataset("virtual", layout)
+        file.create_dataset("raw", (100,), "f8", external=[(str(tmp_path / "raw.bin"), 0, 800)])
+        file["circle"] = h5py.ExternalLink(path.name, "/")
+    found = {one.name for one in linked_files(path)}
+    assert found == {"other.h5", "last.h5", "gone.h5", "raw.bin"}
+    assert linked_files(last) == []
+    assert linked_files(tmp_path / "gone.h5") == []

@@ -3,6 +3,7 @@
 import json
 import os
 
+import h5py
 import pytest
 
 ALL_FAMILIES = "  initial: {encoder: MLPEncoder, encoder_params: {hidden_dims: [4]}}\n  summary:"
@@ -190,3 +191,18 @@ def test_operators_of_an_older_configuration_are_not_taken(workspace, own_experi
     finally:
         config.unlink()
     assert "simulated with another steps" in said
+
+
+def test_a_file_that_a_dataset_links_to_counts_as_its_content(workspace, own_experiment, edited):
+    own_experiment("mydata/linked.h5")
+    link, target = workspace.path / "mydata/linked.h5", workspace.path / "mydata/target.h5"
+    link.rename(target)
+    with h5py.File(link, "w") as file:
+        for name in ("features", "metadata"):
+            file[name] = h5py.ExternalLink("target.h5", name)
+    edited("configs/vqvae/own.yaml", lambda text: f"{text}allow_external_data: true\n")
+    workspace.snakemake("results/own/subset.h5")
+    assert workspace.planned("results/own/subset.h5") == {}
+    target.write_bytes((workspace.path / "datasets/tiny/shard_00001.h5").read_bytes())
+    assert workspace.planned("results/own/subset.h5") == {"subset": 1}
+    target.unlink()
