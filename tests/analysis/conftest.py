@@ -20,7 +20,7 @@ from spinlock.features.table import Column, TableHeader
 from spinlock.tokenizer.categories import correlation_matrix, merge_tree
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.model import ModelShape, TokenizerModel
-from spinlock.tokenizer.normalization import CleaningRules, fit_statistics
+from spinlock.tokenizer.normalization_fitting import CleaningRules, fit_statistics
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 HOSTILE = '<img src=x onerror="window.broken=1">'

@@ -14,7 +14,8 @@ from spinlock.features.table import (
     TableHeader,
     TableWriter,
 )
-from spinlock.tokenizer.normalization import CleaningRules, FeatureStatistics, fit_statistics
+from spinlock.tokenizer.normalization import FeatureStatistics
+from spinlock.tokenizer.normalization_fitting import CleaningRules, fit_statistics
 from spinlock.training.row_store import GIB, RowStore
 
 N_ROWS, N_COLUMNS = 5000, 6  # more than two blocks of rows
