@@ -21,20 +21,19 @@ from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.normalize import read_statistics
 from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.tokenizer.categories import (
+from spinlock.tokenizer.category_mapping import MAPPING_REMEDY, mapped_partition, read_mapping
+from spinlock.tokenizer.centroids import mean_abs_cosine
+from spinlock.tokenizer.clustering import (
     Clustering,
     Partition,
     PartitionQuality,
     correlation_matrix,
     discover_categories,
-    mapped_partition,
-    mean_abs_cosine,
     merge_tree,
 )
-from spinlock.tokenizer.categories import (
+from spinlock.tokenizer.clustering import (
     silhouette as silhouette_of,
 )
-from spinlock.tokenizer.category_file import MAPPING_REMEDY, read_mapping
 from spinlock.tokenizer.initialization import BookRequest, partition_quality
 from spinlock.tokenizer.normalization import FeatureStatistics
 from spinlock.tokenizer.rate_allocation import (

@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from spinlock.analysis.evidence import (
-    Clustering,
+    ClusteringResult,
     Distances,
     Evidence,
     Reconstruction,
@@ -84,7 +84,7 @@ def _gather(
     table: FeatureTable,
     file: h5py.File,
     name: str,
-    clustering: Clustering,
+    clustering: ClusteringResult,
     metrics: dict[str, Any],
     baselines: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> Evidence:
@@ -208,7 +208,7 @@ def _json(path: Path) -> dict[str, Any]:
         raise _unreadable(path, "evaluate", error) from error
 
 
-def _clustering(silhouette: Path, linkage: Path) -> Clustering:
+def _clustering(silhouette: Path, linkage: Path) -> ClusteringResult:
     try:
         candidates = pd.read_csv(silhouette)
     except (OSError, ValueError) as error:
@@ -219,7 +219,7 @@ def _clustering(silhouette: Path, linkage: Path) -> Clustering:
     except Exception as error:  # damaged archives make their reader raise nearly anything
         raise _unreadable(linkage, "cluster", error) from error
     columns = {str(name): candidates[name].to_numpy() for name in candidates}
-    return Clustering(columns, tree, correlation)
+    return ClusteringResult(columns, tree, correlation)
 
 
 def _baselines(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
