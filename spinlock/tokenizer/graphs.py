@@ -16,7 +16,7 @@ from spinlock.errors import SpinlockError
 from spinlock.files import atomic_path
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.codebook import search
-from spinlock.tokenizer.encoders import FieldReader
+from spinlock.tokenizer.field_encoders import FieldReader
 from spinlock.tokenizer.float64_operations import with_float64_operations
 from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.normalization import FeatureStatistics, Reason
