@@ -21,6 +21,12 @@ from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.normalize import read_statistics
 from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.tokenizer.bit_budget import (
+    most_bits,
+    rows_of_books,
+    usable_bits,
+    useful_categories,
+)
 from spinlock.tokenizer.category_mapping import MAPPING_REMEDY, mapped_partition, read_mapping
 from spinlock.tokenizer.centroids import mean_abs_cosine
 from spinlock.tokenizer.clustering import (
@@ -36,12 +42,6 @@ from spinlock.tokenizer.clustering import (
 )
 from spinlock.tokenizer.initialization import BookRequest, partition_quality
 from spinlock.tokenizer.normalization import FeatureStatistics
-from spinlock.tokenizer.rate_allocation import (
-    most_bits,
-    rows_of_books,
-    usable_bits,
-    useful_categories,
-)
 
 log = logging.getLogger(__name__)
 
