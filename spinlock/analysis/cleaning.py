@@ -6,7 +6,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from spinlock.features.table import SPLIT_NAMES, Column
+from spinlock.features.split import SPLIT_NAMES
+from spinlock.features.table import Column
 from spinlock.tokenizer.normalization import FeatureStatistics, Reason
 
 

@@ -16,7 +16,8 @@ import torch
 from scipy.cluster.hierarchy import leaves_list
 
 from spinlock.errors import located, memory_for
-from spinlock.features.table import TRAIN, VALIDATION, FeatureTable
+from spinlock.features.split import TRAIN, VALIDATION
+from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.normalize import read_statistics

@@ -21,11 +21,8 @@ from spinlock.analysis.probe import probe
 from spinlock.analysis.rows import RowsOfSplit
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import open_dataset
-from spinlock.features.table import (
-    SPLIT_NAMES,
-    TRAIN,
-    FeatureTable,
-)
+from spinlock.features.split import SPLIT_NAMES, TRAIN
+from spinlock.features.table import FeatureTable
 from spinlock.files import file_digest, read_json, write_text
 from spinlock.settings import Experiment
 from spinlock.settings.sections import Evaluation

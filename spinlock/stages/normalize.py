@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from spinlock.errors import SpinlockError, located, memory_for
-from spinlock.features.table import TRAIN, FeatureTable
+from spinlock.features.split import TRAIN
+from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser

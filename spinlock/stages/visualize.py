@@ -36,7 +36,8 @@ from spinlock.analysis.report.page import Shown, embedded, render_page
 from spinlock.analysis.report.wording import describe
 from spinlock.analysis.rows import pair_rows, reported_side
 from spinlock.errors import SpinlockError, memory_for
-from spinlock.features.table import SPLIT_NAMES, FeatureTable
+from spinlock.features.split import SPLIT_NAMES
+from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, read_json, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser

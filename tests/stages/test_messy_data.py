@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from spinlock.errors import SpinlockError
-from spinlock.features.table import SPLIT_NAMES, FeatureTable
+from spinlock.features.split import SPLIT_NAMES
+from spinlock.features.table import FeatureTable
 from spinlock.settings import load_experiment
 from spinlock.stages import visualize
 from spinlock.stages.normalize import read_statistics

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from spinlock.errors import SpinlockError
-from spinlock.features.table import TEST, VALIDATION, FeatureTable
+from spinlock.features.split import TEST, VALIDATION
+from spinlock.features.table import FeatureTable
 from spinlock.settings import Experiment
 from spinlock.stages import normalize
 from spinlock.tokenizer.normalization_fitting import CleaningRules

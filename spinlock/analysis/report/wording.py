@@ -9,7 +9,7 @@ from spinlock.analysis.evidence import Evidence
 from spinlock.analysis.figures.catalog import EXHIBITS
 from spinlock.analysis.metrics import dominant_feature
 from spinlock.analysis.report.page import Page, Section, Shown, Target
-from spinlock.features.table import SPLIT_NAMES
+from spinlock.features.split import SPLIT_NAMES
 from spinlock.tokenizer.normalization import FeatureStatistics, Reason
 
 WHY_DROPPED = {
