@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from spinlock.features.dataset import open_dataset
-from spinlock.features.split import random_split
-from spinlock.features.table import TEST, TRAIN, VALIDATION
-from spinlock.tokenizer.categories import discover_categories
-from spinlock.tokenizer.normalization import CleaningRules, FeatureStatistics, fit_statistics
+from spinlock.features.split import TEST, TRAIN, VALIDATION, random_split
+from spinlock.tokenizer.clustering import discover_categories
+from spinlock.tokenizer.normalization import FeatureStatistics
+from spinlock.tokenizer.normalization_fitting import CleaningRules, fit_statistics
 from spinlock.tokenizer.rows import Rows
 
 FAMILIES = {"architecture": 21, "summary": 275}

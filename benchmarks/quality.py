@@ -25,7 +25,8 @@ from spinlock.analysis.figures.style import render
 from spinlock.analysis.metrics import orthogonality, quality, topographic
 from spinlock.analysis.rows import RowsOfSplit
 from spinlock.errors import SpinlockError
-from spinlock.features.table import TRAIN, FeatureTable
+from spinlock.features.split import TRAIN
+from spinlock.features.table import FeatureTable
 from spinlock.files import write_text
 from spinlock.settings import Experiment
 from spinlock.stages import cluster, normalize, subset, train

@@ -12,8 +12,7 @@ from sklearn.feature_extraction.image import extract_patches_2d
 from benchmarks.data import generated_shards
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import OperatorDataset, open_dataset
-from spinlock.features.split import random_split
-from spinlock.features.table import TEST
+from spinlock.features.split import TEST, random_split
 
 FOREIGN_FILE = Path("tests/data/foreign_excerpt.h5")
 SIDES = "metadata/side"  # where a table's own split stands in its file

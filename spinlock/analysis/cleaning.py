@@ -6,8 +6,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from spinlock.features.table import SPLIT_NAMES, Column
-from spinlock.tokenizer.normalization import KEPT, REASONS, FeatureStatistics
+from spinlock.features.split import SPLIT_NAMES
+from spinlock.features.table import Column
+from spinlock.tokenizer.normalization import FeatureStatistics, Reason
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,11 @@ def describe_cleaning(
         What the stage `subset` noted: rows that it left out, gaps in series and fields.
     """
     names, kept = [column.full_name for column in columns], statistics.kept
-    dropped: dict[str, list[str]] = {name: [] for name in REASONS if name != REASONS[KEPT]}
-    for name, reason in zip(names, statistics.reason, strict=True):
-        if reason != KEPT:
-            dropped[REASONS[reason]].append(name)
+    dropped = {
+        reason.label: [names[i] for i in np.flatnonzero(statistics.reason == reason)]
+        for reason in Reason
+        if reason != Reason.KEPT
+    }
     return {
         "counts_on_train_rows": statistics.summary(),
         "dropped": dropped,

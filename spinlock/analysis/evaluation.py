@@ -11,7 +11,7 @@ from spinlock.analysis.baselines import Baseline, compare_baselines, residual_re
 from spinlock.analysis.cleaning import describe_cleaning
 from spinlock.analysis.probe import probe
 from spinlock.analysis.rows import RowsOfSplit
-from spinlock.features.table import SPLIT_NAMES, TRAIN
+from spinlock.features.split import SPLIT_NAMES, TRAIN
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 # the seed's targets: the metric must be above, or below where `below` is true

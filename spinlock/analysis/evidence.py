@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial.distance import pdist
 
 from spinlock.analysis.projections import FEWEST_POINTS, METHODS, project
-from spinlock.tokenizer.categories import category_centroids
+from spinlock.tokenizer.centroids import category_centroids
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 MOST_CODES = 2000  # codes in a map; the least used are left out first
@@ -66,19 +66,19 @@ class CodeMaps:
 
 
 @dataclass(frozen=True)
-class Clustering:
+class ClusteringResult:
     """What the stage `cluster` left behind.
 
     Attributes
     ----------
     candidates : mapping
         Columns of silhouette.csv → arrays.
-    tree : array [D - 1, 4]
+    merge_tree : array [D - 1, 4]
     correlation : array [D, D]
     """
 
     candidates: Mapping[str, np.ndarray]
-    tree: np.ndarray
+    merge_tree: np.ndarray
     correlation: np.ndarray
 
 
@@ -125,7 +125,7 @@ class Evidence:
     counts: Sequence[Sequence[np.ndarray]]
     operator_maps: Mapping[str, np.ndarray]
     code_maps: CodeMaps
-    clustering: Clustering
+    clustering: ClusteringResult
     reconstruction: Reconstruction
     distances: Distances
     metrics: Mapping[str, Any]

@@ -8,7 +8,8 @@ import numpy as np
 
 from spinlock.analysis.cleaning import Altered
 from spinlock.features.dataset import OperatorDataset
-from spinlock.features.table import TEST, TRAIN, VALIDATION, FeatureTable
+from spinlock.features.split import TEST, TRAIN, VALIDATION
+from spinlock.features.table import FeatureTable
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)

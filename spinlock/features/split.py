@@ -3,7 +3,9 @@
 import numpy as np
 
 from spinlock.errors import SpinlockError
-from spinlock.features.table import TEST, TRAIN, VALIDATION
+
+TRAIN, VALIDATION, TEST = 0, 1, 2  # the sides, as files hold them
+SPLIT_NAMES = ("train", "validation", "test")
 
 
 def random_split(n_rows: int, val_fraction: float, test_fraction: float, seed: int) -> np.ndarray:
@@ -91,7 +93,7 @@ def split_by_column(published: np.ndarray) -> np.ndarray:
             remedy="name another dataset in split.column",
         )
     split = np.where((values >= TRAIN) & (values <= TEST), values, -1).astype(np.int8)
-    for side, name in ((TRAIN, "train"), (VALIDATION, "validation"), (TEST, "test")):
+    for side, name in enumerate(SPLIT_NAMES):
         if not (split == side).any():
             raise SpinlockError(
                 f"split.column has no {name} row ({side})",

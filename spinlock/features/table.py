@@ -14,8 +14,6 @@ import numpy as np
 from spinlock.errors import SpinlockError
 from spinlock.features.hdf5 import damage_told, read_text
 
-TRAIN, VALIDATION, TEST = 0, 1, 2
-SPLIT_NAMES = ("train", "validation", "test")
 FORMAT = "spinlock-subset-1"
 ROW_BLOCK = 2048
 COLUMN_BLOCK = 64

@@ -15,33 +15,33 @@ import pandas as pd
 import torch
 
 from spinlock.errors import located, memory_for
-from spinlock.features.table import TRAIN, VALIDATION, FeatureTable
+from spinlock.features.split import TRAIN, VALIDATION
+from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.normalize import read_statistics
 from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.tokenizer.categories import (
-    Clustering,
-    Partition,
-    PartitionQuality,
-    correlation_matrix,
-    discover_categories,
-    mapped_partition,
-    mean_abs_cosine,
-    merge_tree,
-)
-from spinlock.tokenizer.categories import (
-    silhouette as silhouette_of,
-)
-from spinlock.tokenizer.category_file import MAPPING_REMEDY, read_mapping
-from spinlock.tokenizer.initialization import BookRequest, partition_quality
-from spinlock.tokenizer.normalization import FeatureStatistics
-from spinlock.tokenizer.rate_allocation import (
+from spinlock.tokenizer.bit_budget import (
     most_bits,
     rows_of_books,
     usable_bits,
     useful_categories,
 )
+from spinlock.tokenizer.category_mapping import MAPPING_REMEDY, mapped_partition, read_mapping
+from spinlock.tokenizer.centroids import mean_abs_cosine
+from spinlock.tokenizer.clustering import (
+    Clustering,
+    Partition,
+    PartitionQuality,
+    correlation_matrix,
+    discover_categories,
+    merge_tree,
+)
+from spinlock.tokenizer.clustering import (
+    silhouette as silhouette_of,
+)
+from spinlock.tokenizer.initialization import BookRequest, partition_quality
+from spinlock.tokenizer.normalization import FeatureStatistics
 
 log = logging.getLogger(__name__)
 

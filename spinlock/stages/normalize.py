@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from spinlock.errors import SpinlockError, located, memory_for
-from spinlock.features.table import TRAIN, FeatureTable
+from spinlock.features.split import TRAIN
+from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.tokenizer.normalization import CleaningRules, FeatureStatistics, fit_statistics
+from spinlock.tokenizer.normalization import FeatureStatistics
+from spinlock.tokenizer.normalization_fitting import CleaningRules, fit_statistics
 
 log = logging.getLogger(__name__)
 
@@ -23,15 +25,6 @@ log = logging.getLogger(__name__)
 def run(config: Path | Experiment, subset: Path, output: Path) -> None:
     """Fit the statistics of a subset and write them."""
     experiment = experiment_of(config)
-    cleaning = experiment.feature_cleaning
-    rules = CleaningRules(
-        max_missing_fraction=cleaning.max_missing_fraction,
-        variance_tolerance=cleaning.variance_tolerance,
-        deduplicate_threshold=cleaning.deduplicate_threshold,
-        outlier_method=cleaning.outlier_method,
-        outlier_bound=cleaning.outlier_bound,
-        method=experiment.normalization_method,
-    )
     with FeatureTable(subset) as table:
         rows = table.rows(TRAIN)
         with located(subset):
@@ -39,11 +32,24 @@ def run(config: Path | Experiment, subset: Path, output: Path) -> None:
                 lambda columns, part: table.read(rows[part], columns),
                 len(rows),
                 len(table.columns),
-                rules,
+                cleaning_rules(experiment),
                 scale_groups=series_channels(table),
             )
     log.info("columns and cells: %s", statistics.summary())
     write_statistics(statistics, output)
+
+
+def cleaning_rules(experiment: Experiment) -> CleaningRules:
+    """Return the rules that the settings of an experiment give."""
+    cleaning = experiment.feature_cleaning
+    return CleaningRules(
+        max_missing_fraction=cleaning.max_missing_fraction,
+        variance_tolerance=cleaning.variance_tolerance,
+        deduplicate_threshold=cleaning.deduplicate_threshold,
+        outlier_method=cleaning.outlier_method,
+        outlier_bound=cleaning.outlier_bound,
+        normalization_method=experiment.normalization_method,
+    )
 
 
 def series_channels(table: FeatureTable) -> list[np.ndarray]:

@@ -14,15 +14,15 @@ from spinlock.errors import located, memory_for
 from spinlock.features.columns import choose_columns, read_columns, read_fields
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.hdf5 import create_hdf5
-from spinlock.features.split import random_split, split_by_column, split_by_group
-from spinlock.features.table import (
-    ROW_BLOCK,
+from spinlock.features.split import (
     SPLIT_NAMES,
     TEST,
     VALIDATION,
-    TableHeader,
-    TableWriter,
+    random_split,
+    split_by_column,
+    split_by_group,
 )
+from spinlock.features.table import ROW_BLOCK, TableHeader, TableWriter
 from spinlock.operators.simulated_files import require_simulation
 from spinlock.settings import Experiment
 from spinlock.settings.dataset_files import generated_shards

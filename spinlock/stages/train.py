@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from spinlock.errors import memory_for
-from spinlock.features.table import TRAIN, VALIDATION, FeatureTable
+from spinlock.features.split import TRAIN, VALIDATION
+from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, file_digest, write_text
 from spinlock.settings import Experiment, stage_settings, to_yaml
 from spinlock.source import source_digest

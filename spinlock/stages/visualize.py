@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from spinlock.analysis.evidence import (
-    Clustering,
+    ClusteringResult,
     Distances,
     Evidence,
     Reconstruction,
@@ -36,7 +36,8 @@ from spinlock.analysis.report.wording import describe
 from spinlock.analysis.rows import pair_rows, reported_side
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.naming import nearest_names
-from spinlock.features.table import SPLIT_NAMES, FeatureTable
+from spinlock.features.split import SPLIT_NAMES
+from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.evaluate import read_baselines, read_metrics
@@ -85,7 +86,7 @@ def _gather(
     table: FeatureTable,
     file: h5py.File,
     name: str,
-    clustering: Clustering,
+    clustering: ClusteringResult,
     metrics: dict[str, Any],
     baselines: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> Evidence:
@@ -201,7 +202,7 @@ def _experiment_name(report: Path) -> str:
     )
 
 
-def _clustering(silhouette: Path, linkage: Path) -> Clustering:
+def _clustering(silhouette: Path, linkage: Path) -> ClusteringResult:
     try:
         candidates = pd.read_csv(silhouette)
     except (OSError, ValueError) as error:
@@ -212,7 +213,7 @@ def _clustering(silhouette: Path, linkage: Path) -> Clustering:
     except Exception as error:  # damaged archives make their reader raise nearly anything
         raise _unreadable(linkage, error) from error
     columns = {str(name): candidates[name].to_numpy() for name in candidates}
-    return Clustering(columns, tree, correlation)
+    return ClusteringResult(columns, tree, correlation)
 
 
 def _unreadable(path: Path, error: Exception) -> SpinlockError:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spinlock.tokenizer.encoders import CategoryNorm, MLPEncoder
+from spinlock.tokenizer.category_norm import CategoryNorm
+from spinlock.tokenizer.encoders import MLPEncoder
 from spinlock.tokenizer.layout import CategoryLinear, Dropout
 
 if TYPE_CHECKING:

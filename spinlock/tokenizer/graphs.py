@@ -16,10 +16,10 @@ from spinlock.errors import SpinlockError
 from spinlock.files import atomic_path
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.codebook import search
-from spinlock.tokenizer.encoders import FieldReader
+from spinlock.tokenizer.field_encoders import FieldReader
 from spinlock.tokenizer.float64_operations import with_float64_operations
 from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.normalization import DUPLICATE, FeatureStatistics
+from spinlock.tokenizer.normalization import FeatureStatistics, Reason
 from spinlock.tokenizer.token_search import TokenSearch
 
 EXAMPLE_ROWS = 4  # of the batch that a graph is traced with; it takes any number
@@ -83,7 +83,7 @@ class DecodeProgram(nn.Module):
         position[kept] = np.arange(len(kept))
         slope, intercept = np.zeros(len(position)), statistics.impute.astype(np.float64)
         slope[kept], intercept[kept] = 1.0, 0.0
-        repeats = np.flatnonzero(statistics.reason == DUPLICATE)
+        repeats = np.flatnonzero(statistics.reason == Reason.DUPLICATE)
         position[repeats] = position[statistics.twin[repeats]]
         slope[repeats] = statistics.slope[repeats]
         intercept[repeats] = statistics.intercept[repeats]

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spinlock.tokenizer import field_encoders, series_encoder  # noqa: F401 they register
 from spinlock.tokenizer.decoder import JointDecoder
-from spinlock.tokenizer.encoders import FamilyColumns, build_encoder
+from spinlock.tokenizer.encoders import NO_NETWORK, FamilyColumns, build_encoder
 from spinlock.tokenizer.layout import (
     CategoryLayout,
     CategoryLinear,
@@ -104,7 +105,7 @@ class CategoryEncoder(nn.Module):
         self.projections = nn.ModuleDict()
         for family, choice in shape.encoders.items():
             columns, categories = family_columns(shape, family)
-            if not categories or choice["encoder"] == "IdentityEncoder":
+            if not categories or choice["encoder"] == NO_NETWORK:
                 continue
             encoder = build_encoder(choice["encoder"], columns, choice["encoder_params"])
             self.networks[family] = encoder

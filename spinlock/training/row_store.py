@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from spinlock.errors import SpinlockError
-from spinlock.features.table import ROW_BLOCK, TRAIN, FeatureTable
+from spinlock.features.split import TRAIN
+from spinlock.features.table import ROW_BLOCK, FeatureTable
 from spinlock.tokenizer.normalization import FeatureStatistics
 from spinlock.tokenizer.rows import Rows
 

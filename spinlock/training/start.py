@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spinlock.tokenizer.bit_budget import most_bits, rows_of_books
 from spinlock.tokenizer.category_axes import CategoryAxes, principal_axes
 from spinlock.tokenizer.initialization import (
     BookRequest,
@@ -17,7 +18,6 @@ from spinlock.tokenizer.initialization import (
 )
 from spinlock.tokenizer.joint_axes import joint_axes
 from spinlock.tokenizer.model import ModelShape, TokenizerModel
-from spinlock.tokenizer.rate_allocation import most_bits, rows_of_books
 from spinlock.tokenizer.rows import Rows
 from spinlock.training.loop import TrainingPlan
 from spinlock.training.validation import row_errors

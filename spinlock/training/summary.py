@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from spinlock.tokenizer.categories import mean_abs_cosine
+from spinlock.tokenizer.centroids import mean_abs_cosine
 from spinlock.tokenizer.losses import correlation, distances
 from spinlock.tokenizer.model import ROW_BLOCK, TokenizerModel
 from spinlock.tokenizer.rows import Rows

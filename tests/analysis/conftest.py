@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spinlock.analysis.evidence import (
-    Clustering,
+    ClusteringResult,
     Evidence,
     Sample,
     map_codes,
@@ -17,10 +17,10 @@ from spinlock.analysis.evidence import (
 )
 from spinlock.analysis.metrics import code_counts
 from spinlock.features.table import Column, TableHeader
-from spinlock.tokenizer.categories import correlation_matrix, merge_tree
 from spinlock.tokenizer.checkpoint import Checkpoint
+from spinlock.tokenizer.clustering import correlation_matrix, merge_tree
 from spinlock.tokenizer.model import ModelShape, TokenizerModel
-from spinlock.tokenizer.normalization import CleaningRules, fit_statistics
+from spinlock.tokenizer.normalization_fitting import CleaningRules, fit_statistics
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 HOSTILE = '<img src=x onerror="window.broken=1">'
@@ -101,7 +101,7 @@ def random_evidence(n_columns: int, n_categories: int, n_rows: int) -> Evidence:
         counts=counts,
         operator_maps=map_operators(tokenizer, tokens, ["tsne"], 0),
         code_maps=map_codes(tokenizer, counts, ["tsne"], 0),
-        clustering=Clustering(
+        clustering=ClusteringResult(
             {"num_categories": number, "silhouette": 0.1 * number, "mean_abs_cosine": 1 / number},
             tree,
             correlation,

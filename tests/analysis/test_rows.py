@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spinlock.analysis.rows import pair_rows, reported_side
-from spinlock.features.table import TEST, TRAIN, VALIDATION
+from spinlock.features.split import TEST, TRAIN, VALIDATION
 
 
 def sides(train: int, validation: int, test: int) -> np.ndarray:

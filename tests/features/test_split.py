@@ -6,11 +6,23 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
-from spinlock.features.split import random_split, split_by_column, split_by_group
-from spinlock.features.table import TEST, TRAIN, VALIDATION
+from spinlock.features.split import (
+    SPLIT_NAMES,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    random_split,
+    split_by_column,
+    split_by_group,
+)
 
 FRACTIONS = st.sampled_from([0.0, 0.01, 0.1, 0.2, 1 / 3, 0.45])
 SEEDS = st.integers(0, 2**31 - 1)
+
+
+def test_sides_have_names():
+    names = [SPLIT_NAMES[side] for side in (TRAIN, VALIDATION, TEST)]
+    assert names == ["train", "validation", "test"]
 
 
 def share(split: np.ndarray, side: int) -> float:

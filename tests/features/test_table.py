@@ -9,12 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
+from spinlock.features.split import TEST, TRAIN, VALIDATION
 from spinlock.features.table import (
     ROW_BLOCK,
-    SPLIT_NAMES,
-    TEST,
-    TRAIN,
-    VALIDATION,
     Column,
     FeatureTable,
     Series,
@@ -93,11 +90,6 @@ def test_a_column_has_one_full_name():
 
 
 def test_the_sides_of_the_split_share_out_the_rows(write_table, values):
-    assert (SPLIT_NAMES[TRAIN], SPLIT_NAMES[VALIDATION], SPLIT_NAMES[TEST]) == (
-        "train",
-        "validation",
-        "test",
-    )
     with FeatureTable(write_table(values)) as table:
         sides = [table.rows(side).tolist() for side in (TRAIN, VALIDATION, TEST)]
     assert sides == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from spinlock.errors import SpinlockError
-from spinlock.features.table import SPLIT_NAMES, FeatureTable
+from spinlock.features.split import SPLIT_NAMES
+from spinlock.features.table import FeatureTable
 from spinlock.stages import evaluate
 from spinlock.stages.normalize import read_statistics
 from spinlock.tokenizer.tokenizer import Tokenizer

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from spinlock.errors import SpinlockError
-from spinlock.features.table import SPLIT_NAMES, FeatureTable
+from spinlock.features.split import SPLIT_NAMES
+from spinlock.features.table import FeatureTable
 from spinlock.settings import load_experiment
 from spinlock.stages import visualize
 from spinlock.stages.normalize import read_statistics
-from spinlock.tokenizer.normalization import REASONS
+from spinlock.tokenizer.normalization import Reason
 
 BOTH = {"architecture": "MLPEncoder", "summary": "MLPEncoder"}
 SIDES = np.random.default_rng(3).permutation(np.repeat([0, 1, 2], [160, 20, 20]))
@@ -118,7 +119,7 @@ def assert_account_is_complete(out, cleaning):
     with FeatureTable(out / "subset.h5") as table:
         values, split = table.read(), table.split
         names = np.array([column.full_name for column in table.columns])
-    reasons = {name: names[statistics.reason == REASONS.index(name)] for name in REASONS[1:]}
+    reasons = {one.label: names[statistics.reason == one] for one in Reason if one}
     assert cleaning["dropped"] == {name: columns.tolist() for name, columns in reasons.items()}
     kept = statistics.kept
     missing = ~np.isfinite(values[:, kept])

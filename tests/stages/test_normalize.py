@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 
 from spinlock.errors import SpinlockError
-from spinlock.features.table import TEST, VALIDATION, FeatureTable
+from spinlock.features.split import TEST, VALIDATION
+from spinlock.features.table import FeatureTable
+from spinlock.settings import Experiment
 from spinlock.stages import normalize
+from spinlock.tokenizer.normalization_fitting import CleaningRules
 
 
 def test_rows_that_do_not_train_never_influence_the_fit(finished, tmp_path):
@@ -53,3 +56,8 @@ def test_archives_that_claim_other_methods_are_told(finished, tmp_path, at, byte
     (tmp_path / "bad.npz").write_bytes(content)
     with pytest.raises(SpinlockError, match="feature statistics"):
         normalize.read_statistics(tmp_path / "bad.npz")
+
+
+def test_by_default_the_rules_are_those_of_the_settings():
+    experiment = Experiment(dataset_path="none.h5", families={"summary": {}})
+    assert normalize.cleaning_rules(experiment) == CleaningRules()

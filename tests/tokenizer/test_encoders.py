@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from spinlock.errors import SpinlockError
-from spinlock.features.series import restore_series
 from spinlock.settings.families import ENCODER_PARAMS
+from spinlock.tokenizer import field_encoders, series_encoder  # noqa: F401 they register
 from spinlock.tokenizer.encoders import (
+    NO_NETWORK,
     REGISTRY,
     FamilyColumns,
     FamilyEncoder,
-    FieldReader,
     build_encoder,
 )
 
@@ -54,13 +54,13 @@ every_encoder = pytest.mark.parametrize("name", sorted(REGISTRY))
 
 
 def test_the_settings_know_the_encoders_of_the_registry():
-    assert set(ENCODER_PARAMS) == set(REGISTRY)
+    assert set(ENCODER_PARAMS) == {NO_NETWORK, *REGISTRY}
 
 
 def test_an_unknown_encoder_is_an_error_that_lists_the_known_ones():
     with pytest.raises(SpinlockError, match="NoEncoder") as caught:
         build_encoder("NoEncoder", columns_of_family(), {})
-    assert all(name in caught.value.remedy for name in REGISTRY)
+    assert all(name in caught.value.remedy for name in ENCODER_PARAMS)
 
 
 @every_encoder
@@ -112,13 +112,6 @@ def test_evaluation_changes_no_buffer(name, randomize):
     assert all(torch.equal(values, before[key]) for key, values in encoder.state_dict().items())
 
 
-def test_identity_gives_the_columns_themselves(randomize):
-    x, _ = batch()
-    encoded = build("IdentityEncoder", randomize)(x, None)
-    assert torch.equal(encoded[0], x[:, [1, 2, 6]])
-    assert torch.equal(encoded[1], x[:, [3, 4, 5]])
-
-
 @pytest.mark.parametrize("activation", ["relu", "gelu", "silu", "tanh"])
 def test_the_perceptron_of_a_category_is_the_plain_one(activation, randomize):
     encoder = build(
@@ -145,17 +138,6 @@ def test_the_perceptron_of_a_category_is_the_plain_one(activation, randomize):
         torch.testing.assert_close(encoder(x, None)[c], hidden)
 
 
-def test_batch_norm_normalises_each_category_by_itself(randomize):
-    encoder = build("MLPEncoder", randomize, hidden_dims=[4], batch_norm=True, dropout=0.0)
-    norm = encoder.network[1].train()
-    with torch.no_grad():
-        norm.norm.weight.fill_(1)
-        norm.norm.bias.zero_()
-    normalised = norm(torch.randn(2, 50, 4) * torch.tensor([1.0, 30.0]).view(2, 1, 1) + 5)
-    torch.testing.assert_close(normalised.mean(1), torch.zeros(2, 4), atol=1e-5, rtol=0)
-    torch.testing.assert_close(normalised.std(1, correction=0), torch.ones(2, 4), atol=1e-3, rtol=0)
-
-
 def test_without_hidden_layers_the_perceptron_is_linear(randomize):
     encoder = build("MLPEncoder", randomize, hidden_dims=[], output_dim=2)
     x, y = torch.randn(2, 4, N_COLUMNS)
@@ -166,74 +148,3 @@ def test_without_hidden_layers_the_perceptron_is_linear(randomize):
         rtol=1e-4,
         atol=1e-4,
     )
-
-
-def test_the_temporal_encoder_sees_the_curves_that_the_coefficients_describe(randomize):
-    encoder = build("TemporalCNNEncoder", randomize)
-    x, _ = batch()
-    curves = torch.bmm(encoder.layout.gather(x), encoder.curves).unflatten(2, (-1, STEPS))
-    for c, members in enumerate(PARTITION):
-        own = np.zeros((5, CHANNELS * COEFFICIENTS), np.float32)
-        own[:, members - 1] = x[:, members.tolist()]
-        restored = restore_series(own, STEPS, COEFFICIENTS)
-        for row, channel in enumerate(np.unique(PLACE[members] // COEFFICIENTS)):
-            np.testing.assert_allclose(curves[c, :, row], restored[:, :, channel], atol=1e-5)
-
-
-def test_a_family_without_series_has_no_temporal_encoder():
-    with pytest.raises(SpinlockError, match="series"):
-        build_encoder(
-            "TemporalCNNEncoder", columns_of_family(channel=None), parameters("TemporalCNNEncoder")
-        )
-
-
-reads_fields = pytest.mark.parametrize("name", ["InitialCNNEncoder", "InitialHybridEncoder"])
-
-
-@reads_fields
-def test_a_dataset_without_fields_has_no_encoder_of_fields(name):
-    with pytest.raises(SpinlockError, match="initial fields"):
-        build_encoder(name, columns_of_family(field_channels=None), parameters(name))
-
-
-@reads_fields
-def test_rows_without_fields_are_an_error(name, randomize):
-    with pytest.raises(SpinlockError, match="initial fields"):
-        build(name, randomize)(batch()[0], None)
-
-
-@reads_fields
-@pytest.mark.parametrize("grid", [1, 2, 3, 4, 7])
-def test_tiny_grids_can_be_read(name, grid, randomize):
-    assert build(name, randomize)(*batch(grid=grid)).isfinite().all()
-
-
-@pytest.mark.parametrize("kernel_size", [1, 3, 4, 5, 9])
-@pytest.mark.parametrize("n_convolutions", [1, 2, 3])
-def test_fields_are_too_small_where_a_convolution_cannot_wrap_around(kernel_size, n_convolutions):
-    params = {"channels": [2] * n_convolutions, "kernel_size": kernel_size, "activation": "relu"}
-    reader = FieldReader(1, params)
-    least = reader.smallest_grid
-    assert reader(torch.zeros(1, 1, least, 30)).shape == (1, reader.output_dim)
-    if least > 1:
-        with pytest.raises(RuntimeError, match="wrapping"):
-            reader.network(torch.zeros(1, 1, 30, least - 1))
-    with pytest.raises(SpinlockError, match=f"they take {least} or more"):
-        reader(torch.zeros(1, 1, 30, least - 1))
-
-
-@reads_fields
-def test_fields_matter(name, randomize):
-    encoder = build(name, randomize)
-    x, fields = batch()
-    assert not torch.allclose(encoder(x, fields), encoder(x, fields + 1))
-
-
-@reads_fields
-def test_fields_are_periodic(name, randomize):
-    # by as many points as all poolings together keep apart
-    encoder = build(name, randomize, channels=[3])
-    _, fields = batch(grid=8)
-    encoder.reader.network[-2] = torch.nn.AdaptiveAvgPool2d(1)
-    shifted = encoder.reader.network(fields.roll((2, 4), dims=(2, 3)))
-    torch.testing.assert_close(shifted, encoder.reader.network(fields), rtol=1e-4, atol=1e-5)

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from spinlock.errors import SpinlockError
-from spinlock.tokenizer.encoders import FieldReader
+from spinlock.tokenizer.field_encoders import FieldReader
 from spinlock.tokenizer.float64_operations import (
     adaptive_mean,
     convolve,

@@ -119,6 +119,10 @@ def test_embeddings_have_no_more_dimensions_than_the_category_has_columns(model)
     assert TokenizerModel(make_shape(embedding_dim=50)).quantizer.dim == 5
 
 
+def test_a_family_without_a_network_has_its_place_in_the_linear_path_alone(model):
+    assert sorted(model.encoder.networks) == ["initial", "summary", "temporal"]
+
+
 def test_the_networks_start_silent_so_that_the_start_is_linear():
     model, rows = TokenizerModel(make_shape()).eval(), make_rows()
     torch.nn.init.normal_(model.encoder.linear.weight)

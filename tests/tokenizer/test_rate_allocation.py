@@ -9,16 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinlock.tokenizer.rate_allocation import (
-    LEVELS,
     RateDistortion,
     allocate_bits,
     choose_book_sizes,
     distortion_at,
-    largest_book_bits,
-    most_bits,
     split_bits,
-    usable_bits,
-    useful_categories,
 )
 
 modest = settings(deadline=None, max_examples=60)
@@ -148,39 +143,3 @@ def test_a_target_takes_fewer_bits_the_weaker_it_is():
     assert spent[1] < spent[2] < 30
     # what cannot be reached takes all that helps
     assert spent[3] == sum(bits_of(choose(z, 30)))
-
-
-@pytest.mark.parametrize(
-    ("n_rows", "bits"), [(1, 1), (2, 1), (20, 3), (320, 7), (3200, 10), (10**6, 10)]
-)
-def test_an_automatic_book_has_two_rows_for_each_code(n_rows, bits):
-    assert largest_book_bits(n_rows) == bits
-
-
-@pytest.mark.parametrize(("budget", "n_rows"), [(96, 142), (288, 320), (288, 3200), (70, 10)])
-def test_the_fewest_categories_hold_half_more_than_the_budget_and_one_less_would_not(
-    budget, n_rows
-):
-    fewest, most = useful_categories(budget, n_rows)
-    held_by_one = LEVELS * largest_book_bits(n_rows)
-    assert held_by_one * fewest >= 1.5 * budget > held_by_one * (fewest - 1)
-    assert most >= fewest
-
-
-def test_so_many_categories_get_twelve_bits_each():
-    assert useful_categories(288, 3200) == (15, 24)
-    assert useful_categories(36, 3200) == (2, 3)
-
-
-def test_a_category_uses_no_more_bits_than_its_values_take():
-    rng = np.random.default_rng(0)
-    answers = rng.integers(0, 2, (400, 3)).astype(float)
-    measured = rng.normal(size=(400, 2))
-    x = np.hstack([answers, measured])
-    full = most_bits(1, 400)
-    assert full == 3 * 7
-    assert usable_bits(x, [np.arange(3)], 400) == 3
-    assert usable_bits(x, [np.array([0]), np.array([1, 2])], 400) == 3
-    assert usable_bits(x, [np.arange(3), np.array([3, 4])], 400) == 3 + full
-    assert usable_bits(x, [np.arange(5)], 400) == full
-    assert usable_bits(x, [np.array([3])], 10) == most_bits(1, 10)

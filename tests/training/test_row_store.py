@@ -6,15 +6,10 @@ import pytest
 import torch
 
 from spinlock.errors import SpinlockError
-from spinlock.features.table import (
-    TRAIN,
-    VALIDATION,
-    Column,
-    FeatureTable,
-    TableHeader,
-    TableWriter,
-)
-from spinlock.tokenizer.normalization import CleaningRules, FeatureStatistics, fit_statistics
+from spinlock.features.split import TRAIN, VALIDATION
+from spinlock.features.table import Column, FeatureTable, TableHeader, TableWriter
+from spinlock.tokenizer.normalization import FeatureStatistics
+from spinlock.tokenizer.normalization_fitting import CleaningRules, fit_statistics
 from spinlock.training.row_store import GIB, RowStore
 
 N_ROWS, N_COLUMNS = 5000, 6  # more than two blocks of rows

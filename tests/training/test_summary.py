@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spinlock.tokenizer.categories import mean_abs_cosine
+from spinlock.tokenizer.centroids import mean_abs_cosine
 from spinlock.training.summary import summary_metrics
 
 PARTITION = [np.arange(3), np.arange(3, 6)]

@@ -50,7 +50,7 @@ def draw_correlation(evidence: Evidence) -> Figure | str:
     if len(clustering.correlation) < 2:
         return "there is one feature"
     return categories.correlation_figure(
-        clustering.correlation, evidence.categories, clustering.tree
+        clustering.correlation, evidence.categories, clustering.merge_tree
     )
 
 

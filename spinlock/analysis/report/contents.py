@@ -7,7 +7,7 @@ import numpy as np
 
 from spinlock.analysis.evidence import Evidence, Sample
 from spinlock.analysis.meanings import code_meanings
-from spinlock.features.table import SPLIT_NAMES
+from spinlock.features.split import SPLIT_NAMES
 
 OPERATOR_BYTES = 1_000_000  # that the operators may take in the page
 Z_STEP = 5 / 127  # of normalised values, which are sent as one byte each

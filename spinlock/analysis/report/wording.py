@@ -9,13 +9,13 @@ from spinlock.analysis.evidence import Evidence
 from spinlock.analysis.figures.catalog import EXHIBITS
 from spinlock.analysis.metrics import dominant_feature
 from spinlock.analysis.report.page import Page, Section, Shown, Target
-from spinlock.features.table import SPLIT_NAMES
-from spinlock.tokenizer.normalization import KEPT, REASONS, FeatureStatistics
+from spinlock.features.split import SPLIT_NAMES
+from spinlock.tokenizer.normalization import FeatureStatistics, Reason
 
 WHY_DROPPED = {
-    "missing": "mostly missing",
-    "constant": "constant",
-    "duplicate": "repeats an earlier feature",
+    Reason.MISSING: "mostly missing",
+    Reason.CONSTANT: "constant",
+    Reason.DUPLICATE: "repeats an earlier feature",
 }
 LEFT_OUT = {
     "rows_beyond_max_samples": "rows beyond max_samples",
@@ -83,7 +83,9 @@ def _cleaning(
     sides = np.bincount(split, minlength=len(SPLIT_NAMES))
     rows = [(f"{name} rows", f"{n:,}") for name, n in zip(SPLIT_NAMES, sides, strict=True)]
     kept = [("features kept", f"{summary['kept']:,}")]
-    dropped = [(f"dropped, {why}", f"{summary[name]:,}") for name, why in WHY_DROPPED.items()]
+    dropped = [
+        (f"dropped, {why}", f"{summary[reason.label]:,}") for reason, why in WHY_DROPPED.items()
+    ]
     cells = [
         ("train values imputed", f"{summary['imputed_cells']:,}"),
         ("train values capped", f"{summary['capped_cells']:,}"),
@@ -115,8 +117,8 @@ def _filled(account: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _dropped(evidence: Evidence, statistics: FeatureStatistics) -> list[tuple[str, str]]:
     columns = evidence.tokenizer.columns
     return [
-        (columns[i].full_name, WHY_DROPPED[REASONS[statistics.reason[i]]])
-        for i in np.flatnonzero(statistics.reason != KEPT)
+        (columns[i].full_name, WHY_DROPPED[statistics.reason[i]])
+        for i in np.flatnonzero(statistics.reason != Reason.KEPT)
     ]
 
 

@@ -1,7 +1,6 @@
-"""Categories: planted ones are found, no feature is lost, mistakes in a mapping are named."""
+"""Categories: planted ones are found, no feature is lost, and the best partition is taken."""
 
 import logging
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -10,16 +9,11 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.metrics import silhouette_samples
 
-from spinlock.errors import SpinlockError
-from spinlock.tokenizer.categories import (
-    category_centroids,
-    centroid_cosines,
+from spinlock.tokenizer.centroids import mean_abs_cosine
+from spinlock.tokenizer.clustering import (
     correlation_matrix,
     cut_tree,
     discover_categories,
-    mapped_columns,
-    mapped_partition,
-    mean_abs_cosine,
     merge_tree,
     silhouette,
 )
@@ -41,6 +35,13 @@ def planted(seed: int, blocks: tuple[int, ...], n_rows: int = 300, noise: float 
 
 def as_sets(partition) -> set[frozenset[int]]:
     return {frozenset(int(i) for i in members) for members in partition}
+
+
+def correlated_blocks() -> np.ndarray:
+    """Columns whose best silhouette is at four blocks, of which two pairs go together."""
+    rng = np.random.default_rng(0)
+    pairs = np.repeat(rng.normal(size=(400, 2)), 2, axis=1) + 0.7 * rng.normal(size=(400, 4))
+    return np.repeat(pairs, 4, axis=1) + 0.1 * rng.normal(size=(400, 16))
 
 
 @modest
@@ -116,13 +117,6 @@ def test_a_fixed_number_of_categories_is_kept_to():
         assert len(found.partition) == number
         measured = [one.num_categories for one in found.candidates]
         assert measured == sorted({number, 2, 3, 4, 5, 6})
-
-
-def correlated_blocks() -> np.ndarray:
-    """Columns whose best silhouette is at four blocks, of which two pairs go together."""
-    rng = np.random.default_rng(0)
-    pairs = np.repeat(rng.normal(size=(400, 2)), 2, axis=1) + 0.7 * rng.normal(size=(400, 4))
-    return np.repeat(pairs, 4, axis=1) + 0.1 * rng.normal(size=(400, 16))
 
 
 def test_the_best_silhouette_wins_among_those_that_are_orthogonal_enough():
@@ -209,6 +203,13 @@ def test_candidates_carry_the_measures_of_their_partition():
     assert chosen.mean_abs_cosine == mean_abs_cosine(x, found.partition)
 
 
+def test_one_category_of_everything_is_no_choice_where_columns_give_two():
+    rng = np.random.default_rng(0)
+    alike = rng.normal(size=(200, 1)) + 0.1 * rng.normal(size=(200, 11))
+    found = discover_categories(np.column_stack([alike, rng.normal(size=200)]))
+    assert sorted(map(len, found.partition)) == [1, 11]
+
+
 def test_a_single_feature_is_a_category():
     found = discover_categories(np.arange(5.0).reshape(-1, 1))
     assert as_sets(found.partition) == {frozenset({0})}
@@ -246,85 +247,3 @@ def test_silhouette_is_that_of_the_distance_one_less_the_absolute_correlation(se
     np.fill_diagonal(distance, 0)
     expected = silhouette_samples(distance, labels, metric="precomputed").mean()
     assert silhouette(correlation, partition) == pytest.approx(expected)
-
-
-@modest
-@given(seeds)
-def test_centroids_are_the_mean_of_unit_columns_turned_along_the_first_component(seed):
-    x, cause = planted(seed, (3, 4), n_rows=40)
-    partition = [np.flatnonzero(cause == c) for c in range(2)]
-    centroids = category_centroids(x, partition)
-    for centroid, members in zip(centroids, partition, strict=True):
-        z = x[:, members] - x[:, members].mean(0)
-        z /= np.linalg.norm(z, axis=0)
-        first = np.linalg.svd(z)[0][:, 0]
-        turned = np.mean([column * np.sign(column @ first) for column in z.T], axis=0)
-        turned /= np.linalg.norm(turned)
-        assert abs(turned @ centroid) == pytest.approx(1)
-        assert np.linalg.norm(centroid) == pytest.approx(1)
-
-
-@modest
-@given(seeds, st.integers(0, 6))
-def test_cosines_do_not_depend_on_scale_offset_or_sign_of_a_column(seed, column):
-    x, cause = planted(seed, (3, 4), n_rows=40)
-    partition = [np.flatnonzero(cause == c) for c in range(2)]
-    before = centroid_cosines(x, partition)
-    x[:, column] = -7 * x[:, column] + 5
-    np.testing.assert_allclose(centroid_cosines(x, partition), before, atol=1e-9)
-
-
-def test_cosines_stand_for_all_pairs_of_categories():
-    x = np.random.default_rng(0).normal(size=(50, 6))
-    partition = np.split(np.arange(6), 3)
-    centroids = category_centroids(x, partition)
-    expected = [abs(a @ b) for a, b in combinations(centroids, 2)]
-    np.testing.assert_allclose(centroid_cosines(x, partition), expected)
-    assert mean_abs_cosine(x, partition) == pytest.approx(np.mean(expected))
-    assert mean_abs_cosine(x, [np.arange(6)]) == 0
-
-
-NAMES = ["summary/energy", "summary/drift", "initial/mean", "initial/spread", "initial/dropped"]
-KEPT = np.array([0, 1, 2, 3])
-
-
-def test_a_mapping_takes_indices_names_and_full_names():
-    mapping = {"dynamics": ["energy", 1], "start": ["initial/spread", "mean"]}
-    partition = mapped_partition(mapping, NAMES, KEPT)
-    assert {name: members.tolist() for name, members in partition.items()} == {
-        "dynamics": [0, 1],
-        "start": [2, 3],
-    }
-
-
-def test_a_mapping_counts_positions_among_the_kept_columns_and_passes_dropped_ones_over():
-    mapping = {"a": ["initial/dropped", 3, 1], "only dropped": [0]}
-    partition = mapped_partition(mapping, NAMES, np.array([1, 3]))
-    assert {name: members.tolist() for name, members in partition.items()} == {"a": [0, 1]}
-
-
-@pytest.mark.parametrize(
-    ("mapping", "problem", "named"),
-    [
-        ({"a": [0, 1, 2, 3], "b": ["nonsense"]}, "unknown", "nonsense"),
-        ({"a": [0, 1, 2, 3, 5]}, "unknown", "5"),
-        ({"a": [0, 1, 2, 3, -1]}, "unknown", "-1"),
-        ({"a": [0, 1, 2, 3], "b": [2]}, "twice", "initial/mean"),
-        ({"a": ["energy", 1, 2, 3], "b": ["dropped", 4]}, "twice", "initial/dropped"),
-        ({"a": [0, 1, 2, 3, "energy"]}, "twice", "summary/energy"),
-        ({"a": [0, 1], "b": [3]}, "leaves", "initial/mean"),
-        ({}, "leaves", "summary/energy"),
-    ],
-)
-def test_a_mistake_in_a_mapping_is_named(mapping, problem, named):
-    with pytest.raises(SpinlockError, match=problem) as caught:
-        mapped_partition(mapping, NAMES, KEPT)
-    assert named in caught.value.problem
-
-
-def test_a_short_name_of_two_families_is_asked_about():
-    names = ["initial/mean", "summary/mean", "summary/energy"]
-    with pytest.raises(SpinlockError, match="of which family: mean"):
-        mapped_columns({"a": ["mean", "energy"]}, names)
-    full = {"a": ["summary/mean", "energy"], "b": ["initial/mean"]}
-    assert mapped_columns(full, names) == {"a": [1, 2], "b": [0]}

@@ -1,19 +1,17 @@
-"""Categories of features: hierarchical clustering of columns by their correlation."""
+"""Hierarchical clustering of columns by their correlation, and the choice of a partition."""
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.linalg import eigh
 from scipy.spatial.distance import squareform
 from scipy.stats import rankdata
 from sklearn.metrics import silhouette_score
 
-from spinlock.errors import SpinlockError, listed
+from spinlock.tokenizer.centroids import mean_abs_cosine
 
 log = logging.getLogger(__name__)
 
@@ -85,48 +83,6 @@ def cut_tree(
         nearest = int(np.argmax(closeness))
         groups[nearest] = np.sort(np.concatenate([groups[nearest], members]))
     return sorted(groups, key=lambda group: int(group[0]))
-
-
-def category_centroids(x: np.ndarray, partition: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the unit centroid [C, n] of each category of columns of x [n, D].
-
-    The mean of the member columns, each centred, of unit norm, and with the sign of its
-    correlation with the category's first principal component.
-    """
-    centroids = np.zeros((len(partition), len(x)))
-    for c, members in enumerate(partition):
-        z = x[:, members].astype(np.float64)
-        z -= z.mean(axis=0)
-        norm = np.linalg.norm(z, axis=0)
-        z /= np.where(norm > 0, norm, 1.0)
-        signs = np.where(_leading_axis(z) < 0, -1.0, 1.0)
-        centroid = (z * signs).mean(axis=1)
-        length = np.linalg.norm(centroid)
-        centroids[c] = centroid / length if length > 0 else centroid
-    return centroids
-
-
-def _leading_axis(z: np.ndarray) -> np.ndarray:
-    """Return the first principal axis [d] of columns z [n, d]; its sign is arbitrary.
-
-    A column's correlation with the component is its entry times a positive factor.
-    """
-    last = z.shape[1] - 1
-    _, vectors = eigh(z.T @ z, subset_by_index=(last, last))
-    return vectors[:, 0]
-
-
-def centroid_cosines(x: np.ndarray, partition: Sequence[np.ndarray]) -> np.ndarray:
-    """Return |cos| of the centroids of all category pairs [C (C − 1) / 2]; empty for one."""
-    centroids = category_centroids(x, partition)
-    rows, columns = np.triu_indices(len(partition), k=1)
-    return np.abs(centroids @ centroids.T)[rows, columns]
-
-
-def mean_abs_cosine(x: np.ndarray, partition: Sequence[np.ndarray]) -> float:
-    """Return the mean of `centroid_cosines`, 0 for a single category."""
-    cosines = centroid_cosines(x, partition)
-    return float(cosines.mean()) if len(cosines) else 0.0
 
 
 def silhouette(correlation: np.ndarray, partition: Sequence[np.ndarray]) -> float:
@@ -209,7 +165,7 @@ def discover_categories(
             )
         return found
 
-    low, high = useful or (1, max_clusters)
+    low, high = useful or (2, max_clusters)
     wanted = num_categories or min(low, max_clusters)
     if num_categories:
         enough = None
@@ -264,72 +220,3 @@ def _choose(candidates: list[PartitionQuality], target: float) -> PartitionQuali
         chosen.mean_abs_cosine,
     )
     return chosen
-
-
-def mapped_partition(
-    mapping: dict[str, list[int | str]], names: list[str], kept: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Return the partition of the kept columns that a manual mapping asks for.
-
-    Parameters
-    ----------
-    mapping : dict
-        As of `mapped_columns`. Columns that cleaning dropped are passed over.
-    names : list of str
-        Full names of all columns, in order.
-    kept : int array [D]
-        The columns that cleaning kept.
-
-    Raises
-    ------
-    SpinlockError
-        When the mapping names an unknown feature, one twice, or leaves a kept feature out.
-    """
-    columns = mapped_columns(mapping, names)
-    position = {int(column): i for i, column in enumerate(kept)}
-    partition = {
-        category: np.array(sorted(position[c] for c in members if c in position), int)
-        for category, members in columns.items()
-    }
-    named = {column for members in columns.values() for column in members}
-    _refuse("leaves features out", [names[column] for column in kept if column not in named])
-    return {category: members for category, members in partition.items() if len(members)}
-
-
-def mapped_columns(mapping: dict[str, list[int | str]], names: list[str]) -> dict[str, list[int]]:
-    """Return the columns of each category of a manual mapping.
-
-    Parameters
-    ----------
-    mapping : dict
-        Category → column indices, names ("energy") where one family alone has them, or full
-        names ("summary/energy").
-    names : list of str
-        Full names of all columns, in order.
-
-    Raises
-    ------
-    SpinlockError
-        When the mapping names an unknown feature, one of several families, or one twice.
-    """
-    short = [name.split("/", 1)[1] for name in names]
-    shared = {name for name, n in Counter(short).items() if n > 1}.difference(names)
-    column_of: dict[int | str, int] = {i: i for i in range(len(names))}
-    column_of |= {name: i for i, name in enumerate(short)}
-    column_of |= {name: i for i, name in enumerate(names)}
-    entries = [entry for members in mapping.values() for entry in members]
-    _refuse("leaves open of which family", [str(one) for one in entries if one in shared])
-    _refuse("names unknown features", [str(one) for one in entries if one not in column_of])
-    counts = Counter(column_of[entry] for entry in entries)
-    _refuse("names features twice", [names[one] for one, n in sorted(counts.items()) if n > 1])
-    return {
-        category: [column_of[entry] for entry in members] for category, members in mapping.items()
-    }
-
-
-def _refuse(problem: str, features: Sequence[str]) -> None:
-    if features:
-        raise SpinlockError(
-            f"the category mapping {problem}: {listed(features)}",
-            remedy="give every kept feature exactly once, by name or column index",
-        )
