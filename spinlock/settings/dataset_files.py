@@ -69,8 +69,8 @@ def _can_be_generated(path: Path) -> bool:
 
 
 def _is_generated(path: Path) -> bool:
-    given = path.is_file() and not (DATASETS / path.stem).is_dir()
-    return _can_be_generated(path) and not given
+    can_be = _can_be_generated(path)
+    return can_be and not (path.is_file() and not (DATASETS / path.stem).is_dir())
 
 
 def dataset_files(experiment: Experiment) -> list[Path]:

@@ -35,7 +35,7 @@ def test_lack_of_memory_names_settings_that_there_are(stage, first_call, monkeyp
     target = module.Tokenizer if first_call == "Tokenizer" else module
     monkeypatch.setattr(target, "load" if target is not module else first_call, fail)
     required = [
-        tmp_path / name
+        tmp_path / f"{name}.csv"
         for name, one in inspect.signature(module.run).parameters.items()
         if one.default is inspect.Parameter.empty
     ]
