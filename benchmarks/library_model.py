@@ -11,7 +11,7 @@ from torch.nn import functional
 from benchmarks.naive_model import CategoryEncoder, Decoder
 from spinlock.tokenizer.layout import EmbeddingDims
 from spinlock.tokenizer.losses import orthogonality_loss, topographic_loss
-from spinlock.tokenizer.model import ModelShape
+from spinlock.tokenizer.model_shape import ModelShape
 from spinlock.training.objective import LossWeights
 
 try:

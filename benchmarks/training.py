@@ -23,7 +23,8 @@ from benchmarks.measurement import (
 from benchmarks.naive_model import NaiveModel
 from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.tokenizer.initialization import BookRequest
-from spinlock.tokenizer.model import ModelShape, TokenizerModel
+from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.model_shape import ModelShape
 from spinlock.tokenizer.products import go_to_onednn
 from spinlock.training.loop import TrainingPlan
 from spinlock.training.objective import LossWeights
@@ -73,15 +74,17 @@ def training_plan(batch_size: int, *, compiled: bool = False) -> TrainingPlan:
 def starting_model(table: Table, categories: int) -> TokenizerModel:
     """Return a model before any gradient step."""
     partition = table.categories(categories)
-    request = ModelRequest(
+    shape = ModelShape(
         partition=partition,
+        book_sizes=[],
         column_family=table.column_family,
         encoders={
             family: {"encoder": "MLPEncoder", "encoder_params": ENCODER}
             for family in sorted(set(table.column_family))
         },
-        books=BookRequest(explicit=[[(None, k) for k in BOOKS]] * len(partition)),
     )
+    books = BookRequest(explicit=[[(None, k) for k in BOOKS]] * len(partition))
+    request = ModelRequest(shape, books)
     return start_model(request, table.train, table.validation, training_plan(512))
 
 

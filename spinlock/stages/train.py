@@ -14,6 +14,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,8 +173,7 @@ def _start(
 
 def _model(request: ModelRequest, train: Rows, state: dict[str, Any]) -> TokenizerModel:
     """Return the model that has the books and weights of a state."""
-    channels = None if train.fields is None else train.fields.shape[1]
-    model = TokenizerModel(request.shape(state["book_sizes"], channels))
+    model = TokenizerModel(replace(request.shape, book_sizes=state["book_sizes"]))
     model.load_weights(state["model"])
     return model.to(train.x.device)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.model import ROW_BLOCK
+from spinlock.tokenizer.rows import ROW_BLOCK
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,15 @@ CPU go category by category: a third less arithmetic, and what is computed stays
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from spinlock.tokenizer.category_encoder import CategoryEncoder
 from spinlock.tokenizer.category_norm import CategoryNorm
 from spinlock.tokenizer.encoders import MLPEncoder
 from spinlock.tokenizer.layout import CategoryLinear, Dropout
-
-if TYPE_CHECKING:
-    from spinlock.tokenizer.model import CategoryEncoder
 
 
 class Affine(NamedTuple):
@@ -43,7 +41,7 @@ class CategoryPath:
     category : int
     """
 
-    def __init__(self, encoder: "CategoryEncoder", category: int):
+    def __init__(self, encoder: CategoryEncoder, category: int):
         layout, self.dims = encoder.layout, encoder.dims.sizes[category]
         width = layout.sizes[category]
         self.columns = layout.index[category, :width]
@@ -78,7 +76,7 @@ class CategoryPath:
         return z[:, : self.dims]
 
 
-def families_read_together(encoder: "CategoryEncoder") -> list[str]:
+def families_read_together(encoder: CategoryEncoder) -> list[str]:
     """Return the families whose networks do not come apart by category."""
     return [name for name, network in encoder.networks.items() if type(network) is not MLPEncoder]
 

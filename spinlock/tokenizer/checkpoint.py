@@ -15,7 +15,8 @@ from torch import Tensor
 from spinlock.errors import SpinlockError
 from spinlock.features.table import TableHeader
 from spinlock.files import atomic_path
-from spinlock.tokenizer.model import ModelShape, TokenizerModel
+from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.model_shape import ModelShape
 from spinlock.tokenizer.normalization import FeatureStatistics
 
 FORMAT = "spinlock-model-1"

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from spinlock.tokenizer.layout import CategoryLayout, CategoryLinear, Dropout, EmbeddingDims
-
-ROW_BLOCK = 1024  # whose float64 copies are all that is held beside the moments
+from spinlock.tokenizer.rows import ROW_BLOCK
 
 
 class JointDecoder(nn.Module):

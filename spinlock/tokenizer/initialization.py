@@ -12,10 +12,11 @@ from spinlock.tokenizer.book_fitting import best_books, books_error, books_in_su
 from spinlock.tokenizer.category_axes import CategoryAxes, principal_axes
 from spinlock.tokenizer.codebook import residual_books
 from spinlock.tokenizer.decoder import ridge_correction
-from spinlock.tokenizer.model import ROW_BLOCK, ModelShape, TokenizerModel
+from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.model_shape import ModelShape
 from spinlock.tokenizer.rare_events import rare_directions, rows_at_caps, with_recombined
 from spinlock.tokenizer.rate_allocation import choose_book_sizes
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.rows import ROW_BLOCK, Rows
 
 log = logging.getLogger(__name__)
 

@@ -168,21 +168,21 @@ class ResidualQuantizer(nn.Module):
             with torch.no_grad():
                 level_norms = norms.narrow(-1, sum(self.widths[:level]), self.widths[level])
                 index = lowest(code_scores(residual, self.codes(level), level_norms))
-            code = self._take(index, level)
+            code = self.take(index, level)
             prefix = code.detach() if prefix is None else prefix + code.detach()
             yield index, code, prefix, residual
 
-    def _take(self, index: Tensor, level: int) -> Tensor:
+    def take(self, index: Tensor, level: int) -> Tensor:
         """Return the code vectors [C, B, E] of indices [C, B] into the books of a level."""
-        flat = (index + self.first_place[level]).flatten()
-        return self.all_codes.flatten(0, 1).index_select(0, flat).unflatten(0, index.shape)
+        place = self.places(index, level)
+        return self.all_codes.flatten(0, 1).index_select(0, place).unflatten(0, index.shape)
 
     def decode(self, tokens: Tensor, levels: int | None = None) -> Tensor:
         """Return the sum of the code vectors [C, B, E] of tokens [C, B, L], of the first levels."""
         used = range(self.n_levels if levels is None else levels)
         total = self.all_codes.new_zeros(*tokens.shape[:2], self.dim)
         for level in used:
-            total = total + self._take(tokens[..., level], level)
+            total = total + self.take(tokens[..., level], level)
         return total
 
     @torch.no_grad()
@@ -203,9 +203,10 @@ class ResidualQuantizer(nn.Module):
             total.view(-1, self.dim).index_add_(0, places, residual.detach().flatten(0, 1))
         return sum_over_processes(count), sum_over_processes(total)
 
-    def places(self, tokens: Tensor) -> Tensor:
-        """Return where the codes of tokens [L, C, B] stand among all codes [C · K]."""
-        return (tokens + self.first_place).flatten()
+    def places(self, tokens: Tensor, level: int | None = None) -> Tensor:
+        """Return where codes stand among all [C · K]: of tokens [L, C, B], or [C, B] of a level."""
+        first = self.first_place if level is None else self.first_place[level]
+        return (tokens + first).flatten()
 
     def _smoothed_codes(self) -> Tensor:
         """Return sum / count with Laplace smoothing, which never enters the averages themselves."""
@@ -249,18 +250,6 @@ class ResidualQuantizer(nn.Module):
         self.codes(level)[category, codes] = at
         self.count(level)[category, codes] = share.to(at.device)
         self.sums(level)[category, codes] = at * share.to(at.device)
-
-
-def take_codes(codes: Tensor, index: Tensor) -> Tensor:
-    """Return the code vectors [C, B, E] of indices [C, B] into codes [C, K, E]."""
-    flat = flat_index(index, codes.shape[1])
-    return codes.flatten(0, 1).index_select(0, flat).unflatten(0, index.shape)
-
-
-def flat_index(index: Tensor, n_codes: int) -> Tensor:
-    """Return indices [C, B] into per-category books as indices [C · B] into all of them."""
-    offset = torch.arange(len(index), device=index.device).unsqueeze(1) * n_codes
-    return (index + offset).flatten()
 
 
 def at_least_float32(z: Tensor) -> Tensor:

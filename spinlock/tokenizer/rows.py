@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+ROW_BLOCK = 1024  # rows that go through a model at once where no gradient is needed
+
 
 @dataclass(frozen=True)
 class Rows:

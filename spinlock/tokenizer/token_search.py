@@ -7,19 +7,16 @@ beside a row, and the order in which a library adds up.
 import copy
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from spinlock.tokenizer.category_encoder import CategoryEncoder
 from spinlock.tokenizer.category_path import CategoryPath, families_read_together
 from spinlock.tokenizer.codebook import ROW_BLOCK, Book, Found, search
+from spinlock.tokenizer.quantizer import ResidualQuantizer
 from spinlock.tokenizer.rows import Rows, joined
 from spinlock.tokenizer.threads import map_parts, row_blocks
-
-if TYPE_CHECKING:
-    from spinlock.tokenizer.model import CategoryEncoder
-    from spinlock.tokenizer.quantizer import ResidualQuantizer
 
 # margin that rounding in float32 may close, where embeddings are about as large as the columns, as
 # those along principal axes are; it was seen to close 4e-7
@@ -38,7 +35,7 @@ class TokenSearch:
         Encodings to follow; 1 is greedy.
     """
 
-    def __init__(self, encoder: "CategoryEncoder", quantizer: "ResidualQuantizer", beam: int):
+    def __init__(self, encoder: CategoryEncoder, quantizer: ResidualQuantizer, beam: int):
         self.beam = beam
         dims = encoder.dims.sizes
         books = [[Book.of(one) for one in quantizer.books(c, dim)] for c, dim in enumerate(dims)]
@@ -112,7 +109,7 @@ class TokenSearch:
 class _Precision:
     """Embeddings and books in one precision."""
 
-    def __init__(self, encoder: "CategoryEncoder", books: list[list[Book]]):
+    def __init__(self, encoder: CategoryEncoder, books: list[list[Book]]):
         self.encoder, self.books = encoder, books
         codes = books[0][0].codes
         self.on_gpu, self.in_float64 = codes.is_cuda, codes.dtype == torch.float64

@@ -7,9 +7,8 @@ import torch
 
 from spinlock.tokenizer.decoder import ridge_correction
 from spinlock.tokenizer.initialization import RIDGE_ROWS, fit_corrections
-from spinlock.tokenizer.model import ROW_BLOCK, TokenizerModel
-from spinlock.tokenizer.quantizer import flat_index, take_codes
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.rows import ROW_BLOCK, Rows
 from spinlock.training.validation import validation_entries
 
 
@@ -43,20 +42,18 @@ def reestimate_books(model: TokenizerModel, train: Rows, validation: Rows) -> No
     quantizer = model.quantizer
     tokens = model.tokenize(train).transpose(0, 1)
     for level in range(quantizer.n_levels):
-        codes = quantizer.codes(level)
-        count = codes.new_zeros(codes.shape[:2].numel())
-        total = codes.new_zeros(len(count), quantizer.dim)
+        codes = quantizer.all_codes
+        count, total = torch.zeros_like(quantizer.all_counts), torch.zeros_like(codes)
         blocks = zip(train.split(ROW_BLOCK), tokens.split(ROW_BLOCK, dim=1), strict=True)
         for rows, block in blocks:
             index = block[..., level]
-            others = quantizer.decode(block) - take_codes(codes, index)
+            others = quantizer.decode(block) - quantizer.take(index, level)
             rest = quantizer.project(model.encoder(rows.x, rows.fields) - others, level)
-            flat = flat_index(index, codes.shape[1])
-            count += torch.bincount(flat, minlength=len(count))
-            total.index_add_(0, flat, rest.flatten(0, 1))
-        mean = (total / count.clamp_min(1).unsqueeze(1)).view_as(codes)
-        used = (count > 0).view(codes.shape[:2]).unsqueeze(-1)
-        codes.copy_(torch.where(used, mean, codes))
+            place = quantizer.places(index, level)
+            count.view(-1).index_add_(0, place, count.new_ones(()).expand(place.shape))
+            total.view(-1, quantizer.dim).index_add_(0, place, rest.flatten(0, 1))
+        mean = total / count.clamp_min(1).unsqueeze(-1)
+        codes.copy_(torch.where((count > 0).unsqueeze(-1), mean, codes))
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from spinlock.errors import SpinlockError
 from spinlock.features.table import FeatureTable
 from spinlock.settings import Experiment
 from spinlock.tokenizer.initialization import BookRequest
+from spinlock.tokenizer.model_shape import ModelShape
 from spinlock.training.loop import TrainingPlan
 from spinlock.training.objective import LossWeights
 from spinlock.training.start import ModelRequest
@@ -65,9 +66,10 @@ def model_request(
     caps : float array [2, D], optional
         Lowest and highest normalised values that cleaning lets through.
     """
-    model = experiment.model
-    return ModelRequest(
+    model, fields = experiment.model, table.fields(slice(0, 1))
+    shape = ModelShape(
         partition=[members.tolist() for members in partition.values()],
+        book_sizes=[],
         column_family=[table.columns[i].family for i in kept],
         encoders={
             name: {
@@ -76,12 +78,6 @@ def model_request(
             }
             for name, family in experiment.families.items()
         },
-        books=BookRequest(
-            bits=model.bits,
-            target_quality=model.target_quality,
-            max_tokens=model.max_tokens,
-            explicit=explicit_levels(experiment, list(partition)),
-        ),
         embedding_dim=model.group_embedding_dim,
         hidden_dim=model.group_hidden_dim,
         dropout=model.dropout,
@@ -89,8 +85,15 @@ def model_request(
         use_ema=model.use_ema,
         beam_width=model.beam_width,
         series=_kept_series(table, kept),
-        caps=None if caps is None else torch.from_numpy(caps),
+        field_channels=None if fields is None else fields.shape[1],
     )
+    books = BookRequest(
+        bits=model.bits,
+        target_quality=model.target_quality,
+        max_tokens=model.max_tokens,
+        explicit=explicit_levels(experiment, list(partition)),
+    )
+    return ModelRequest(shape, books, None if caps is None else torch.from_numpy(caps))
 
 
 def explicit_levels(

@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +16,8 @@ from spinlock.tokenizer.initialization import (
     initialize_model,
 )
 from spinlock.tokenizer.joint_axes import joint_axes
-from spinlock.tokenizer.model import ModelShape, TokenizerModel
+from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.model_shape import ModelShape
 from spinlock.tokenizer.rows import Rows
 from spinlock.training.loop import TrainingPlan
 from spinlock.training.validation import row_errors
@@ -31,37 +31,20 @@ WELL_USED = 0.5  # of what its books can hold: more bits of one category come de
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """What the settings and the categories ask of the model; book sizes are still open."""
+    """What the settings and the categories ask of a model.
 
-    partition: list[list[int]]
-    column_family: list[str]
-    encoders: dict[str, dict[str, Any]]
+    Attributes
+    ----------
+    shape : ModelShape
+        Without book sizes: `books` says how they are found.
+    books : BookRequest
+    caps : Tensor [2, D], optional
+        Lowest and highest values that cleaning lets through.
+    """
+
+    shape: ModelShape
     books: BookRequest
-    embedding_dim: int = 64
-    hidden_dim: int = 128
-    dropout: float = 0.1
-    decay: float = 0.99
-    use_ema: bool = True
-    beam_width: int = 8
-    series: dict[str, dict[str, Any]] = field(default_factory=dict)
     caps: Tensor | None = None
-
-    def shape(self, book_sizes: list[list[int]], field_channels: int | None) -> ModelShape:
-        """Return the shape of the model with these numbers of codes."""
-        return ModelShape(
-            partition=self.partition,
-            book_sizes=book_sizes,
-            column_family=self.column_family,
-            encoders=self.encoders,
-            embedding_dim=self.embedding_dim,
-            hidden_dim=self.hidden_dim,
-            dropout=self.dropout,
-            decay=self.decay,
-            use_ema=self.use_ema,
-            beam_width=self.beam_width,
-            series=self.series,
-            field_channels=field_channels,
-        )
 
 
 def start_model(
@@ -72,7 +55,7 @@ def start_model(
     It starts from principal axes, or from joint ones where those lower the validation error by
     more than chance would.
     """
-    partition, limit = request.partition, request.embedding_dim
+    partition, limit = request.shape.partition, request.shape.embedding_dim
     model = _model_on(principal_axes(train.x, partition, limit), request, train, validation, plan)
     if len(partition) > 1 < len(train) and train.x.shape[1] <= MOST_COLUMNS:
         bits = _bits(model)
@@ -114,11 +97,10 @@ def _model_on(
 ) -> TokenizerModel:
     """Return the model whose linear paths are these axes, with books and decoders for them."""
     generator = torch.Generator().manual_seed(plan.seed)
-    sizes = decide_book_sizes(train.x, request.partition, axes, request.books, generator)
+    sizes = decide_book_sizes(train.x, request.shape.partition, axes, request.books, generator)
     explicit = request.books.explicit
-    channels = None if train.fields is None else train.fields.shape[1]
     return initialize_model(
-        request.shape(sizes, channels),
+        replace(request.shape, book_sizes=sizes),
         axes,
         train,
         validation,

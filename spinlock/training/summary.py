@@ -7,8 +7,8 @@ import torch
 
 from spinlock.tokenizer.centroids import mean_abs_cosine
 from spinlock.tokenizer.losses import correlation, distances
-from spinlock.tokenizer.model import ROW_BLOCK, TokenizerModel
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.rows import ROW_BLOCK, Rows
 
 PAIR_ROWS = 2000
 

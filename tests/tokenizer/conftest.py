@@ -12,7 +12,7 @@ from spinlock.features.table import Column, TableHeader
 from spinlock.tokenizer.category_axes import principal_axes
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.initialization import initialize_model
-from spinlock.tokenizer.model import ModelShape
+from spinlock.tokenizer.model_shape import ModelShape
 from spinlock.tokenizer.normalization_fitting import CleaningRules, fit_statistics
 from spinlock.tokenizer.rows import Rows
 from spinlock.tokenizer.tokenizer import Tokenizer

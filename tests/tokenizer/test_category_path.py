@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.tokenizer.category_path import CategoryPath, families_read_together
 from spinlock.tokenizer.codebook import residual_tokens
-from spinlock.tokenizer.model import ModelShape, TokenizerModel
+from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.model_shape import ModelShape
 from spinlock.tokenizer.rows import Rows
 from spinlock.tokenizer.threads import map_parts
 

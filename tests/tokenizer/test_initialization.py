@@ -16,7 +16,8 @@ from spinlock.tokenizer.initialization import (
     initialize_model,
     partition_quality,
 )
-from spinlock.tokenizer.model import ModelShape, TokenizerModel
+from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.model_shape import ModelShape
 from spinlock.tokenizer.rows import Rows
 
 PARTITION = [[0, 2, 4, 6], [1, 3, 5]]

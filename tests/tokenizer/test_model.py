@@ -5,8 +5,10 @@ import torch
 
 from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.tokenizer.category_axes import principal_axes
+from spinlock.tokenizer.category_encoder import family_columns
 from spinlock.tokenizer.initialization import initialize_model
-from spinlock.tokenizer.model import ModelShape, TokenizerModel, family_columns
+from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.model_shape import ModelShape
 from spinlock.tokenizer.rows import Rows
 
 STEPS, COEFFICIENTS = 6, 2

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from spinlock.tokenizer.category_axes import CategoryAxes, principal_axes
 from spinlock.tokenizer.initialization import initialize_model
-from spinlock.tokenizer.model import ModelShape
+from spinlock.tokenizer.model_shape import ModelShape
 from spinlock.tokenizer.rare_events import rare_directions, rows_at_caps, with_recombined
 from spinlock.tokenizer.rate_allocation import choose_book_sizes
 from spinlock.tokenizer.rows import Rows

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinlock.tokenizer.codebook import Book, search
-from spinlock.tokenizer.model import ModelShape, TokenizerModel
+from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.model_shape import ModelShape
 from spinlock.tokenizer.rows import Rows
 from spinlock.tokenizer.token_search import UNCLEAR, TokenSearch
 

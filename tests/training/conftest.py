@@ -11,6 +11,7 @@ import torch
 from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.tokenizer.initialization import BookRequest
 from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.model_shape import ModelShape
 from spinlock.tokenizer.rows import Rows
 from spinlock.training.loop import TrainingPlan
 from spinlock.training.objective import LossWeights
@@ -37,15 +38,20 @@ PLAN = TrainingPlan(
     seed=0,
 )
 
-REQUEST = ModelRequest(
+SHAPE = ModelShape(
     partition=PARTITION,
+    book_sizes=[],
     column_family=["summary"] * 6,
     encoders={"summary": {"encoder": "MLPEncoder", "encoder_params": MLP}},
-    books=BookRequest(explicit=[[(None, 8), (None, 4), (None, 2)]] * 2),
     embedding_dim=3,
     hidden_dim=4,
     beam_width=2,
 )
+REQUEST = ModelRequest(SHAPE, BookRequest(explicit=[[(None, 8), (None, 4), (None, 2)]] * 2))
+
+
+def changed_request(books: BookRequest = REQUEST.books, **changes) -> ModelRequest:
+    return ModelRequest(replace(SHAPE, **changes), books)
 
 
 def draw_rows(seed: int, n_rows: int) -> Rows:
@@ -77,8 +83,8 @@ def make_plan() -> Callable[..., TrainingPlan]:
 
 @pytest.fixture(scope="session")
 def make_request() -> Callable[..., ModelRequest]:
-    """Give a function that makes a request with some of its values changed."""
-    return lambda **changes: replace(REQUEST, **changes)
+    """Give a function that makes a request with some values of its shape changed."""
+    return changed_request
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +95,7 @@ def make_model(train: Rows, validation: Rows) -> Callable[..., TokenizerModel]:
     def make(**changes) -> TokenizerModel:
         key = repr(changes)
         if key not in made:
-            made[key] = start_model(replace(REQUEST, **changes), train, validation, PLAN)
+            made[key] = start_model(changed_request(**changes), train, validation, PLAN)
         return copy.deepcopy(made[key])
 
     return make

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spinlock.tokenizer.model import ModelShape, TokenizerModel
+from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.model_shape import ModelShape
 from spinlock.tokenizer.quantizer import Quantized
 from spinlock.training.callbacks import BestModel, CodebookUse, EarlyStopping
 

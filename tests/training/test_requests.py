@@ -131,16 +131,20 @@ def test_the_model_has_the_columns_and_encoders_of_table_and_settings(table):
         }
     )
     request = model_request(asked, table, kept, partition)
-    assert request.partition == [[0, 2], [1, 3, 4]]
-    assert request.column_family == ["summary"] + ["temporal"] * 4
-    assert {name: one["encoder"] for name, one in request.encoders.items()} == {
+    shape, books = request.shape, request.books
+    assert shape.partition == [[0, 2], [1, 3, 4]]
+    assert shape.column_family == ["summary"] + ["temporal"] * 4
+    assert {name: one["encoder"] for name, one in shape.encoders.items()} == {
         "summary": "MLPEncoder",
         "temporal": "TemporalCNNEncoder",
     }
-    assert request.encoders["summary"]["encoder_params"]["hidden_dims"] == [256, 128]
-    assert (request.embedding_dim, request.hidden_dim, request.dropout) == (5, 6, 0.25)
-    assert (request.decay, request.use_ema, request.beam_width) == (0.5, False, 3)
-    books = request.books
+    assert shape.encoders["summary"]["encoder_params"]["hidden_dims"] == [256, 128]
+    assert (shape.embedding_dim, shape.hidden_dim, shape.dropout) == (
+        5,
+        6,
+        0.25,
+    )
+    assert (shape.decay, shape.use_ema, shape.beam_width) == (0.5, False, 3)
     assert (books.bits, books.max_tokens, books.target_quality) == (40, 16, 0.5)
     assert books.explicit == [[(None, 4)]] * 2
 
@@ -153,9 +157,17 @@ def test_the_caps_of_cleaning_are_part_of_the_request(table):
     assert model_request(experiment(), table, kept, partition).caps is None
 
 
+@pytest.mark.parametrize("channels", [None, 3])
+def test_the_channels_of_the_fields_are_those_of_the_table(table, monkeypatch, channels):
+    fields = None if channels is None else np.zeros((1, channels, 4, 4), np.float32)
+    monkeypatch.setattr(table, "fields", lambda _: fields)
+    request = model_request(experiment(), table, np.arange(8), {"x": np.arange(8)})
+    assert request.shape.field_channels == channels
+
+
 def test_kept_columns_of_a_series_know_their_channel_and_coefficient(table):
     kept = np.array([1, 2, 4, 5, 7])
-    series = model_request(experiment(), table, kept, {"x": np.arange(5)}).series["temporal"]
+    series = model_request(experiment(), table, kept, {"x": np.arange(5)}).shape.series["temporal"]
     assert series["steps"] == 20
     assert series["channel"][1:] == [0, 0, 1, 1]
     assert series["coefficient"][1:] == [0, 2, 0, 2]

@@ -37,14 +37,11 @@ def test_levels_may_be_limited_to_few_dimensions(make_model):
     assert ranks == [1, 2]
 
 
-def test_the_shape_is_what_was_asked_for(make_request):
-    request = make_request(embedding_dim=5, hidden_dim=7, dropout=0.3, decay=0.8, beam_width=3)
-    shape = request.shape([[4], [2]], field_channels=2)
-    assert shape.partition == request.partition
-    assert shape.book_sizes == [[4], [2]]
-    assert (shape.embedding_dim, shape.hidden_dim, shape.dropout) == (5, 7, 0.3)
-    assert (shape.decay, shape.beam_width, shape.use_ema) == (0.8, 3, True)
-    assert shape.field_channels == 2
+def test_the_shape_is_what_was_asked_for_with_the_book_sizes(make_request, make_model):
+    asked = {"embedding_dim": 5, "hidden_dim": 7, "dropout": 0.3, "decay": 0.8, "beam_width": 3}
+    explicit = [[(None, 4)], [(None, 2)]]
+    model = make_model(books=BookRequest(explicit=explicit), **asked)
+    assert model.shape == replace(make_request(**asked).shape, book_sizes=[[4], [2]])
 
 
 def test_equal_seeds_give_equal_models(make_request, make_plan, train, validation):
@@ -107,14 +104,12 @@ def test_a_start_that_is_no_better_is_left_out(
     assert all(torch.equal(values, principal[name]) for name, values in model.state_dict().items())
 
 
-def test_encoders_of_fields_get_the_channels_of_the_rows(
-    make_request, make_plan, train, validation
-):
+def test_encoders_of_fields_read_those_of_the_rows(make_request, make_plan, train, validation):
     params = ENCODER_PARAMS["InitialCNNEncoder"](channels=[2], output_dim=3).model_dump()
     request = make_request(
-        encoders={"summary": {"encoder": "InitialCNNEncoder", "encoder_params": params}}
+        encoders={"summary": {"encoder": "InitialCNNEncoder", "encoder_params": params}},
+        field_channels=2,
     )
     with_fields = [Rows(rows.x, torch.randn(len(rows), 2, 4, 4)) for rows in (train, validation)]
     model = start_model(request, *with_fields, make_plan())
-    assert model.shape.field_channels == 2
     assert model.tokenize(with_fields[1]).shape == (60, 2, 3)

@@ -26,7 +26,7 @@ def test_rows_are_measured_one_by_one_in_their_order(make_model, validation, mon
     decoded = model.reconstruct(model.tokenize(validation))
     expected = (validation.x - decoded).double().square().sum(dim=1)
     torch.testing.assert_close(whole, expected, rtol=1e-5, atol=0)
-    monkeypatch.setattr(validation_module, "EVALUATION_ROWS", 7)
+    monkeypatch.setattr(validation_module, "ROW_BLOCK", 7)
     torch.testing.assert_close(row_errors(model, validation), whole, rtol=1e-5, atol=0)
 
 
