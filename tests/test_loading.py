@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import spinlock
-from spinlock.settings.reading import _StrictLoader
+from spinlock.settings.strict_yaml import _StrictLoader
 
 PACKAGE = Path(spinlock.__file__).parent
 # a call that could run what a file holds, and the arguments that forbid it

@@ -102,5 +102,12 @@ def split_by_column(published: np.ndarray) -> np.ndarray:
     return split
 
 
+def sample_rows(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Return `most` of the rows, drawn at random, in their order; all where there are no more."""
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+
+
 def _part(n_rows: int, fraction: float) -> int:
     return max(1, round(n_rows * fraction)) if fraction > 0 else 0

@@ -5,11 +5,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from spinlock.settings.analysis import Evaluation, Visualization
+from spinlock.settings.data import FeatureCleaning, Split
 from spinlock.settings.families import Family, reads_fields
 from spinlock.settings.model import Model
 from spinlock.settings.section import FilePath, Section, setting
-from spinlock.settings.sections import Evaluation, FeatureCleaning, Logging, Split, Visualization
-from spinlock.settings.training import Training
+from spinlock.settings.training import Logging, Training
 
 STAGES = ("subset", "normalize", "cluster", "train", "evaluate", "encode", "visualize")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")

@@ -13,7 +13,7 @@ from spinlock.errors import SpinlockError
 from spinlock.settings.dataset import OperatorDatasetSettings
 from spinlock.settings.experiment import Experiment
 from spinlock.settings.families import ENCODER_PARAMS, Family
-from spinlock.settings.reading import StrictDumper, read_yaml
+from spinlock.settings.strict_yaml import StrictDumper, read_yaml
 
 Settings = TypeVar("Settings", bound=BaseModel)
 

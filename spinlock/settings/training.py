@@ -1,5 +1,6 @@
-"""Section `training`: categories, losses, optimisation, checkpoints."""
+"""Sections `training` and `logging`: categories, losses, optimisation, what a training tells."""
 
+from importlib.util import find_spec
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -109,4 +110,25 @@ class Training(Section):
     def _mapping_is_given(self) -> Self:
         if self.category_assignment == "manual" and not self.category_mapping_file:
             raise ValueError("category_assignment: manual needs category_mapping_file")
+        return self
+
+
+class Logging(Section):
+    """What a training says while it runs; nothing here changes a result."""
+
+    wandb: bool = setting(False, "show the training in Weights & Biases (extra: wandb)", stages=())
+    log_interval: int = setting(100, "batches between log lines", stages=(), ge=1)
+    eval_interval: int | None = setting(
+        500, "batches between extra validations; null: none", stages=(), ge=1
+    )
+    verbose: bool = setting(
+        True, "tell what train-vqvae does, not only what is wrong; stages always do", stages=()
+    )
+
+    @model_validator(mode="after")
+    def _wandb_is_there(self) -> Self:
+        if self.wandb and find_spec("wandb") is None:
+            raise ValueError(
+                "wandb is not installed; in the checkout: pip install '.[wandb]', or say false"
+            )
         return self

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from spinlock.errors import located, memory_for
-from spinlock.features.split import TRAIN, VALIDATION
+from spinlock.features.split import TRAIN, VALIDATION, sample_rows
 from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
@@ -92,10 +92,7 @@ def read_categories(path: Path, kept_names: list[str]) -> dict[str, np.ndarray]:
 def _normalised(
     table: FeatureTable, statistics: FeatureStatistics, side: int, seed: int
 ) -> np.ndarray:
-    rows = table.rows(side)
-    if len(rows) > CORRELATION_ROWS:
-        chosen = np.random.default_rng(seed).choice(len(rows), CORRELATION_ROWS, replace=False)
-        rows = rows[np.sort(chosen)]
+    rows = sample_rows(table.rows(side), CORRELATION_ROWS, seed)
     return statistics.apply(table.read(rows))
 
 

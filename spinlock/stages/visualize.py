@@ -36,7 +36,7 @@ from spinlock.analysis.report.wording import describe
 from spinlock.analysis.rows import pair_rows, reported_side
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.naming import nearest_names
-from spinlock.features.split import SPLIT_NAMES
+from spinlock.features.split import SPLIT_NAMES, sample_rows
 from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
@@ -117,7 +117,7 @@ def _gather(
 def _sample(
     tokenizer: Tokenizer, table: FeatureTable, tokens: np.ndarray, n_rows: int, seed: int
 ) -> Sample:
-    rows = _some(np.arange(table.n_rows), n_rows, seed)
+    rows = sample_rows(np.arange(table.n_rows), n_rows, seed)
     return Sample(
         x=tokenizer.normalize(table.read(rows)),
         tokens=tokens[rows],
@@ -131,7 +131,7 @@ def _reconstruction(
     tokenizer: Tokenizer, table: FeatureTable, tokens: np.ndarray, seed: int
 ) -> Reconstruction:
     side = reported_side(table.split)
-    rows = _some(table.rows(side), MEASURED_ROWS, seed)
+    rows = sample_rows(table.rows(side), MEASURED_ROWS, seed)
     x = tokenizer.normalize(table.read(rows))
     return measure_reconstruction(tokenizer, x, tokens[rows], SPLIT_NAMES[side])
 
@@ -143,12 +143,6 @@ def _distances(
     rows = np.sort(pair_rows(table.split, metrics["rows"]["pairs_of"]))
     x = tokenizer.normalize(table.read(rows))
     return measure_distances(tokenizer, x, tokens[rows])
-
-
-def _some(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
-    if len(rows) <= most:
-        return rows
-    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
 
 
 def _tokens_of(file: h5py.File, row_ids: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from spinlock.features.split import (
     TRAIN,
     VALIDATION,
     random_split,
+    sample_rows,
     split_by_column,
     split_by_group,
 )
@@ -153,3 +154,13 @@ def test_a_published_split_with_an_empty_side_is_refused(published, said):
 def test_a_published_split_of_another_type_is_refused(published):
     with pytest.raises(SpinlockError, match="must hold integers"):
         split_by_column(np.array(published))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 50), st.integers(1, 60), SEEDS)
+def test_sampled_rows_are_different_ones_in_their_order(n_rows, most, seed):
+    rows = 3 * np.arange(n_rows)
+    sample = sample_rows(rows, most, seed)
+    assert len(sample) == min(n_rows, most)
+    assert (np.diff(sample) > 0).all()
+    assert set(sample) <= set(rows)

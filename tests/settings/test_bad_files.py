@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
 from spinlock.settings import Experiment, load_dataset_settings, load_experiment
-from spinlock.settings import sections as sections_module
+from spinlock.settings import training as training_module
 
 GOOD = """\
 dataset_path: data.h5
@@ -345,7 +345,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 
 @pytest.mark.parametrize(("there", "accepted"), [(None, False), (object(), True)])
 def test_wandb_needs_the_package(write, monkeypatch, there, accepted):
-    monkeypatch.setattr(sections_module, "find_spec", lambda name: there)
+    monkeypatch.setattr(training_module, "find_spec", lambda name: there)
     path = write(GOOD + "logging: {wandb: true}\n")
     if accepted:
         assert load_experiment(path).logging.wandb

@@ -17,7 +17,7 @@ from spinlock.settings import (
     load_experiment,
     to_yaml,
 )
-from spinlock.settings import sections as sections_module
+from spinlock.settings import training as training_module
 
 # the example of the public format, word for word
 SEED_EXAMPLE = """\
@@ -263,7 +263,7 @@ def test_dataset_settings_come_back_from_their_yaml(write):
 
 
 def test_wandb_is_looked_for_only_when_it_is_asked_for(load, monkeypatch):
-    monkeypatch.setattr(sections_module, "find_spec", lambda name: pytest.fail("looked for"))
+    monkeypatch.setattr(training_module, "find_spec", lambda name: pytest.fail("looked for"))
     assert not load(logging={"wandb": False}).logging.wandb
 
 

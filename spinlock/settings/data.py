@@ -1,6 +1,5 @@
-"""The small sections: split, cleaning, evaluation, visualisation, logging."""
+"""Settings of the rows and columns that an experiment uses: the split, cleaning."""
 
-from importlib.util import find_spec
 from typing import Literal, Self
 
 from pydantic import model_validator
@@ -8,7 +7,6 @@ from pydantic import model_validator
 from spinlock.settings.section import Section, setting
 
 SUBSET, NORMALIZE = ("subset",), ("normalize",)
-EVALUATE, VISUALIZE = ("evaluate",), ("visualize",)
 
 
 class Split(Section):
@@ -66,49 +64,4 @@ class FeatureCleaning(Section):
     def _percentile_below_half(self) -> Self:
         if self.outlier_method == "percentile" and self.outlier_bound >= 50:
             raise ValueError("outlier_bound must be below 50 when outlier_method is percentile")
-        return self
-
-
-class Evaluation(Section):
-    """What is measured on test rows beside the model's own metrics."""
-
-    baselines: bool = setting(True, "compare with PCA + Lloyd and faiss", stages=EVALUATE)
-    probe_column: str | None = setting(
-        None, "label dataset that a probe predicts from the tokens", stages=EVALUATE
-    )
-    max_pair_rows: int = setting(
-        2000, "rows that pairwise metrics are measured on", stages=EVALUATE, ge=3
-    )
-
-
-class Visualization(Section):
-    """What the figures show."""
-
-    projection: Literal["umap", "tsne", "both"] = setting(
-        "both", "umap, tsne or both", stages=VISUALIZE
-    )
-    color_by: str | None = setting(
-        None, "feature (family/name) that colours the operators", stages=VISUALIZE
-    )
-    max_points: int = setting(3000, "operators that are drawn", stages=VISUALIZE, ge=10, le=50_000)
-
-
-class Logging(Section):
-    """What a training says while it runs; nothing here changes a result."""
-
-    wandb: bool = setting(False, "show the training in Weights & Biases (extra: wandb)", stages=())
-    log_interval: int = setting(100, "batches between log lines", stages=(), ge=1)
-    eval_interval: int | None = setting(
-        500, "batches between extra validations; null: none", stages=(), ge=1
-    )
-    verbose: bool = setting(
-        True, "tell what train-vqvae does, not only what is wrong; stages always do", stages=()
-    )
-
-    @model_validator(mode="after")
-    def _wandb_is_there(self) -> Self:
-        if self.wandb and find_spec("wandb") is None:
-            raise ValueError(
-                "wandb is not installed; in the checkout: pip install '.[wandb]', or say false"
-            )
         return self
