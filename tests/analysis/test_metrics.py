@@ -81,9 +81,9 @@ def test_orthogonality_is_undefined_where_nothing_varies(x):
 
 
 def test_a_category_of_which_nothing_varies_has_no_share_in_orthogonality():
-    x = np.random.default_rng(0).normal(size=(20, 5))
-    x[:, 4] = 1.0
-    partition = [np.array([0, 1]), np.array([2, 3]), np.array([4])]
+    x = np.random.default_rng(0).normal(size=(20, 4))
+    x[:, 3] = 1.0
+    partition = [np.array([0, 1]), np.array([2]), np.array([3])]
     assert metrics.orthogonality(x, partition) == metrics.orthogonality(x, partition[:2])
 
 
