@@ -90,8 +90,13 @@ def generate_dataset(config: Path, output: Path, workers: int | None = None) -> 
             Shard(folder / shard.path.name, shard.first, shard.count)
             for shard in shards(config.stem, settings)
         ]
-        _generate(parts, settings, workers)
-        concatenate.run([part.path for part in parts], output)
+        try:
+            _generate(parts, settings, workers)
+            concatenate.run([part.path for part in parts], output)
+        except SpinlockError as error:  # of a file that will be gone when it is told
+            inner = isinstance(error.where, Path) and error.where.is_relative_to(folder)
+            error.where = output if inner else error.where
+            raise
 
 
 def _generate(

@@ -130,7 +130,13 @@ def test_an_exported_model_encodes_alike(spinlock, experiment, tmp_path):
         assert spinlock("encode", dataset, "--model", one, "--output", written)[0] == 0
         with h5py.File(written) as file:
             tokens.append(file["tokens"][:])
+        decoded = tmp_path / f"{one.stem}.parquet"
+        other = {model: exported / "model.safetensors"}.get(one, model)
+        assert spinlock("decode", written, "--model", other, "--output", decoded)[0] == 0
     np.testing.assert_array_equal(*tokens)
+    assert pd.read_parquet(tmp_path / "model.parquet").equals(
+        pd.read_parquet(tmp_path / "best_model.parquet")
+    )
 
 
 def test_the_formats_are_those_of_the_stage():

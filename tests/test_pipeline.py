@@ -95,6 +95,22 @@ def test_a_dataset_is_not_simulated_for_a_place_where_it_cannot_go(experiment, t
     assert list((tmp_path / "there").iterdir()) == []
 
 
+def test_a_disk_that_is_full_is_told_by_the_file_that_was_asked_for(
+    experiment, tmp_path, monkeypatch
+):
+    experiment()
+
+    def full(parts, _):
+        raise SpinlockError("cannot write the file", where=parts[0])
+
+    monkeypatch.setattr(pipeline.concatenate, "run", full)
+    output = tmp_path / "out/all.h5"
+    with pytest.raises(SpinlockError, match="cannot write") as caught:
+        pipeline.generate_dataset(tmp_path / "configs/datasets/tiny.yaml", output)
+    assert caught.value.where == output
+    assert list(output.parent.iterdir()) == []
+
+
 def test_a_dataset_that_is_nowhere_is_told_before_anything_is_written(experiment, tmp_path):
     with pytest.raises(SpinlockError, match="does not exist") as caught:
         pipeline.train_experiment(experiment(dataset_path="gone.h5"), tmp_path / "out")

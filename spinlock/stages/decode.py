@@ -12,8 +12,9 @@ import pandas as pd
 
 from spinlock.errors import SpinlockError, located, memory_for
 from spinlock.features.hdf5 import damage_told
-from spinlock.files import atomic_path, file_digest, refuse_overwriting
+from spinlock.files import atomic_path, refuse_overwriting
 from spinlock.stages.program import execute, stage_parser
+from spinlock.tokenizer.plain_files import model_digest
 from spinlock.tokenizer.token_file import open_tokens
 from spinlock.tokenizer.tokenizer import Tokenizer
 
@@ -33,7 +34,7 @@ def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> d
         )
     refuse_overwriting([output], [model, tokens])
     tokenizer = Tokenizer.load(model)
-    row_ids, values = _read_tokens(tokens, file_digest(model))
+    row_ids, values = _read_tokens(tokens, model_digest(model))
     names = [column.full_name for column in tokenizer.columns]
     with located(tokens):
         frame = pd.DataFrame(tokenizer.decode(values, levels), columns=names)
@@ -42,7 +43,8 @@ def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> d
         if output.suffix == ".csv":
             frame.to_csv(temporary, index=False)
         else:
-            frame.to_parquet(temporary, index=False)
+            with temporary.open("wb") as file:  # pyarrow takes some paths for addresses
+                frame.to_parquet(file, index=False)
     log.info("%d operators, %d features", len(frame), len(tokenizer.columns))
     return {"operators": len(frame), "features": len(tokenizer.columns)}
 

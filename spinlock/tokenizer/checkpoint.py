@@ -133,7 +133,7 @@ class Checkpoint:
         try:
             shape = ModelShape(**entries["model_shape"])
             _require_same_shapes(shape, entries["model_state_dict"])
-            model = TokenizerModel(shape)
+            model = TokenizerModel(shape).float()  # whatever torch's default type is
             model.load_weights(entries["model_state_dict"])
             arrays = {k: v.cpu().numpy() for k, v in entries["feature_statistics"].items()}
             statistics = FeatureStatistics.from_arrays(arrays)

@@ -1,6 +1,7 @@
 """Encode and decode as graphs that run without spinlock: torch.export and ONNX."""
 
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -28,7 +29,8 @@ EXAMPLE_ROWS = 4  # of the batch that a graph is traced with; it takes any numbe
 class EncodeProgram(nn.Module):
     """Raw columns float64 [n, columns], and fields where the model reads them, to tokens.
 
-    The arithmetic of `FeatureStatistics.apply` and `TokenizerModel.tokenize`, as one graph; all
+    The arithmetic of `FeatureStatistics.apply`, of `finite_fields` and of
+    `TokenizerModel.tokenize`, as one graph; all
     in float64, which is where the tokenizer decides what float32 leaves open.
     """
 
@@ -54,7 +56,9 @@ class EncodeProgram(nn.Module):
         x = torch.where(torch.isfinite(x), x, self.impute)
         x = torch.minimum(torch.maximum(x, self.lower), self.upper)
         x = ((x - self.center) / self.scale).to(torch.float32).to(torch.float64)
-        z = self.encoder(x, None if fields is None else fields.to(torch.float64))
+        if fields is not None:
+            fields = torch.where(torch.isfinite(fields), fields, 0.0).to(torch.float64)
+        z = self.encoder(x, fields)
         tokens = [
             search(z[c, :, : books[0].codes.shape[1]], books, self.beam).tokens
             for c, books in enumerate(self.books)
@@ -152,8 +156,11 @@ def _traced(program: nn.Module, *inputs: Tensor) -> ExportedProgram:
 
 def write_graph(graph: ExportedProgram, path: Path) -> None:
     """Write a graph for torch.export.load (.pt2)."""
-    with atomic_path(path) as temporary, _sober(), temporary.open("wb") as file:
-        torch.export.save(graph, file)
+    buffer = io.BytesIO()  # on a full disk torch would end the process
+    with _sober():
+        torch.export.save(graph, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def write_onnx(graph: ExportedProgram, path: Path, inputs: list[str], output: str) -> None:

@@ -1,25 +1,34 @@
 """A model as plain tensors (safetensors) beside JSON: nothing that could run code."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import torch
 
 from spinlock.errors import SpinlockError, require_packages
-from spinlock.files import atomic_path, read_json, write_text
+from spinlock.files import atomic_path, file_digest, read_json, write_text
 from spinlock.tokenizer.checkpoint import Checkpoint
 
 
-def write_safetensors(checkpoint: Checkpoint, path: Path) -> None:
-    """Write weights and statistics as plain tensors, and the rest beside them as .json."""
+def write_safetensors(checkpoint: Checkpoint, path: Path, digest: str) -> None:
+    """Write weights and statistics as plain tensors, and the rest beside them as .json.
+
+    `digest` is that of the model: tokens of it are tokens of what is written.
+    """
     require_packages("export", "safetensors")
     from safetensors.torch import save  # noqa: PLC0415
 
     groups = checkpoint.tensor_entries()
     tensors = {f"{g}/{k}": v.contiguous() for g, part in groups.items() for k, v in part.items()}
+    content = save(tensors)
+    described = checkpoint.plain_entries() | {
+        "model_digest": digest,
+        "tensors_digest": hashlib.sha256(content).hexdigest(),
+    }
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save(tensors))
-    write_text(path.with_suffix(".json"), json.dumps(checkpoint.plain_entries(), indent=2) + "\n")
+        temporary.write_bytes(content)
+    write_text(path.with_suffix(".json"), json.dumps(described, indent=2) + "\n")
 
 
 def read_safetensors(path: Path, device: str | torch.device = "cpu") -> Checkpoint:
@@ -32,21 +41,31 @@ def read_safetensors(path: Path, device: str | torch.device = "cpu") -> Checkpoi
     """
     require_packages("export", "safetensors")
     from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.torch import load_file  # noqa: PLC0415
+    from safetensors.torch import load  # noqa: PLC0415
 
     described = path.with_suffix(".json")
     try:
         entries = read_json(described) | {"optimizer_state_dict": {}, "training_state": {}}
-        for name, tensor in load_file(path, device=str(device)).items():
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != entries["tensors_digest"]:
+            raise ValueError("the tensors are not those that it was written with")
+        for name, tensor in load(content).items():
             group, key = name.split("/", 1)
-            entries.setdefault(group, {})[key] = tensor
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+            entries.setdefault(group, {})[key] = tensor.to(device)
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise SpinlockError(
             f"this file and {described.name} beside it cannot be read as a model: {error}",
             where=path,
             remedy="export the model again",
         ) from error
     return Checkpoint.of_entries(entries, path, device)
+
+
+def model_digest(path: Path) -> str:
+    """Return the digest of a model that `read_model` read: that of the file it was trained into."""
+    if path.suffix == ".safetensors":
+        return str(read_json(path.with_suffix(".json"))["model_digest"])
+    return file_digest(path)
 
 
 def read_model(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:

@@ -73,4 +73,4 @@ class TemporalCNNEncoder(FamilyEncoder):
         n_categories, n_rows, _ = curves.shape
         series = curves.unflatten(2, (self.width, self.steps)).transpose(0, 1).flatten(1, 2)
         pooled = self.network(series).unflatten(1, (n_categories, -1)).flatten(2)
-        return self.head(pooled.transpose(0, 1).reshape(n_categories, n_rows, -1))
+        return self.head(pooled.transpose(0, 1).reshape(n_categories, n_rows, pooled.shape[2]))

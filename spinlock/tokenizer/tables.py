@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import ArrayLike
 from pandas.api.types import is_integer_dtype
 
 from spinlock.errors import SpinlockError, listed
 from spinlock.features.table import Column
+
+NO_NUMBERS = {"c": "complex", "M": "points in time", "m": "spans of time"}
 
 
 def feature_table(features: np.ndarray | pd.DataFrame, columns: Sequence[Column]) -> np.ndarray:
@@ -61,6 +64,7 @@ def token_table(tokens: np.ndarray | pd.DataFrame, names: Sequence[str]) -> np.n
     SpinlockError
         When columns are missing or of another number.
     """
+    refuse_masked(tokens)
     if isinstance(tokens, pd.DataFrame) and set(names) & set(tokens.columns):
         _require_columns(tokens, names, "name the columns as get_feature_names_out does")
         tokens = tokens[list(names)]
@@ -71,6 +75,38 @@ def token_table(tokens: np.ndarray | pd.DataFrame, names: Sequence[str]) -> np.n
             remedy="give the table that `transform` made",
         )
     return flat
+
+
+def normalized_rows(x: ArrayLike, n_columns: int) -> np.ndarray:
+    """Return normalised rows float32 [n, n_columns].
+
+    Raises
+    ------
+    SpinlockError
+        When they have another shape, or values that are not finite in float32.
+    """
+    rows = _real(_array(x, "the rows"), "the rows")
+    if rows.ndim != 2 or rows.shape[1] != n_columns:
+        raise SpinlockError(
+            f"the rows have shape {rows.shape}; this model's normalised rows are [n, {n_columns}]",
+            remedy="give what `normalize` makes, or raw columns to `encode`",
+        )
+    with np.errstate(over="ignore"):
+        rows = rows.astype(np.float32, copy=False)
+    if not np.isfinite(rows).all():
+        raise SpinlockError(
+            "normalised rows hold values that are not finite",
+            remedy="give what `normalize` makes: it fills the gaps",
+        )
+    return rows
+
+
+def refuse_masked(tokens: object) -> None:
+    """Raise a SpinlockError where tokens are hidden by a mask: there are none for such cells."""
+    if np.ma.is_masked(tokens):
+        raise SpinlockError(
+            "some tokens are masked", remedy="leave out the rows whose tokens are not known"
+        )
 
 
 def _integers(frame: pd.DataFrame) -> np.ndarray:
@@ -95,6 +131,7 @@ def _matched(frame: pd.DataFrame, columns: Sequence[Column]) -> np.ndarray:
     read = []
     for name in names:
         with _text_told(f"the values of the column {name!r}"):
+            _refuse_kind(frame[name].dtype.kind)
             read.append(frame[name].to_numpy(np.float64, na_value=np.nan))
     return np.column_stack(read)
 
@@ -110,9 +147,12 @@ def _require_columns(frame: pd.DataFrame, names: Sequence[str], remedy: str) -> 
 
 
 def _array(values: Any, what: str) -> np.ndarray:
-    if isinstance(values, np.ma.MaskedArray):
-        return values.astype(np.float64).filled(np.nan)
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
     with _text_told(what):
+        if isinstance(values, np.ma.MaskedArray):
+            _refuse_kind(values.dtype.kind)
+            return values.astype(np.float64).filled(np.nan)
         return np.asarray(values)
 
 
@@ -121,9 +161,14 @@ def _real(array: np.ndarray, what: str) -> np.ndarray:
     if array.dtype.kind in "biuf":
         return array
     with _text_told(what):
-        if array.dtype.kind == "c":
-            raise TypeError("they are complex")
+        _refuse_kind(array.dtype.kind)
         return array.astype(np.float64)
+
+
+def _refuse_kind(kind: str) -> None:
+    """Raise TypeError for what numpy would turn into numbers that mean something else."""
+    if kind in NO_NUMBERS:
+        raise TypeError(f"they are {NO_NUMBERS[kind]}")
 
 
 @contextmanager

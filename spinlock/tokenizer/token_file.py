@@ -148,13 +148,18 @@ def unflatten_tokens(words: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 def write_parquet(path: Path, tokens_file: Path) -> None:
     """Write the tokens of an HDF5 file as a table: row_id, split, one column per book."""
-    with h5py.File(tokens_file) as file, atomic_path(path) as temporary:
+    # pyarrow takes some paths for addresses: it gets an open file
+    with (
+        h5py.File(tokens_file) as file,
+        atomic_path(path) as temporary,
+        temporary.open("wb") as parquet,
+    ):
         writer = None
         for frame in _frames(file):
             table = pa.Table.from_pandas(frame, preserve_index=False)
             metadata = {"spinlock": json.dumps({"model_digest": file.attrs["model_digest"]})}
             table = table.replace_schema_metadata(metadata)
-            writer = writer or pq.ParquetWriter(temporary, table.schema)
+            writer = writer or pq.ParquetWriter(parquet, table.schema)
             writer.write_table(table)
         if writer is not None:
             writer.close()

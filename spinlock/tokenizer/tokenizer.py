@@ -24,7 +24,13 @@ from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.normalization import FeatureStatistics
 from spinlock.tokenizer.plain_files import read_model
 from spinlock.tokenizer.rows import Rows
-from spinlock.tokenizer.tables import feature_table, field_array, token_table
+from spinlock.tokenizer.tables import (
+    feature_table,
+    field_array,
+    normalized_rows,
+    refuse_masked,
+    token_table,
+)
 from spinlock.tokenizer.token_search import TokenSearch
 from spinlock.tokenizer.transformer import FittedTransformer
 
@@ -34,7 +40,9 @@ ROW_BLOCK = 4096
 class Tokenizer(FittedTransformer):
     """A trained model, ready to encode features into tokens and decode them.
 
-    It can be a step of a pipeline of scikit-learn, whose `fit` leaves it as it is.
+    It can be a step of a pipeline of scikit-learn, whose `fit` leaves it as it is. Threads may
+    share it, and so may processes that are spawned; those that are forked hang in torch unless
+    `torch.set_num_threads(1)` came before.
 
     Examples
     --------
@@ -216,25 +224,29 @@ class Tokenizer(FittedTransformer):
                 blocks = [self.encode(*block, beam) for block in self.read_blocks(source)]
             return np.concatenate(blocks)
         table = feature_table(features, self.columns)
-        return self._tokens(lambda block: self.normalize(table[block]), len(table), fields, beam)
+        statistics = self.statistics
+        return self._tokens(lambda b: statistics.apply(table[b]), len(table), fields, beam)
 
     def decode(self, tokens: np.ndarray, levels: int | None = None) -> np.ndarray:
         """Return features [n, columns] in original units, from the first `levels` of tokens."""
         return self.denormalize(self.reconstruct(tokens, levels))
 
-    def transform(self, features: np.ndarray | pd.DataFrame) -> np.ndarray:
-        """Return tokens as a flat table [n, C · L], as scikit-learn's transformers do."""
+    def transform(self, features: np.ndarray | pd.DataFrame) -> np.ndarray | pd.DataFrame:
+        """Return tokens as a flat table [n, C · L], as scikit-learn's transformers do.
+
+        It is a frame where `set_output`, or scikit-learn's `transform_output`, says so.
+        """
         tokens = self.encode(features)
-        return tokens.reshape(len(tokens), self.codebook_sizes.size)
+        return self.in_container(tokens.reshape(len(tokens), self.codebook_sizes.size), features)
 
     def inverse_transform(self, tokens: np.ndarray | pd.DataFrame) -> np.ndarray:
         """Return features of a flat table of tokens [n, C · L]; a frame's columns go by name."""
         flat = token_table(tokens, self.get_feature_names_out())
         return self.decode(flat.reshape(len(flat), *self.codebook_sizes.shape))
 
-    def normalize(self, values: np.ndarray) -> np.ndarray:
-        """Clean and normalise raw columns: float32 [n, D]."""
-        return self._checkpoint.statistics.apply(values)
+    def normalize(self, values: np.ndarray | pd.DataFrame) -> np.ndarray:
+        """Clean and normalise raw columns, or a frame that names them: float32 [n, D]."""
+        return self._checkpoint.statistics.apply(feature_table(values, self.columns))
 
     def denormalize(self, normalised: np.ndarray) -> np.ndarray:
         """Return raw columns of normalised rows."""
@@ -243,8 +255,15 @@ class Tokenizer(FittedTransformer):
     def tokenize(
         self, x: np.ndarray, fields: ArrayLike | None = None, beam: int | None = None
     ) -> np.ndarray:
-        """Return tokens [n, C, L] of normalised rows x [n, D]; fields are as those of `encode`."""
-        return self._tokens(lambda block: x[block], len(x), fields, beam)
+        """Return tokens [n, C, L] of normalised rows x [n, D]; fields are as those of `encode`.
+
+        Raises
+        ------
+        SpinlockError
+            When the rows are none that `normalize` gives, or the fields are of another shape.
+        """
+        rows = normalized_rows(x, len(self.kept))
+        return self._tokens(lambda block: rows[block], len(rows), fields, beam)
 
     def _tokens(
         self,
@@ -286,9 +305,11 @@ class Tokenizer(FittedTransformer):
         self._require_tokens(tokens, levels)
         return self._by_block(lambda block: self._model.embed(block, levels), tokens)
 
+    @torch.autocast("cuda", enabled=False)
+    @torch.autocast("cpu", enabled=False)
     @torch.no_grad()
     def _by_block(self, function: Any, tokens: np.ndarray) -> np.ndarray:
-        whole = torch.as_tensor(np.ascontiguousarray(tokens, np.int64), device=self._device)
+        whole = torch.as_tensor(np.array(tokens, np.int64, order="C"), device=self._device)
         return torch.cat([function(block) for block in whole.split(ROW_BLOCK)]).cpu().numpy()
 
     @property
@@ -309,6 +330,7 @@ class Tokenizer(FittedTransformer):
         return field_array(fields, n_rows, channels)
 
     def _require_tokens(self, tokens: np.ndarray, levels: int | None) -> None:
+        refuse_masked(tokens)
         tokens = np.asarray(tokens)
         if tokens.dtype.kind not in "iu":
             raise SpinlockError(

@@ -1,6 +1,12 @@
 """What scikit-learn asks of a step of a pipeline that was fitted before."""
 
+import sys
 from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from spinlock.errors import SpinlockError
 
 
 class FittedTransformer:
@@ -9,9 +15,39 @@ class FittedTransformer:
     It needs no class of scikit-learn, which is imported when a pipeline asks for its tags.
     """
 
+    _output: str | None = None
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the columns that `transform` gives."""
+        raise NotImplementedError
+
     def fit(self, X: Any = None, y: Any = None) -> Self:  # noqa: ARG002 (scikit-learn's names)
         """Return this transformer: it was trained before, and nothing is fitted here."""
         return self
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Choose what `transform` returns: "default", an array, or "pandas"; None changes nothing.
+
+        Raises
+        ------
+        SpinlockError
+            When it is something else.
+        """
+        if transform not in (None, "default", "pandas"):
+            raise SpinlockError(
+                f"tokens cannot be given as {transform!r}", remedy='choose "default" or "pandas"'
+            )
+        self._output = transform or self._output
+        return self
+
+    def in_container(self, table: np.ndarray, given: Any) -> np.ndarray | pd.DataFrame:
+        """Return a table as `set_output` says, else as scikit-learn is configured."""
+        sklearn = sys.modules.get("sklearn")  # who has not imported it has not configured it
+        configured = sklearn.get_config()["transform_output"] if sklearn else "default"
+        if (self._output or configured) != "pandas":
+            return table
+        index = given.index if isinstance(given, pd.DataFrame) else None
+        return pd.DataFrame(table, index=index, columns=self.get_feature_names_out())
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -71,6 +71,10 @@ def test_a_model_that_reads_fields_takes_them_as_second_input(
     tokens = encode(torch.from_numpy(raw_values), torch.from_numpy(fields)).numpy()
     np.testing.assert_array_equal(tokens, tokenizer.encode(raw_values, fields))
     assert (tokens != tokenizer.encode(raw_values, -fields)).any()
+    gaps = fields.copy()
+    gaps[::2, 0, 3], gaps[1, 1, 0], gaps[2, 0, :, 1] = np.nan, np.inf, -np.inf
+    tokens = encode(torch.from_numpy(raw_values), torch.from_numpy(gaps)).numpy()
+    np.testing.assert_array_equal(tokens, tokenizer.encode(raw_values, gaps))
     with pytest.raises(SpinlockError, match="one size"):
         encode_graph(fields_checkpoint)
     with pytest.raises(SpinlockError, match="too small"):

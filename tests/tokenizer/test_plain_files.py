@@ -1,5 +1,6 @@
 """A model as plain tensors and JSON, and back."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 from spinlock.errors import SpinlockError
-from spinlock.tokenizer.plain_files import write_safetensors
+from spinlock.files import file_digest
+from spinlock.tokenizer.plain_files import model_digest, write_safetensors
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 safetensors = pytest.importorskip("safetensors.torch", reason="the extra `export` is not installed")
@@ -16,7 +18,7 @@ safetensors = pytest.importorskip("safetensors.torch", reason="the extra `export
 @pytest.fixture
 def written(checkpoint, tmp_path):
     path = tmp_path / "model.safetensors"
-    write_safetensors(checkpoint, path)
+    write_safetensors(checkpoint, path, "digest")
     return path
 
 
@@ -29,6 +31,12 @@ def test_the_model_comes_back_bit_by_bit(written, checkpoint, tokenizer, raw_val
     np.testing.assert_array_equal(again.decode(tokens), tokenizer.decode(tokens))
     assert again.columns == tokenizer.columns
     assert again.config == tokenizer.config
+
+
+def test_what_was_exported_has_the_digest_of_its_model(written, checkpoint, tmp_path):
+    assert model_digest(written) == "digest"
+    checkpoint.save(tmp_path / "model.pt")
+    assert model_digest(tmp_path / "model.pt") == file_digest(tmp_path / "model.pt")
 
 
 def test_the_files_are_read_without_spinlock(written, checkpoint):
@@ -48,6 +56,7 @@ def test_the_files_are_read_without_spinlock(written, checkpoint):
         "a list",
         "nothing",
         "bad tensors",
+        "another byte",
         "fewer tensors",
         "a name without group",
     ],
@@ -64,8 +73,16 @@ def test_a_damaged_export_is_an_error(written, harm):
         safetensors.save_file({"weight": torch.zeros(1)}, written)
     elif harm == "bad tensors":
         written.write_bytes(b"\x10" * 100)
+    elif harm == "another byte":
+        content = bytearray(written.read_bytes())
+        content[-1] ^= 1
+        written.write_bytes(content)
     else:
         safetensors.save_file({"model_state_dict/none": torch.zeros(1)}, written)
+    if harm in {"a name without group", "bad tensors", "fewer tensors"}:
+        entries = json.loads(described.read_text())
+        entries["tensors_digest"] = hashlib.sha256(written.read_bytes()).hexdigest()
+        described.write_text(json.dumps(entries))
     with pytest.raises(SpinlockError) as caught:
         Tokenizer.load(written)
     assert caught.value.where == written
@@ -74,5 +91,5 @@ def test_a_damaged_export_is_an_error(written, harm):
 def test_missing_packages_are_named_with_the_extra(monkeypatch, written, checkpoint):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SpinlockError, match="safetensors") as caught:
-        write_safetensors(checkpoint, written)
+        write_safetensors(checkpoint, written, "digest")
     assert ".[export]" in caught.value.remedy

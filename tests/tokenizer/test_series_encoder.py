@@ -44,3 +44,8 @@ def test_the_temporal_encoder_sees_the_curves_that_the_coefficients_describe(ran
 def test_a_family_without_series_has_no_temporal_encoder():
     with pytest.raises(SpinlockError, match="series"):
         TemporalCNNEncoder(columns_of_family(channel=None), PARAMS)
+
+
+def test_no_rows_give_no_rows():
+    encoder = TemporalCNNEncoder(columns_of_family(), PARAMS).eval()
+    assert encoder(torch.zeros(0, N_COLUMNS), None).shape == (2, 0, encoder.output_dim)

@@ -148,6 +148,12 @@ def test_the_table_has_a_row_for_each_operator_and_a_column_for_each_book(
     assert described == {"model_digest": "digest-of-the-model"}
 
 
+def test_a_path_that_looks_like_an_address_is_one_of_a_file(tokens_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_parquet(Path("run:1/tokens.parquet"), tokens_file)
+    assert len(pd.read_parquet(tmp_path / "run:1/tokens.parquet")) > 0
+
+
 def test_a_table_of_no_operator_has_its_columns(tokenizer, tmp_path):
     path = tmp_path / "tokens.h5"
     with h5py.File(path, "w") as file:

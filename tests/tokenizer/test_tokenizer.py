@@ -321,6 +321,72 @@ def test_features_that_are_no_numbers_are_an_error(tokenizer, raw_values):
             tokenizer.encode(wrong)
 
 
+@pytest.mark.parametrize("dtype", ["complex128", "M8[s]", "m8[s]"])
+def test_what_numpy_would_turn_into_numbers_is_no_number(tokenizer, raw_values, dtype):
+    wrong = np.nan_to_num(raw_values).astype(dtype)
+    frame = frame_of(tokenizer, raw_values)
+    frame[frame.columns[1]] = wrong[:, 1]
+    masked = np.ma.array(wrong, mask=np.zeros(wrong.shape, bool))
+    for one in (wrong, frame, masked):
+        with pytest.raises(SpinlockError, match="are not numbers"):
+            tokenizer.encode(one)
+
+
+def test_tensors_are_read_also_those_that_gradients_go_through(tokenizer, raw_values):
+    tensor = torch.from_numpy(raw_values).requires_grad_()
+    np.testing.assert_array_equal(tokenizer.encode(tensor), tokenizer.encode(raw_values))
+
+
+def test_normalized_rows_are_checked(tokenizer, raw_values):
+    x = tokenizer.normalize(raw_values)
+    tokens = tokenizer.encode(raw_values)
+    np.testing.assert_array_equal(tokenizer.tokenize(x.astype(np.float64)), tokens)
+    np.testing.assert_array_equal(tokenizer.normalize(frame_of(tokenizer, raw_values)), x)
+    with pytest.raises(SpinlockError, match=r"normalised rows are \[n, 10\]"):
+        tokenizer.tokenize(raw_values)
+    for bad in (np.nan, np.inf, 1e300):
+        wrong = x.astype(np.float64)
+        wrong[2, 3] = bad
+        with pytest.raises(SpinlockError, match="not finite"):
+            tokenizer.tokenize(wrong)
+
+
+def test_a_tokenizer_does_not_depend_on_how_torch_is_set(checkpoint, raw_values, tmp_path):
+    checkpoint.save(tmp_path / "model.pt")
+    expected = Tokenizer(checkpoint)
+    tokens = expected.encode(raw_values)
+    torch.set_default_dtype(torch.float64)
+    try:
+        loaded = Tokenizer.load(tmp_path / "model.pt")
+        np.testing.assert_array_equal(loaded.encode(raw_values), tokens)
+        np.testing.assert_array_equal(loaded.decode(tokens), expected.decode(tokens))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        np.testing.assert_array_equal(loaded.encode(raw_values), tokens)
+        decoded = loaded.decode(tokens)
+    np.testing.assert_array_equal(decoded, expected.decode(tokens))
+
+
+def test_masked_tokens_are_an_error(tokenizer, raw_values):
+    tokens = tokenizer.encode(raw_values)
+    masked = np.ma.masked_equal(tokens, tokens[0, 0, 0])
+    for decode in (tokenizer.decode, tokenizer.embed):
+        with pytest.raises(SpinlockError, match="masked"):
+            decode(masked)
+    with pytest.raises(SpinlockError, match="masked"):
+        tokenizer.inverse_transform(masked.reshape(len(tokens), -1))
+    nothing_hidden = np.ma.array(tokens, mask=np.zeros(tokens.shape, bool))
+    np.testing.assert_array_equal(tokenizer.decode(nothing_hidden), tokenizer.decode(tokens))
+
+
+def test_tokens_may_be_read_only(tokenizer, raw_values):
+    tokens = tokenizer.encode(raw_values)
+    expected = tokenizer.decode(tokens)
+    tokens.flags.writeable = False
+    np.testing.assert_array_equal(tokenizer.decode(tokens), expected)
+
+
 def test_tokens_that_are_no_whole_numbers_are_an_error(tokenizer, raw_values):
     tokens = tokenizer.encode(raw_values)
     for wrong in (tokens + 0.4, np.where(tokens == tokens[0], np.nan, tokens), tokens + 0j):

@@ -3,12 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from spinlock.errors import SpinlockError
 
 
 @pytest.fixture
@@ -60,3 +63,36 @@ def test_a_tokenizer_reads_its_columns_of_a_wider_table(tokenizer, raw_values):
     table = columns.fit_transform(wider)
     np.testing.assert_array_equal(table[:, :-1], tokenizer.transform(raw_values))
     assert columns.get_feature_names_out()[0] == "tokens__category_00_coarse"
+
+
+@pytest.fixture
+def framed(tokenizer):
+    """The tokenizer, which gives arrays again when the test ends."""
+    yield tokenizer
+    tokenizer._output = None
+
+
+def test_tokens_come_in_a_frame_where_a_pipeline_says_so(framed, raw_values):
+    names = framed.get_feature_names_out()
+    flat = framed.transform(raw_values)
+    frame = pd.DataFrame(raw_values, columns=[one.full_name for one in framed.columns])
+    frame.index = frame.index + 7
+    pipeline = make_pipeline(framed).set_output(transform="pandas")
+    for given in (raw_values, frame):
+        tokens = pipeline.transform(given)
+        assert list(tokens.columns) == names
+        np.testing.assert_array_equal(tokens, flat)
+    assert tokens.index.equals(frame.index)
+    np.testing.assert_array_equal(
+        pipeline.inverse_transform(tokens), framed.inverse_transform(flat)
+    )
+    assert isinstance(framed.set_output(transform="default").transform(raw_values), np.ndarray)
+    with pytest.raises(SpinlockError, match="cannot be given as 'stone'"):
+        framed.set_output(transform="stone")
+
+
+def test_tokens_come_in_a_frame_where_scikit_learn_is_configured_so(tokenizer, raw_values):
+    tokenizer.set_output()  # changes nothing
+    with config_context(transform_output="pandas"):
+        assert isinstance(tokenizer.transform(raw_values), pd.DataFrame)
+    assert isinstance(tokenizer.transform(raw_values), np.ndarray)
