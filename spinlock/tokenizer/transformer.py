@@ -17,7 +17,7 @@ class FittedTransformer:
 
     _output: str | None = None
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+    def get_feature_names_out(self, input_features: Any = None) -> list[str]:
         """Return the names of the columns that `transform` gives."""
         raise NotImplementedError
 
