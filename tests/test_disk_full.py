@@ -14,6 +14,7 @@ from spinlock.errors import SpinlockError
 from spinlock.features.hdf5 import create_hdf5
 from spinlock.files import atomic_path, write_text
 from spinlock.tokenizer.checkpoint import write_state
+from spinlock.tokenizer.graphs import write_graph
 
 ROOM = 20_000  # bytes
 VALUES = np.random.default_rng(0).normal(size=10_000)
@@ -37,8 +38,13 @@ def write_arrays(path: Path) -> None:
 
 
 def write_table(path: Path) -> None:
-    with atomic_path(path) as temporary:
-        pd.DataFrame({"values": VALUES}).to_parquet(temporary)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        pd.DataFrame({"values": VALUES}).to_parquet(file)
+
+
+def write_program(path: Path) -> None:
+    program = torch.nn.Linear(100, 100).requires_grad_(False)
+    write_graph(torch.export.export(program, (torch.zeros(2, 100),)), path)
 
 
 WRITERS = {
@@ -48,6 +54,7 @@ WRITERS = {
     "hdf5 in chunks": write_chunks,
     "arrays": write_arrays,
     "table": write_table,
+    "graph": write_program,
 }
 
 

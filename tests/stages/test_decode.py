@@ -1,8 +1,12 @@
 """Features of tokens, in original units and as either kind of table."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import pytest
 
+from spinlock.errors import SpinlockError
 from spinlock.features.table import FeatureTable
 from spinlock.stages import decode
 
@@ -40,3 +44,14 @@ def test_the_program_decodes_as_many_levels_as_it_is_asked_for(finished, tmp_pat
     output = tmp_path / "same.csv"
     decode.main(["--model", model, "--tokens", tokens, "--output", str(output), "--levels", "2"])
     assert output.read_bytes() == (tmp_path / "f.csv").read_bytes()
+
+
+def test_a_path_that_looks_like_an_address_is_one_of_a_file(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(finished, Path("run:1/f.parquet"))
+    assert len(pd.read_parquet(tmp_path / "run:1/f.parquet")) > 0
+
+
+def test_another_kind_of_table_is_told_before_anything_is_read(finished, tmp_path):
+    with pytest.raises(SpinlockError, match=r"\.txt is no format of tables"):
+        decode.run(tmp_path / "gone.pt", tmp_path / "gone.h5", tmp_path / "f.txt")
