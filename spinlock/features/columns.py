@@ -39,13 +39,8 @@ class TableColumns:
 
     def dtype(self, source: OperatorDataset) -> np.dtype:
         """Return the type that holds the columns of a dataset."""
-        stored = {name: source.families[name].dtype for name in self.families}
-        return np.result_type(
-            *(
-                description_dtype(one) if name in self.series else one
-                for name, one in stored.items()
-            )
-        )
+        whole = np.result_type(*(source.families[name].dtype for name in self.families))
+        return description_dtype(whole) if self.series else whole
 
 
 def choose_columns(

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
@@ -150,6 +151,10 @@ class OperatorDataset(AbstractContextManager):
 
     def label_paths(self) -> list[str]:
         """Return the datasets with one text or whole number per operator."""
+        return self._label_paths
+
+    @cached_property
+    def _label_paths(self) -> list[str]:
         with damage_told(self.where):
             return sorted(
                 name

@@ -30,12 +30,8 @@ def column_names(
         if found is None:
             continue
         names = [_encodable(found[column]) for column in sorted(found)]
-        problem = ""
-        if len(set(names)) < n_columns:
-            problem = f", {len(set(names))} of them different"
-        if sorted(found) != list(range(len(found))):
-            problem = f", for columns that are not 0 to {len(found) - 1}"
-        if len(names) == n_columns and not problem:
+        problem = _misfit(names, sorted(found), n_columns)
+        if problem is None:
             return names
         log.warning(
             "family %s: %s has %d names for %d columns%s; it is not used",
@@ -43,9 +39,19 @@ def column_names(
             attribute,
             len(names),
             n_columns,
-            problem if len(names) == n_columns else "",
+            problem,
         )
     return [f"{family}_{column}" for column in range(n_columns)]
+
+
+def _misfit(names: Sequence[str], columns: Sequence[int], n_columns: int) -> str | None:
+    """Return why names of columns do not fit, "" where their number tells; None where they do."""
+    if len(names) != n_columns:
+        return ""
+    if list(columns) != list(range(n_columns)):
+        return f", for columns that are not 0 to {n_columns - 1}"
+    different = len(set(names))
+    return None if different == n_columns else f", {different} of them different"
 
 
 def nearest_names(wanted: str, names: Sequence[str]) -> str:

@@ -73,6 +73,12 @@ def _is_generated(path: Path) -> bool:
     return can_be and not (path.is_file() and not (DATASETS / path.stem).is_dir())
 
 
+def named_files(experiment: Experiment) -> list[Path]:
+    """Return the files that an experiment names, whether they are there or not."""
+    made = [shard.path for shard in generated_shards(experiment)]
+    return made or [Path(experiment.dataset_path)]
+
+
 def dataset_files(experiment: Experiment) -> list[Path]:
     """Return the files that an experiment reads, in order.
 
@@ -81,15 +87,12 @@ def dataset_files(experiment: Experiment) -> list[Path]:
     SpinlockError
         When the dataset neither exists nor can be generated.
     """
-    made = generated_shards(experiment)
-    if made:
-        return [shard.path for shard in made]
-    path = Path(experiment.dataset_path)
-    if not os.path.exists(path):  # noqa: PTH110 - pathlib raises for names that are too long
+    files, path = named_files(experiment), Path(experiment.dataset_path)
+    if files == [path] and not os.path.exists(path):  # noqa: PTH110 - pathlib raises for names that are too long
         known = ", ".join(sorted(config.stem for config in CONFIGS.glob("*.yaml"))) or "none"
         raise SpinlockError(
             "the dataset does not exist, and there is no configuration to generate it",
             where=path,
             remedy=f"set dataset_path to an HDF5 file, or to datasets/<name>.h5 of: {known}",
         )
-    return [path]
+    return files

@@ -25,7 +25,7 @@ from spinlock.features.split import (
 from spinlock.features.table import ROW_BLOCK, TableHeader, TableWriter
 from spinlock.operators.simulated_files import require_simulation
 from spinlock.settings import Experiment
-from spinlock.settings.dataset_files import generated_shards
+from spinlock.settings.dataset_files import named_files
 from spinlock.settings.families import reads_fields, require_readable
 from spinlock.stages.program import execute, experiment_of, stage_parser
 
@@ -38,8 +38,7 @@ FAR = 2  # times the wanted share of a side, or less than its inverse
 def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> None:
     """Write the subset of a dataset that an experiment uses."""
     experiment = experiment_of(config)
-    own = [shard.path for shard in generated_shards(experiment)]
-    if list(dataset) == (own or [Path(experiment.dataset_path)]):
+    if list(dataset) == named_files(experiment):
         require_simulation(experiment)
     with open_dataset(dataset, external=experiment.allow_external_data) as source:
         chosen = choose_columns(source, list(experiment.families), experiment.coefficients)

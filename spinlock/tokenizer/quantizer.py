@@ -197,7 +197,7 @@ class ResidualQuantizer(nn.Module):
         """Return the use of each code by a batch, and the sum of what it stood for."""
         count, total = torch.zeros_like(self.all_counts), torch.zeros_like(self.all_sums)
         place = self.places(quantized.tokens)
-        count.view(-1).index_add_(0, place, count.new_ones(()).expand(place.shape))
+        count_places(count, place)
         of_level = zip(place.chunk(self.n_levels), quantized.residuals, strict=True)
         for places, residual in of_level:
             total.view(-1, self.dim).index_add_(0, places, residual.detach().flatten(0, 1))
@@ -250,6 +250,11 @@ class ResidualQuantizer(nn.Module):
         self.codes(level)[category, codes] = at
         self.count(level)[category, codes] = share.to(at.device)
         self.sums(level)[category, codes] = at * share.to(at.device)
+
+
+def count_places(counts: Tensor, place: Tensor) -> None:
+    """Add to counts how often each of their places was taken, without leaving the device."""
+    counts.view(-1).index_add_(0, place, counts.new_ones(()).expand(place.shape))
 
 
 def at_least_float32(z: Tensor) -> Tensor:

@@ -237,7 +237,8 @@ class Tokenizer(FittedTransformer):
         It is a frame where `set_output`, or scikit-learn's `transform_output`, says so.
         """
         tokens = self.encode(features)
-        return self.in_container(tokens.reshape(len(tokens), self.codebook_sizes.size), features)
+        flat = tokens.reshape(len(tokens), self.codebook_sizes.size)
+        return self.in_container(flat, self.get_feature_names_out(), features)
 
     def inverse_transform(self, tokens: np.ndarray | pd.DataFrame) -> np.ndarray:
         """Return features of a flat table of tokens [n, C · L]; a frame's columns go by name."""

@@ -1,6 +1,7 @@
 """What scikit-learn asks of a step of a pipeline that was fitted before."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -16,10 +17,6 @@ class FittedTransformer:
     """
 
     _output: str | None = None
-
-    def get_feature_names_out(self, input_features: Any = None) -> list[str]:
-        """Return the names of the columns that `transform` gives."""
-        raise NotImplementedError
 
     def fit(self, X: Any = None, y: Any = None) -> Self:  # noqa: ARG002 (scikit-learn's names)
         """Return this transformer: it was trained before, and nothing is fitted here."""
@@ -40,14 +37,19 @@ class FittedTransformer:
         self._output = transform or self._output
         return self
 
-    def in_container(self, table: np.ndarray, given: Any) -> np.ndarray | pd.DataFrame:
-        """Return a table as `set_output` says, else as scikit-learn is configured."""
+    def in_container(
+        self, table: np.ndarray, names: Sequence[str], given: Any
+    ) -> np.ndarray | pd.DataFrame:
+        """Return a table as `set_output` says, else as scikit-learn is configured.
+
+        A frame has the columns `names`, and the rows of `given` where that is a frame.
+        """
         sklearn = sys.modules.get("sklearn")  # who has not imported it has not configured it
         configured = sklearn.get_config()["transform_output"] if sklearn else "default"
         if (self._output or configured) != "pandas":
             return table
         index = given.index if isinstance(given, pd.DataFrame) else None
-        return pd.DataFrame(table, index=index, columns=self.get_feature_names_out())
+        return pd.DataFrame(table, index=index, columns=list(names))
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

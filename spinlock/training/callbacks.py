@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.processes import sum_over_processes
-from spinlock.tokenizer.quantizer import Quantized
+from spinlock.tokenizer.quantizer import Quantized, count_places
 
 
 class EarlyStopping:
@@ -77,9 +77,7 @@ class CodebookUse:
 
     def add(self, quantized: Quantized) -> None:
         """Count the tokens of a batch."""
-        place = self._quantizer.places(quantized.tokens)
-        one = self.all_counts.new_ones(())
-        self.all_counts.view(-1).index_add_(0, place, one.expand(place.shape))
+        count_places(self.all_counts, self._quantizer.places(quantized.tokens))
 
     def sum_over_processes(self) -> None:
         """Take in what the other processes counted."""

@@ -8,6 +8,7 @@ import torch
 from spinlock.tokenizer.decoder import ridge_correction
 from spinlock.tokenizer.initialization import RIDGE_ROWS, fit_corrections
 from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.quantizer import count_places
 from spinlock.tokenizer.rows import ROW_BLOCK, Rows
 from spinlock.training.validation import validation_entries
 
@@ -50,7 +51,7 @@ def reestimate_books(model: TokenizerModel, train: Rows, validation: Rows) -> No
             others = quantizer.decode(block) - quantizer.take(index, level)
             rest = quantizer.project(model.encoder(rows.x, rows.fields) - others, level)
             place = quantizer.places(index, level)
-            count.view(-1).index_add_(0, place, count.new_ones(()).expand(place.shape))
+            count_places(count, place)
             total.view(-1, quantizer.dim).index_add_(0, place, rest.flatten(0, 1))
         mean = total / count.clamp_min(1).unsqueeze(-1)
         codes.copy_(torch.where((count > 0).unsqueeze(-1), mean, codes))
