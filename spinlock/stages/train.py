@@ -242,7 +242,7 @@ def _finish(trainer: Trainer, checkpoint: Checkpoint) -> None:
     """Take the best model, refine it, and say how good it is on validation rows."""
     model, validation = trainer.model, trainer.validation_rows
     model.load_state_dict(trainer.best.weights)
-    steps = refine(model, trainer.train_rows, validation)
+    steps = refine(model, trainer.train_rows, validation, trainer.plan.seed)
     checkpoint.history = trainer.history + steps
     accepted = [step["val_loss"] for step in steps if step["accepted"]]
     checkpoint.val_loss = min([trainer.best.val_loss, *accepted])

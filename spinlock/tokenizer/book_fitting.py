@@ -47,10 +47,28 @@ def books_in_subspaces(
     for size, limit in zip(sizes, limits, strict=True):
         axes = CategoryAxes.principal(residual, limit or z.shape[1]).analysis
         projector = axes @ axes.T
-        projected = residual @ projector
-        (book,) = residual_books(projected, [size], generator, beam=1)
-        tokens = residual_tokens(projected, [book], 1)[:, 0]
-        residual = residual - book[tokens]
+        book, residual = _book_within(residual, projector, size, generator)
         books.append(book)
         projectors.append(projector)
     return books, projectors
+
+
+def books_within(
+    z: Tensor, sizes: Sequence[int], projectors: Sequence[Tensor], generator: torch.Generator
+) -> list[Tensor]:
+    """Fit each level in the subspace that its projector [E, E] gives."""
+    books, residual = [], z
+    for size, projector in zip(sizes, projectors, strict=True):
+        book, residual = _book_within(residual, projector, size, generator)
+        books.append(book)
+    return books
+
+
+def _book_within(
+    residual: Tensor, projector: Tensor, size: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return a book of what a subspace holds of residuals [n, E], and what it leaves."""
+    projected = residual @ projector
+    (book,) = residual_books(projected, [size], generator, beam=1)
+    tokens = residual_tokens(projected, [book], 1)[:, 0]
+    return book, residual - book[tokens]

@@ -11,7 +11,7 @@ from torch import Tensor
 from spinlock.tokenizer.book_fitting import best_books, books_error, books_in_subspaces
 from spinlock.tokenizer.category_axes import CategoryAxes, principal_axes
 from spinlock.tokenizer.codebook import residual_books
-from spinlock.tokenizer.decoder import ridge_correction
+from spinlock.tokenizer.corrections import fit_corrections
 from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.model_shape import ModelShape
 from spinlock.tokenizer.rare_events import rare_directions, rows_at_caps, with_recombined
@@ -21,7 +21,6 @@ from spinlock.tokenizer.rows import ROW_BLOCK, Rows
 log = logging.getLogger(__name__)
 
 FIT_ROWS = 20_000  # rows that books are fitted on, at most
-RIDGE_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -159,27 +158,6 @@ def initialize_model(
     fit_partial_decoders(model)
     fit_corrections(model, train, validation)
     return model
-
-
-def fit_corrections(
-    model: TokenizerModel,
-    train: Rows,
-    validation: Rows,
-    levels: Sequence[int] | None = None,
-) -> None:
-    """Fit the ridge correction of the decoder for prefixes of the levels, in place."""
-    rows = train[:RIDGE_ROWS]
-    tokens, held_out = model.tokenize(rows), model.tokenize(validation)
-    for level in range(model.n_levels) if levels is None else levels:
-        model.decoder.set_correction(
-            level,
-            *ridge_correction(
-                model.decode_own(tokens, level + 1),
-                rows.x,
-                model.decode_own(held_out, level + 1),
-                validation.x,
-            ),
-        )
 
 
 def fit_partial_decoders(model: TokenizerModel) -> None:

@@ -146,6 +146,11 @@ class ResidualQuantizer(nn.Module):
         """Restrict a level to subspaces: orthogonal projectors [C, E, E]; empty for no limit."""
         self.register_buffer(f"projector_{level}", projector.clone())
 
+    def spaces(self, category: int, dim: int) -> list[Tensor]:
+        """Return the projectors [dim, dim] of a category's levels; none where there is no limit."""
+        projectors = [getattr(self, f"projector_{level}") for level in range(self.n_levels)]
+        return [one[category, :dim, :dim] for one in projectors if one.numel()]
+
     def project(self, residual: Tensor, level: int) -> Tensor:
         """Return the part of residuals [C, B, E] that the latent space of a level holds."""
         projector = getattr(self, f"projector_{level}")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spinlock.tokenizer.bit_budget import most_bits, rows_of_books
 from spinlock.tokenizer.category_axes import CategoryAxes, principal_axes
+from spinlock.tokenizer.corrections import fit_corrections
 from spinlock.tokenizer.initialization import (
     BookRequest,
     decide_book_sizes,
@@ -64,6 +65,7 @@ def start_model(
         books = replace(request.books, bits=round(bits.sum()), target_quality=None)
         other = _model_on(joint, replace(request, books=books), train, validation, plan)
         model = other if _is_better(other, model, validation) else model
+    fit_corrections(model, train, validation, torch.Generator().manual_seed(plan.seed))
     bits = _bits(model)
     log.info("%d categories, %d levels, %.0f bits", len(bits), model.n_levels, bits.sum())
     return model

@@ -1,6 +1,6 @@
 """A small dataset of two hidden causes, and a tokenizer that starts from it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from spinlock.features.table import Column, TableHeader
 from spinlock.tokenizer.category_axes import principal_axes
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.initialization import initialize_model
+from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.model_shape import ModelShape
 from spinlock.tokenizer.normalization_fitting import CleaningRules, fit_statistics
 from spinlock.tokenizer.rows import Rows
@@ -155,3 +156,43 @@ def randomize() -> Callable[[nn.Module, int], nn.Module]:
         return module
 
     return fill
+
+
+@pytest.fixture(scope="session")
+def draw_rows() -> Callable[[int, int], Rows]:
+    """Return what draws rows of seven columns of three causes, which two categories share."""
+    mixing = np.random.default_rng(99).normal(size=(3, 7))
+
+    def draw(seed: int, n_rows: int) -> Rows:
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(n_rows, 3)) @ mixing + 0.3 * rng.normal(size=(n_rows, 7))
+        return Rows(torch.from_numpy(x).float())
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def start_of() -> Callable[..., TokenizerModel]:
+    """Return what makes the start from rows of `draw_rows`, of two categories of equal books."""
+    partition = [[0, 2, 4, 6], [1, 3, 5]]
+
+    def make(
+        train: Rows,
+        sizes: Sequence[int] = (8, 4, 2),
+        dims: Sequence[int | None] | None = None,
+    ) -> TokenizerModel:
+        shape = ModelShape(
+            partition=partition,
+            book_sizes=[list(sizes)] * 2,
+            column_family=["summary"] * 7,
+            encoders={},
+            embedding_dim=3,
+            hidden_dim=4,
+            beam_width=2,
+        )
+        axes = principal_axes(train.x, partition, shape.embedding_dim)
+        generator = torch.Generator().manual_seed(0)
+        limits = None if dims is None else [dims] * 2
+        return initialize_model(shape, axes, train, train, generator, latent_dims=limits)
+
+    return make

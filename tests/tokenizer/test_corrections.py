@@ -1,0 +1,66 @@
+"""The decoder's corrections: never worse than none, and better for rows that books do not know."""
+
+from collections.abc import Callable
+
+import torch
+
+from spinlock.tokenizer.corrections import fit_corrections
+from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.rows import Rows
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def error_of(model: TokenizerModel, rows: Rows, levels: int | None = None) -> float:
+    decoded = model.reconstruct(model.tokenize(rows), levels)
+    return float((rows.x - decoded).square().mean())
+
+
+def without_correction(model: TokenizerModel, rows: Rows, levels: int) -> float:
+    codes = model.embed(model.tokenize(rows), levels).transpose(0, 1)
+    with torch.no_grad():
+        decoded = model.decoder.decode_own(codes)
+        if levels == model.n_levels:
+            decoded = decoded + model.decoder.decode_network(codes)
+    return float((rows.x - decoded).square().mean())
+
+
+def test_no_prefix_is_worse_on_validation_rows_than_without(start_of, draw_rows):
+    train, validation = draw_rows(0, 60), draw_rows(1, 30)
+    model = start_of(train)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        model.decoder.network[-1].weight.normal_(0, 0.3)
+    fit_corrections(model, train, validation, generator())
+    for levels in (1, 2, 3):
+        alone = without_correction(model, validation, levels)
+        assert error_of(model, validation, levels) <= alone * (1 + 1e-6)
+
+
+def test_the_whole_correction_makes_up_for_the_network(start_of, draw_rows):
+    train, validation = draw_rows(0, 60), draw_rows(1, 30)
+    model = start_of(train)
+    fit_corrections(model, train, validation)
+    before = error_of(model, validation)
+    with torch.no_grad():
+        model.decoder.network[-1].bias.fill_(3.0)
+    assert error_of(model, validation) > before + 1
+    fit_corrections(model, train, validation)
+    assert error_of(model, validation) < before * 1.01
+
+
+def test_codes_of_books_that_have_not_seen_the_rows_help_on_unseen_rows(
+    start_of, draw_rows: Callable[[int, int], Rows]
+):
+    gains = []
+    for seed in range(5):
+        train, validation, test = (draw_rows(3 * seed + i, n) for i, n in enumerate((40, 40, 1000)))
+        model = start_of(train, sizes=[16, 8, 4])
+        fit_corrections(model, train, validation)
+        own_codes = error_of(model, test)
+        fit_corrections(model, train, validation, generator())
+        gains.append(1 - error_of(model, test) / own_codes)
+    assert sum(gains) / len(gains) > 0.01, gains
+    assert sum(gain > 0 for gain in gains) >= 4, gains
