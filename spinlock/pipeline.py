@@ -17,7 +17,7 @@ from rich.progress import track
 from spinlock.errors import SpinlockError
 from spinlock.files import refusal_told, refuse_overwriting
 from spinlock.operators.simulated_files import require_simulation
-from spinlock.preconditions import require_start
+from spinlock.preconditions import describe_data, require_start
 from spinlock.settings import (
     Experiment,
     OperatorDatasetSettings,
@@ -40,15 +40,16 @@ def train_experiment(experiment: Experiment, output: Path, resume_from: Path | N
 
     Operators that are missing are simulated; everything else is written to `output`.
     """
-    with refusal_told(output):
-        output.mkdir(parents=True, exist_ok=True)
     table, statistics = output / "subset.h5", output / "feature_statistics.npz"
     categories, model = output / "categories.json", output / "best_model.pt"
     dataset = dataset_files(experiment)
     refuse_overwriting([table, statistics, categories, model], dataset)
     require_start(experiment, (), resume_from)
+    describe_data(experiment)
     generate_missing(experiment)
     require_start(experiment, dataset, resume_from)
+    with refusal_told(output):
+        output.mkdir(parents=True, exist_ok=True)
     subset.run(experiment, dataset, table)
     normalize.run(experiment, table, statistics)
     cluster.run(

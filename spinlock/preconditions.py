@@ -20,6 +20,7 @@ from spinlock.tokenizer.category_mapping import MAPPING_REMEDY, mapped_columns, 
 from spinlock.tokenizer.device import choose_device
 from spinlock.training.provenance import settings_digest
 from spinlock.training.resume import state_of_checkpoint
+from spinlock.training.tracking import require_tracking
 
 
 class Data(NamedTuple):
@@ -61,7 +62,7 @@ def describe_data(experiment: Experiment) -> dict[str, Any]:
 def require_start(
     experiment: Experiment, dataset: Sequence[Path], resume_from: Path | None = None
 ) -> None:
-    """Check that there is the device, and that a training can go on from a checkpoint.
+    """Check that there is what a training needs, and that it can go on from a checkpoint.
 
     `dataset` are the files that are there already; without any, they are not compared.
 
@@ -71,6 +72,7 @@ def require_start(
         When not: nothing has been written over by then.
     """
     choose_device(experiment.device)
+    require_tracking(experiment.logging.wandb)
     if resume_from is None:
         return
     stamp = {

@@ -115,7 +115,7 @@ def test_a_dataset_that_is_nowhere_is_told_before_anything_is_written(experiment
     with pytest.raises(SpinlockError, match="does not exist") as caught:
         pipeline.train_experiment(experiment(dataset_path="gone.h5"), tmp_path / "out")
     assert "tiny" in str(caught.value)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_same_experiment_twice_gives_the_same_files(experiment, tmp_path):
@@ -206,3 +206,20 @@ def test_a_file_in_the_place_of_the_output_folder_is_told(experiment, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SpinlockError, match="cannot write"):
         pipeline.train_experiment(experiment(), tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"evaluation": {"probe_column": "metadata/nope"}}, "metadata/nope"),
+        ({"visualization": {"color_by": "summary/nope"}}, "summary/nope"),
+    ],
+)
+def test_names_that_later_stages_read_are_looked_for_before_anything_is_written(
+    experiment, tmp_path, settings, told
+):
+    write_given(tmp_path / "given.h5")
+    wrong = experiment(dataset_path=str(tmp_path / "given.h5"), **settings)
+    with pytest.raises(SpinlockError, match=told):
+        pipeline.train_experiment(wrong, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

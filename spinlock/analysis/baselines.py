@@ -66,6 +66,8 @@ def compare_baselines(train: np.ndarray, test: np.ndarray, budgets: list[float])
 
 def residual_reconstruction(train: np.ndarray, x: np.ndarray, bits: float) -> np.ndarray:
     """Return rows x [m, D] decoded from residual codes of `bits` bits, fitted on train rows."""
+    if bits <= 0:
+        return np.repeat(train.mean(axis=0, dtype=np.float64)[None], len(x), axis=0)
     width = max((w for w in BOOK_WIDTHS if len(train) >= 2**w), default=1)
     train, x = (np.ascontiguousarray(rows, np.float32) for rows in (train, x))
     quantizer = _fit_residual(train, bits, width)

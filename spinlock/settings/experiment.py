@@ -148,6 +148,8 @@ def stage_settings(experiment: Experiment, stage: str) -> dict[str, Any]:
         names |= {"cluster_by_validation"} if number == "validation" else set()
         names |= {"cluster_by_budget"} if number is None else set()
     chosen = _slice(experiment, names)
+    for section, key in _without_effect(experiment):
+        chosen.get(section, {}).pop(key, None)
     if stage == "subset":  # which families, whatever reads them
         chosen["families"] = {
             name: {
@@ -157,6 +159,22 @@ def stage_settings(experiment: Experiment, stage: str) -> dict[str, Any]:
             for name, kept in experiment.coefficients.items()
         }
     return chosen
+
+
+def _without_effect(experiment: Experiment) -> list[tuple[str, str]]:
+    """Return the settings, section and key, that others make irrelevant."""
+    without = []
+    if experiment.split.column:
+        without += [("split", key) for key in ("val_fraction", "test_fraction", "group_by")]
+    if experiment.training.category_assignment == "manual":
+        automatic = "num_categories_auto", "max_clusters", "min_features_per_category"
+        without += [("training", key) for key in automatic]
+    else:
+        without.append(("training", "category_mapping_file"))
+    by_validation = experiment.training.num_categories_auto == "validation"
+    if experiment.model.books_are_given and not by_validation:
+        without += [("model", key) for key in ("bits", "max_tokens", "target_quality")]
+    return without
 
 
 def _slice(section: Section, names: set[str]) -> dict[str, Any]:

@@ -42,13 +42,18 @@ class Model(Section):
     )
     bits: int = setting(
         288,
-        "budget per operator of automatic levels, in bits",
+        "budget per operator in bits, for the levels whose sizes are automatic: those that "
+        "`levels` gives take their share first",
         stages=("train", "cluster_by_validation", "cluster_by_budget"),
         ge=1,
         le=100_000,
     )
     target_quality: float | None = setting(
-        None, "reach this held-out R² with as few bits as possible, at most `bits`", gt=0, lt=1
+        None,
+        "reach this held-out R² with as few bits as possible, at most `bits` and at least one for "
+        "each book; what categories tell of one another comes on top",
+        gt=0,
+        lt=1,
     )
     max_tokens: int | None = setting(
         None,
@@ -70,3 +75,11 @@ class Model(Section):
     informativeness_weight: float = setting(
         0.1, "as training.informativeness_weight, which wins when both are given", ge=0
     )
+
+    @property
+    def books_are_given(self) -> bool:
+        """Whether the settings give the size of every book."""
+        lists = self.levels.values() if isinstance(self.levels, dict) else [self.levels]
+        return bool(self.levels) and all(
+            level.num_tokens is not None for levels in lists for level in levels
+        )

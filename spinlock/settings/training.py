@@ -1,6 +1,5 @@
 """Sections `training` and `logging`: categories, losses, optimisation, what a training tells."""
 
-from importlib.util import find_spec
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -124,11 +123,3 @@ class Logging(Section):
     verbose: bool = setting(
         True, "tell what train-vqvae does, not only what is wrong; stages always do", stages=()
     )
-
-    @model_validator(mode="after")
-    def _wandb_is_there(self) -> Self:
-        if self.wandb and find_spec("wandb") is None:
-            raise ValueError(
-                "wandb is not installed; in the checkout: pip install '.[wandb]', or say false"
-            )
-        return self

@@ -70,7 +70,7 @@ def run(
     with FeatureTable(subset) as table, open_tokens(tokens) as file:
         split = table.split
         evidence = _gather(
-            experiment, tokenizer, table, file, _experiment_name(report),
+            experiment, tokenizer, table, file, experiment_name(report),
             _clustering(silhouette, linkage), read_metrics(metrics), read_baselines(baselines),
         )  # fmt: skip
     shown = {exhibit.name: _draw(exhibit, evidence, figures) for exhibit in EXHIBITS}
@@ -189,11 +189,12 @@ def _draw(exhibit: Exhibit, evidence: Evidence, folder: Path) -> Shown:
     return embedded(exhibit.name, exhibit.title, exhibit.question, pictures["png"])
 
 
-def _experiment_name(report: Path) -> str:
-    folders = report.resolve().parent.parts
-    return "/".join(
-        folders[folders.index("results") + 1 :] if "results" in folders else folders[-1:]
-    )
+def experiment_name(report: Path) -> str:
+    """Return the path of a report's folder below the last one called results, or its name."""
+    *above, name = report.resolve().parent.parts
+    if "results" not in above:
+        return name
+    return "/".join([*above[len(above) - above[::-1].index("results") :], name])
 
 
 def _clustering(silhouette: Path, linkage: Path) -> ClusteringResult:

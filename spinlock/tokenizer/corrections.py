@@ -8,7 +8,7 @@ from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.ridge import Moments, ridge_correction
 from spinlock.tokenizer.rows import ROW_BLOCK, Rows
 
-RIDGE_ROWS = 20_000
+RIDGE_ROWS = 20_000  # at most, spread over all
 OWN_SHARE = 0.5  # weight of the codes of the model's own books, in units of that of the others
 
 
@@ -32,7 +32,7 @@ def fit_corrections(
     generator : torch.Generator, optional
         Deals the rows and starts k-means.
     """
-    rows = train[:RIDGE_ROWS]
+    rows = train[:: max(1, -(-len(train) // RIDGE_ROWS))]
     own = Encoding(rows, model.tokenize(rows), model.quantizer)
     held_out = Encoding(validation, model.tokenize(validation), model.quantizer)
     others = list(cross_fitted(model, rows, generator)) if generator else []

@@ -53,9 +53,7 @@ def decide_book_sizes(
     generator: torch.Generator,
 ) -> list[list[int]]:
     """Return the number of codes [C][L]: the settings' own where given, else by rate–distortion."""
-    explicit = request.explicit
-    if explicit and all(n is not None for levels in explicit for _, n in levels):
-        return [[int(n) for _, n in levels] for levels in explicit]  # type: ignore[arg-type]
+    given = [[n for _, n in levels] for levels in request.explicit or []]
     embeddings = [
         one.project(x[:, list(members)]) for one, members in zip(axes, partition, strict=True)
     ]
@@ -64,23 +62,15 @@ def decide_book_sizes(
         total, embedded = _variance(x), sum(_variance(z) for z in embeddings)
         # what embeddings leave out is lost whatever the bits
         target = (1 - request.target_quality) * total - (total - embedded)
-    sizes = choose_book_sizes(
+    return choose_book_sizes(
         embeddings,
         request.bits,
         generator,
+        given=given or None,
         rare=_rare_directions(x, partition, axes),
         max_tokens=request.max_tokens,
         target_distortion=target,
     )
-    if not explicit:
-        return sizes
-    return [
-        [
-            given if given is not None else chosen[min(i, len(chosen) - 1)]
-            for i, (_, given) in enumerate(levels)
-        ]
-        for levels, chosen in zip(explicit, sizes, strict=True)
-    ]
 
 
 def _variance(x: Tensor) -> float:
@@ -154,7 +144,6 @@ def initialize_model(
     for level, projector in enumerate(projectors):
         model.quantizer.set_projector(level, projector)
     model.quantizer.set_books(books, share=batch_size)
-    _warn_of_large_books(shape, len(train))
     fit_partial_decoders(model)
     fit_corrections(model, train, validation)
     return model
@@ -243,15 +232,3 @@ def _linear_embeddings(model: TokenizerModel, x: Tensor) -> Tensor:
     """Return embeddings [C, n, E] by the linear paths; padded columns stand for a block only."""
     blocks = [model.encoder.linear(model.layout.gather(block)) for block in x.split(ROW_BLOCK)]
     return torch.cat(blocks, dim=1)
-
-
-def _warn_of_large_books(shape: ModelShape, n_rows: int) -> None:
-    sizes = np.asarray(shape.book_sizes)
-    if sizes.max() > n_rows:
-        log.warning(
-            "%d books have more codes (up to %d) than there are train rows (%d): codes will stay "
-            "unused; lower num_tokens in model.levels, or model.max_tokens",
-            int((sizes > n_rows).sum()),
-            int(sizes.max()),
-            n_rows,
-        )

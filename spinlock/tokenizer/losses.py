@@ -46,7 +46,8 @@ def quantization_loss(
     loss = commitment_cost * sum(squared_distance(r, q.detach()) for r, q in pairs)
     if train_codes:
         loss = loss + sum(squared_distance(q, r.detach()) for r, q in pairs)
-    return loss / (dims.total * residuals[0].shape[1])
+    n_rows = max(residuals[0].shape[1], 1)  # a process may have none of a batch
+    return loss / (dims.total * n_rows)
 
 
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -172,7 +173,7 @@ def informativeness_loss(
         Which columns are padding.
     """
     squares = _PartialSquares.apply(z, weight, bias, x, *prefixes)
-    return squares / (layout.n_columns * x.shape[1] * len(prefixes))
+    return squares / (layout.n_columns * max(x.shape[1], 1) * len(prefixes))
 
 
 class _PartialSquares(torch.autograd.Function):

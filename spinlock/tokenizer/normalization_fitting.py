@@ -195,7 +195,7 @@ def _correlations(
         z /= fitted["scale"][kept]
         gram += z.T @ z
     norm = np.sqrt(np.maximum(gram.diagonal(), np.finfo(np.float64).tiny))
-    return gram / norm / norm[:, None]
+    return np.clip(gram / norm / norm[:, None], -1, 1)
 
 
 def _capped(

@@ -1,5 +1,7 @@
 """Bits per category from measured rate–distortion, and codebook sizes per level."""
 
+import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +12,8 @@ from torch import Tensor
 from spinlock.tokenizer.bit_budget import LEVELS, largest_book_bits
 from spinlock.tokenizer.codebook import Beam, kmeans
 from spinlock.tokenizer.rare_events import with_recombined
+
+log = logging.getLogger(__name__)
 
 CAPS_TRIED = 3  # sizes of the largest book that are compared
 ROWS_FOR_ONE_FOLD = 1500  # from here on a single held-out part is precise enough
@@ -93,6 +97,7 @@ def choose_book_sizes(
     budget: int,
     generator: torch.Generator,
     *,
+    given: Sequence[Sequence[int | None]] | None = None,
     rare: Sequence[Tensor] | None = None,
     max_tokens: int | None = None,
     target_distortion: float | None = None,
@@ -105,6 +110,9 @@ def choose_book_sizes(
         Train rows of each category, in units in which squared errors add up.
     budget : int
         Bits per row over all categories and levels.
+    given : sequence [C] of sequence [L] of int or None, optional
+        Sizes of books that are settled and take their bits first; None for those to choose. By
+        default three levels to choose.
     rare : sequence of Tensor [R_c, 2, E_c], optional
         Directions of each category whose rare events are measured in new combinations too.
     max_tokens : int, optional
@@ -116,7 +124,11 @@ def choose_book_sizes(
     -------
     list [C] of list [L] of int
     """
-    least = LEVELS if budget >= LEVELS * len(embeddings) else 0
+    given = given or [[None] * LEVELS] * len(embeddings)
+    if all(size is not None for levels in given for size in levels):
+        return [[int(size) for size in levels] for levels in given]  # type: ignore[arg-type]
+    budget -= math.ceil(sum(math.log2(size) for levels in given for size in levels if size))
+    free = sum(size is None for levels in given for size in levels)
     n_rows = len(embeddings[0])
     largest = largest_book_bits(n_rows)
     caps = list(range(max(1, largest - CAPS_TRIED + 1), largest + 1))
@@ -126,17 +138,23 @@ def choose_book_sizes(
     options = []
     directions = rare or [z.new_empty(0, 2, z.shape[1]) for z in embeddings]
     measured = [
-        _CategoryCurves(z, folds, generator, events)
-        for z, events in zip(embeddings, directions, strict=True)
+        _CategoryCurves(z, folds, generator, events, levels)
+        for z, events, levels in zip(embeddings, directions, given, strict=True)
     ]
     for cap in caps:
-        curves = [one.curve(cap, least) for one in measured]
+        curves = [one.curve(cap, all_used=budget >= free) for one in measured]
         bits = allocate_bits(curves, budget)
         options.append((distortion_at(curves, bits), cap, bits, curves))
     _, cap, bits, curves = min(options, key=lambda option: option[:2])
     if target_distortion is not None:
         bits = _fewest_bits(curves, budget, target_distortion)
-    return [[2**b for b in split_bits(int(total), cap)] for total in bits]
+        if distortion_at(curves, bits) > target_distortion:
+            log.warning(
+                "model.target_quality is not reached by each category alone with the %d bits of "
+                "model.bits; all of them are used",
+                budget,
+            )
+    return [one.sizes(int(total), cap) for one, total in zip(measured, bits, strict=True)]
 
 
 def _fewest_bits(curves: list[RateDistortion], budget: int, target: float) -> np.ndarray:
@@ -173,41 +191,48 @@ class _CategoryCurves:
         folds: list[tuple[Tensor, Tensor]],
         generator: torch.Generator,
         rare: Tensor,
+        given: Sequence[int | None],
     ):
+        self._given = given
         self._folds = [
             tuple(with_recombined(z[rows], rare, generator) for rows in fold) for fold in folds
         ]
         self._generator = generator
         self._chains: dict[tuple[int, ...], tuple[list[Beam], list[Beam], float]] = {}
 
-    def curve(self, cap: int, least: int) -> RateDistortion:
-        """Return the curve from `least` bits to full levels of `cap` bits each."""
-        grid = sorted(
-            {least, *range(LEVELS, cap + LEVELS), *range(cap + 2, LEVELS * cap, 3), LEVELS * cap}
-        )
-        measured = [self._distortion(tuple(split_bits(b, cap))) for b in grid]
-        bits = np.arange(least, LEVELS * cap + 1)
+    def curve(self, cap: int, *, all_used: bool) -> RateDistortion:
+        """Return the curve from no bits, or one of each level, to levels of `cap` bits each."""
+        levels = self._given.count(None)
+        least, most = levels if all_used else 0, levels * cap
+        grid = sorted({least, *range(levels, cap + levels), *range(cap + 2, most, 3), most})
+        grid = [b for b in grid if b <= most]
+        measured = [self._distortion(self.sizes(b, cap)) for b in grid]
+        bits = np.arange(least, most + 1)
         logarithm = np.interp(bits, grid, np.log(np.maximum(measured, 1e-12)))
         return RateDistortion(bits, np.exp(logarithm))
 
-    def _distortion(self, split: tuple[int, ...]) -> float:
-        return self._chain(tuple(b for b in split if b))[2]
+    def sizes(self, bits: int, cap: int) -> list[int]:
+        """Return the sizes of all books when those to choose share so many bits."""
+        chosen = iter(split_bits(bits, cap, self._given.count(None)))
+        return [2 ** next(chosen) if size is None else size for size in self._given]
 
-    def _chain(self, split: tuple[int, ...]) -> tuple[list[Beam], list[Beam], float]:
-        if split not in self._chains:
-            self._chains[split] = self._extend(split)
-        return self._chains[split]
+    def _distortion(self, sizes: Sequence[int]) -> float:
+        return self._chain(tuple(size for size in sizes if size > 1))[2]
 
-    def _extend(self, split: tuple[int, ...]) -> tuple[list[Beam], list[Beam], float]:
-        if not split:
+    def _chain(self, sizes: tuple[int, ...]) -> tuple[list[Beam], list[Beam], float]:
+        if sizes not in self._chains:
+            self._chains[sizes] = self._extend(sizes)
+        return self._chains[sizes]
+
+    def _extend(self, sizes: tuple[int, ...]) -> tuple[list[Beam], list[Beam], float]:
+        if not sizes:
             fitted = [Beam(z, 1) for z, _ in self._folds]
             held_out = [Beam(z, 1) for _, z in self._folds]
             return fitted, held_out, _mean_error(held_out)
-        before_fitted, before_held_out, _ = self._chain(split[:-1])
+        before_fitted, before_held_out, _ = self._chain(sizes[:-1])
         fitted, held_out = [], []
         for a, b in zip(before_fitted, before_held_out, strict=True):
-            size = 2 ** split[-1]
-            codes = kmeans(a.residual[:, 0], size, self._generator, LLOYD_STEPS, spread=False)
+            codes = kmeans(a.residual[:, 0], sizes[-1], self._generator, LLOYD_STEPS, spread=False)
             fitted.append(_extended(a, codes))
             held_out.append(_extended(b, codes))
         return fitted, held_out, _mean_error(held_out)

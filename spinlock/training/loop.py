@@ -186,8 +186,7 @@ class Trainer:
                 self.objective.weighted(terms).backward()
             self._share_gradients()
             self.optimizer.step()
-            if self.model.quantizer.use_ema:
-                self.model.quantizer.update_averages(quantized)
+            self.model.quantizer.update_averages(quantized)
             place.use.add(quantized)
             place.terms.append(terms.detach())
             place.done += 1

@@ -96,10 +96,8 @@ class Objective(nn.Module):
         else:
             terms.append(zero)
         if len(x) < n_rows:
-            share = len(x) / n_rows
-            terms = [
-                term * share if mean else term for term, mean in zip(terms, ROW_MEANS, strict=True)
-            ]
+            own = [_share(term, len(x) / n_rows) for term in terms]
+            terms = [a if mean else b for a, b, mean in zip(own, terms, ROW_MEANS, strict=True)]
         return torch.stack(terms), quantized
 
     def _autocast(self, x: Tensor) -> torch.autocast:
@@ -131,3 +129,8 @@ class Objective(nn.Module):
             self.weights.commitment_cost,
             train_codes=not self.model.quantizer.use_ema,
         )
+
+
+def _share(mean: Tensor, share: float) -> Tensor:
+    """Return the part of a mean over rows that this process's own rows are; without any, zero."""
+    return mean * share if share else mean.nan_to_num(0.0)

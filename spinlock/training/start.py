@@ -66,6 +66,7 @@ def start_model(
         other = _model_on(joint, replace(request, books=books), train, validation, plan)
         model = other if _is_better(other, model, validation) else model
     fit_corrections(model, train, validation, torch.Generator().manual_seed(plan.seed))
+    _warn_of_large_books(model, len(train))
     bits = _bits(model)
     log.info("%d categories, %d levels, %.0f bits", len(bits), model.n_levels, bits.sum())
     return model
@@ -118,3 +119,15 @@ def _room(books: BookRequest, bits: np.ndarray, n_rows: int) -> np.ndarray:
     if books.explicit:
         return bits
     return np.full(len(bits), WELL_USED * most_bits(1, rows_of_books(n_rows, books.max_tokens)))
+
+
+def _warn_of_large_books(model: TokenizerModel, n_rows: int) -> None:
+    sizes = model.quantizer.sizes
+    if sizes.max() > n_rows:
+        log.warning(
+            "%d books have more codes (up to %d) than there are train rows (%d): codes will stay "
+            "unused; lower num_tokens in model.levels, or model.max_tokens",
+            int((sizes > n_rows).sum()),
+            int(sizes.max()),
+            n_rows,
+        )

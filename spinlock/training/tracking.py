@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ import numpy as np
 from spinlock.errors import SpinlockError
 
 PROJECT = "spinlock"  # WANDB_PROJECT names another one
+MISSING = SpinlockError(
+    "logging.wandb asks for wandb, which is not installed",
+    remedy="in the checkout: pip install '.[wandb]', or say false",
+)
 
 
 class Tracker:
@@ -35,6 +40,18 @@ class Tracker:
             self._run.summary.update(dict(metrics))
 
 
+def require_tracking(wanted: bool) -> None:
+    """Check that there is the package, when a training is to be shown.
+
+    Raises
+    ------
+    SpinlockError
+        When there is not.
+    """
+    if wanted and find_spec("wandb") is None:
+        raise MISSING
+
+
 @contextmanager
 def tracked(wanted: bool, folder: Path, config: Mapping[str, Any]) -> Iterator[Tracker]:
     """Give a tracker, with a run named like the folder that ends with the block.
@@ -42,13 +59,15 @@ def tracked(wanted: bool, folder: Path, config: Mapping[str, Any]) -> Iterator[T
     Raises
     ------
     SpinlockError
-        When a run is wanted and cannot begin.
+        When a run is wanted and cannot begin, or the package is missing.
     """
     if not wanted:
         yield Tracker()
         return
-    import wandb  # noqa: PLC0415  # an extra
-
+    try:
+        import wandb  # noqa: PLC0415  # an extra
+    except ImportError:
+        raise MISSING from None
     try:
         run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),

@@ -5,6 +5,7 @@ from spinlock.analysis.baselines import (
     PrincipalScalarQuantizer,
     compare_baselines,
     product_reconstruction,
+    residual_reconstruction,
 )
 from spinlock.analysis.metrics import quality
 
@@ -89,3 +90,11 @@ def test_a_budget_beyond_what_few_rows_can_use_spends_what_they_can():
     scalar = PrincipalScalarQuantizer(x)
     assert (scalar.reconstruct(x, 500) == scalar.reconstruct(x, 8)).all()  # 2 × 4 bits of 20 rows
     assert quality(x, scalar.reconstruct(x, 500), x.mean(axis=0)) > 0.98
+
+
+def test_without_bits_every_row_is_the_train_mean(gaussian):
+    train, test = gaussian[0], gaussian[1]
+    decoded = residual_reconstruction(train, test, 0)
+    np.testing.assert_allclose(
+        decoded, np.repeat(train.mean(0)[None], len(test), axis=0), rtol=1e-5
+    )

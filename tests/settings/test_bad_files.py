@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
 from spinlock.settings import Experiment, load_dataset_settings, load_experiment
-from spinlock.settings import training as training_module
 
 GOOD = """\
 dataset_path: data.h5
@@ -341,19 +340,6 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
     with pytest.raises(SpinlockError, match="cannot be read") as caught:
         load_experiment(tmp_path)
     assert str(tmp_path) in str(caught.value)
-
-
-@pytest.mark.parametrize(("there", "accepted"), [(None, False), (object(), True)])
-def test_wandb_needs_the_package(write, monkeypatch, there, accepted):
-    monkeypatch.setattr(training_module, "find_spec", lambda name: there)
-    path = write(GOOD + "logging: {wandb: true}\n")
-    if accepted:
-        assert load_experiment(path).logging.wandb
-        return
-    with pytest.raises(SpinlockError, match=r"\.\[wandb\]") as caught:
-        load_experiment(path)
-    assert "logging" in str(caught.value)
-    assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,8 @@ def test_a_change_is_noticed_by_exactly_the_stages_that_declare_it(key, value):
         stages = stages - {"cluster_by_budget"} | {"cluster"}
     after = changed(key, value)
     assert after != example()
+    if key == "training.category_mapping_file":
+        stages = set()  # the example finds its categories
     assert stages_that_notice(example(), after) == stages, f"{section} {name}"
 
 
@@ -231,6 +233,51 @@ def test_clustering_depends_on_the_model_only_where_it_chooses_how_many(training
         for key in keys
         if "cluster" in stages_that_notice(before, changed(key, OTHER[key], base))
     } == noticed
+
+
+MANUAL = {"category_assignment": "manual", "category_mapping_file": "map.json"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "without_effect"),
+    [
+        (
+            {"split": {"column": "metadata/side"}},
+            {"split.val_fraction": 0.2, "split.test_fraction": 0.2, "split.group_by": "metadata/x"},
+        ),
+        (
+            {"training": MANUAL},
+            {
+                "training.num_categories_auto": 7,
+                "training.max_clusters": 7,
+                "training.min_features_per_category": 2,
+            },
+        ),
+        (
+            {"model": {"levels": [{"num_tokens": 8}]}},
+            {"model.bits": 24, "model.max_tokens": 16, "model.target_quality": 0.5},
+        ),
+        ({"model": {"levels": {"a": [{"num_tokens": 8}]}}}, {"model.bits": 24}),
+    ],
+)
+def test_settings_that_others_replace_are_noticed_by_no_stage(settings, without_effect):
+    base = EXAMPLE | settings
+    for key, value in without_effect.items():
+        after = changed(key, value, base)
+        assert not stages_that_notice(Experiment.model_validate(base), after), key
+
+
+def test_the_bits_count_where_a_book_is_left_open_or_the_number_of_categories_is_measured():
+    for settings in (
+        {"model": {"levels": [{"num_tokens": 8}, {}]}},
+        {
+            "model": {"levels": [{"num_tokens": 8}]},
+            "training": {"num_categories_auto": "validation"},
+        },
+    ):
+        base = EXAMPLE | settings
+        before = Experiment.model_validate(base)
+        assert stages_that_notice(before, changed("model.bits", 24, base))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from spinlock.settings import (
     load_experiment,
     to_yaml,
 )
-from spinlock.settings import training as training_module
 
 # the example of the public format, word for word
 SEED_EXAMPLE = """\
@@ -260,11 +259,6 @@ def test_an_override_of_a_shared_weight_wins_over_both_sections(write):
 def test_dataset_settings_come_back_from_their_yaml(write):
     made = OperatorDatasetSettings(num_operators=10, divergence_bound=1e20)
     assert load_dataset_settings(write(to_yaml(made))) == made
-
-
-def test_wandb_is_looked_for_only_when_it_is_asked_for(load, monkeypatch):
-    monkeypatch.setattr(training_module, "find_spec", lambda name: pytest.fail("looked for"))
-    assert not load(logging={"wandb": False}).logging.wandb
 
 
 def test_reading_settings_imports_nothing_heavy():

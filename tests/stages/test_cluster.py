@@ -111,3 +111,20 @@ def test_categories_that_cannot_hold_the_bits_are_told(finished, tmp_path, caplo
     fewer = run(finished, large.model_copy(update={"model": more_bits}), tmp_path)
     assert len(fewer) < len(found)
     assert "min_features_per_category" in caplog.text
+
+
+def test_fewer_categories_than_asked_for_are_told(finished, tmp_path, caplog):
+    asked = {"num_categories_auto": 300, "min_features_per_category": 4}
+    run(finished, with_training(finished, **asked), tmp_path)
+    n_categories = len(json.loads((tmp_path / "categories.json").read_text()))
+    assert f"{n_categories} categories instead of the 300" in caplog.text
+
+
+def test_given_categories_that_cannot_hold_the_bits_are_told(
+    finished, kept_names, tmp_path, caplog
+):
+    mapping = tmp_path / "map.json"
+    mapping.write_text(json.dumps({"all": kept_names}))
+    manual = {"category_assignment": "manual", "category_mapping_file": str(mapping)}
+    run(finished, with_training(finished, **manual), tmp_path)
+    assert "1 categories hold at most" in caplog.text

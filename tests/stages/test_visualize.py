@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import h5py
 import pytest
@@ -111,3 +112,17 @@ def test_a_feature_that_cannot_color_the_map_is_told(finished, tmp_path, feature
         colored_by(finished, tmp_path, feature)
     assert remedy in caught.value.remedy
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("report", "name"),
+    [
+        ("/x/results/a/report.html", "a"),
+        ("/x/results/a/b/report.html", "a/b"),
+        ("/data/results/project/results/a/report.html", "a"),
+        ("/x/elsewhere/report.html", "elsewhere"),
+        ("/x/results/report.html", "results"),
+    ],
+)
+def test_the_experiment_is_named_like_its_folder_of_results(report, name):
+    assert visualize.experiment_name(Path(report)) == name

@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import torch
 
+from spinlock.tokenizer import corrections
 from spinlock.tokenizer.corrections import fit_corrections
+from spinlock.tokenizer.cross_fitting import Encoding
 from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.rows import Rows
 
@@ -64,3 +66,15 @@ def test_codes_of_books_that_have_not_seen_the_rows_help_on_unseen_rows(
         gains.append(1 - error_of(model, test) / own_codes)
     assert sum(gains) / len(gains) > 0.01, gains
     assert sum(gain > 0 for gain in gains) >= 4, gains
+
+
+def test_of_many_rows_those_that_are_fitted_are_spread_over_all(start_of, draw_rows, monkeypatch):
+    rows = draw_rows(0, 90)
+    model, validation = start_of(rows), draw_rows(1, 30)
+    monkeypatch.setattr(corrections, "RIDGE_ROWS", 40)
+    seen = []
+    monkeypatch.setattr(
+        corrections, "Encoding", lambda rows, *rest: seen.append(rows) or Encoding(rows, *rest)
+    )
+    fit_corrections(model, rows, validation)
+    assert torch.equal(seen[0].x, rows.x[::3])

@@ -311,3 +311,10 @@ def test_far_from_zero_too_the_median_deviation_is_the_scale():
     fitted = fit(values, replace(UNCAPPED, normalization_method="mad"))
     deviation = np.median(np.abs(values - np.median(values, axis=0)), axis=0)
     np.testing.assert_allclose(fitted.scale, MAD_TO_DEVIATION * deviation, rtol=1e-3)
+
+
+def test_a_threshold_of_one_drops_no_repeat():
+    x = sample(n_columns=10)
+    repeated = np.hstack([x, x, 2 * x + 1, -x])
+    fitted = fit(repeated, replace(UNCAPPED, deduplicate_threshold=1.0))
+    assert len(fitted.kept) == 40

@@ -143,3 +143,34 @@ def test_a_target_takes_fewer_bits_the_weaker_it_is():
     assert spent[1] < spent[2] < 30
     # what cannot be reached takes all that helps
     assert spent[3] == sum(bits_of(choose(z, 30)))
+
+
+@pytest.mark.parametrize(
+    ("given", "budget", "chosen"),
+    [
+        ([[None] * 5] * 2, 24, 24),
+        ([[16, None, None]] * 2, 24, 16),
+        ([[None, 10, None], [None, None, None]], 20, 16),  # ten codes take four bits
+        ([[None]] * 2, 8, 8),
+        ([[32, None], [32, None]], 8, 0),
+    ],
+)
+def test_sizes_that_are_given_take_their_bits_first(given, budget, chosen):
+    generator = torch.Generator().manual_seed(0)
+    sizes = choose_book_sizes(embeddings((3.0, 1.0)), budget, generator, given=given)
+    assert [len(levels) for levels in sizes] == [len(levels) for levels in given]
+    bits = 0.0
+    for levels, wanted in zip(sizes, given, strict=True):
+        for size, settled in zip(levels, wanted, strict=True):
+            assert settled in (None, size)
+            bits += 0 if settled else np.log2(size)
+    assert bits == chosen
+
+
+def test_a_quality_that_the_bits_do_not_reach_is_told(caplog):
+    generator = torch.Generator().manual_seed(0)
+    choose_book_sizes(embeddings((3.0, 1.0)), 6, generator, target_distortion=1e-9)
+    assert "target_quality is not reached" in caplog.text
+    caplog.clear()
+    choose_book_sizes(embeddings((3.0, 1.0)), 6, generator, target_distortion=1e9)
+    assert not caplog.text

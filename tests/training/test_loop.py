@@ -168,11 +168,13 @@ def test_an_entry_says_what_happened_in_its_epoch(make_trainer):
     assert 0 < entry["utilization"][0][0] <= 1 <= entry["perplexity"][0][0] <= 8
 
 
-def test_dead_codes_are_reset_at_their_interval_but_not_in_the_last_epoch(make_trainer):
+@pytest.mark.parametrize("use_ema", [True, False])
+def test_dead_codes_are_reset_at_their_interval_but_not_in_the_last_epoch(make_trainer, use_ema):
     reset = {
         "dead_code_threshold": 0.01,  # nearly every code counts as dead
         "dead_code_max_reset_fraction": 1.0,
         "num_epochs": 6,
+        "model": {"use_ema": use_ema},
     }
     trainer = finish(make_trainer(dead_code_reset_interval=2, **reset))
     counts = [entry["codes_reset"] for entry in trainer.history[1:]]
@@ -191,8 +193,8 @@ def test_codes_move_with_averages_or_by_gradient(make_trainer, make_model, optim
     for level in range(3):
         moved = trainer.model.quantizer.codes(level) - start.quantizer.codes(level)
         assert moved.abs().max() > 1e-6
-        counted = torch.equal(trainer.model.quantizer.count(level), start.quantizer.count(level))
-        assert counted != use_ema
+        use, at_start = (one.quantizer.count(level) for one in (trainer.model, start))
+        assert not torch.equal(use, at_start)
 
 
 @pytest.mark.parametrize("batch_size", [2, 43, 129, 130, 1000])

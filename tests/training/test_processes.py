@@ -1,4 +1,4 @@
-"""Two processes end as one process on the whole batch, and as each other."""
+"""Several processes end as one process on the whole batch, and as each other."""
 
 import subprocess
 import sys
@@ -13,23 +13,29 @@ from spinlock.tokenizer.processes import made_once, process_group
 from spinlock.tokenizer.rows import Rows
 from spinlock.training.loop import Trainer
 
-PROGRAM = Path(__file__).with_name("two_processes.py")
+PROGRAM = Path(__file__).with_name("one_of_several_processes.py")
 NORMALISED = ENCODER_PARAMS["MLPEncoder"](
     hidden_dims=[6], output_dim=4, dropout=0.0, batch_norm=True
 ).model_dump()
 
 
-def test_two_processes_end_with_the_books_of_one(
-    make_model, make_plan, train, validation, tmp_path
+@pytest.mark.parametrize(
+    ("n_processes", "n_rows", "batch_size"),
+    [
+        (2, 129, 43),  # batches of odd size, shared unevenly
+        (3, 88, 43),  # and a last one with fewer rows than processes
+    ],
+)
+def test_several_processes_end_with_the_books_of_one(
+    make_model, make_plan, train, validation, tmp_path, n_processes, n_rows, batch_size
 ):
     encoders = {"summary": {"encoder": "MLPEncoder", "encoder_params": NORMALISED}}
     model = make_model(encoders=encoders, dropout=0.0).double()
-    # 129 rows: batches of odd size, shared unevenly
-    rows = Rows(train.x[:129].double())
+    rows = Rows(train.x[:n_rows].double())
     held_out = Rows(validation.x.double())
     plan = make_plan(
         num_epochs=4,
-        batch_size=43,
+        batch_size=batch_size,
         optimizer="sgd",
         learning_rate=0.05,
         dead_code_threshold=1.0,  # codes used less than others count as dead
@@ -37,17 +43,20 @@ def test_two_processes_end_with_the_books_of_one(
     start = (model.shape, model.state_dict(), rows.x, held_out.x, plan)
     torch.save(start, tmp_path / "start.pt")
     command = [sys.executable, str(PROGRAM)]
-    running = [subprocess.Popen([*command, str(rank), str(tmp_path)]) for rank in (0, 1)]
+    ranks = range(n_processes)
+    running = [
+        subprocess.Popen([*command, str(rank), str(n_processes), str(tmp_path)]) for rank in ranks
+    ]
     alone = Trainer(model, rows, held_out, plan)
     for _ in alone.run():
         pass
-    assert [process.wait(timeout=120) for process in running] == [0, 0]
-    (first, history), (second, _) = (
-        torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in (0, 1)
+    assert [process.wait(timeout=120) for process in running] == [0] * n_processes
+    (first, history), *others = (
+        torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in ranks
     )
     assert any(entry.get("codes_reset") for entry in history)
     for name, values in alone.model.state_dict().items():
-        assert torch.equal(first[name], second[name]), name
+        assert all(torch.equal(first[name], other[name]) for other, _ in others), name
         torch.testing.assert_close(first[name], values, rtol=1e-9, atol=1e-10, msg=name)
     for entry, expected in zip(history, alone.history, strict=True):
         assert entry.keys() == expected.keys()

@@ -113,3 +113,11 @@ def test_encoders_of_fields_read_those_of_the_rows(make_request, make_plan, trai
     with_fields = [Rows(rows.x, torch.randn(len(rows), 2, 4, 4)) for rows in (train, validation)]
     model = start_model(request, *with_fields, make_plan())
     assert model.tokenize(with_fields[1]).shape == (60, 2, 3)
+
+
+def test_books_larger_than_the_rows_are_told_once(make_model, caplog):
+    make_model(books=BookRequest(explicit=[[(None, 512), (None, 2)], [(None, 8), (None, 4)]]))
+    assert caplog.text.count("more codes (up to 512) than there are train rows (130)") == 1
+    caplog.clear()
+    make_model()
+    assert not caplog.text

@@ -1,12 +1,14 @@
 """What Weights & Biases is told of a training; a stand-in for the package writes it down."""
 
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
 from spinlock.errors import SpinlockError
-from spinlock.training.tracking import tracked
+from spinlock.training import tracking
+from spinlock.training.tracking import require_tracking, tracked
 
 
 class Refused(Exception):
@@ -83,3 +85,20 @@ def test_a_run_that_cannot_begin_is_a_message(wandb, monkeypatch, tmp_path):
     with pytest.raises(SpinlockError, match="No API key configured") as caught:
         tracked(True, tmp_path, {}).__enter__()
     assert "WANDB_MODE=offline" in caught.value.remedy
+
+
+def test_without_the_package_a_training_that_is_to_be_shown_does_not_begin(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # importing it fails
+    with (
+        pytest.raises(SpinlockError, match=r"wandb, which is not installed[\s\S]*\.\[wandb\]"),
+        tracked(True, tmp_path, {}),
+    ):
+        pytest.fail("it began")
+
+
+@pytest.mark.parametrize(("there", "told"), [(None, True), (object(), False)])
+def test_the_package_is_looked_for_where_a_training_is_to_be_shown(monkeypatch, there, told):
+    monkeypatch.setattr(tracking, "find_spec", lambda name: there)
+    require_tracking(wanted=False)
+    with pytest.raises(SpinlockError, match="not installed") if told else nullcontext():
+        require_tracking(wanted=True)

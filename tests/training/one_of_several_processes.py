@@ -1,4 +1,4 @@
-"""A process of a training in two, started by test_processes.py; writes what it ends with."""
+"""A process of a training in several, started by test_processes.py; writes what it ends with."""
 
 import sys
 from pathlib import Path
@@ -23,9 +23,9 @@ def train(start: Path, use_rank: int, ends: Path) -> None:
 
 
 if __name__ == "__main__":
-    rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+    rank, n_processes, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)
     meeting = f"file://{folder / 'meeting'}"
-    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=n_processes)
     train(folder / "start.pt", rank, folder)
     distributed.destroy_process_group()
