@@ -56,7 +56,7 @@ bench: $(READY) ## Measure speed and memory beside references into benchmarks/re
 fuzz: $(READY) ## Fuzz the readers of files with new examples (FUZZ_SECONDS=600)
 	HYPOTHESIS_PROFILE=fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) pytest tests/fuzz
 
-faults: $(READY) ## Kill every stage at many more moments (FAULT_MOMENTS=20 also for the report)
+faults: $(READY) ## Kill every stage at 20 moments, the report too
 	FAULT_MOMENTS=20 pytest tests/faults
 
 # forks that work in another folder would leave their data there

@@ -109,7 +109,7 @@ ADVICES = (
     ),
     *(
         Advice(
-            "*not in the list:* `training.num_categories_auto: validation` (silhouette → "
+            "*added by us:* `training.num_categories_auto: validation` (silhouette → "
             f"held-out R², {bits} bits; 0 epochs)",
             "quality (shipped)",
             {"training": {"num_categories_auto": "validation"}},
@@ -142,7 +142,7 @@ ADVICES = (
         CROWDED,
     ),
     Advice(
-        "*not in the list:* decrease `model.commitment_cost` (0.25 → 0.1)",
+        "*added by us:* decrease `model.commitment_cost` (0.25 → 0.1)",
         "utilization (last epoch)",
         {"model": {"commitment_cost": 0.1}},
         CROWDED,
@@ -173,7 +173,7 @@ ADVICES = (
     ),
     *(
         Advice(
-            f"*not in the list:* increase `training.{weight}` ({low:g} → {high:g})",
+            f"*added by us:* increase `training.{weight}` ({low:g} → {high:g})",
             f"{metric} (last epoch)",
             {"training": {weight: high}},
             {"training": {weight: low}},
@@ -213,8 +213,10 @@ codes is the R² of the codes against what the encoders gave; utilization counts
 too large for them (256, 256 and 64 codes).
 
 *Shipped* is the model with the lowest validation error, **the start from data included**: a
-setting that makes training worse cannot make it worse than its start. *Last epoch* is the model
-that training ended with. Where the interval holds zero, whether the advice helps is *unclear*.
+setting that makes training worse cannot make it worse on these than its start. *Last epoch* is
+the model that training ended with. Where the interval holds zero, whether the advice helps is
+*unclear*. *Gain* is in the direction that is wanted. Advice is that of the tokenizer's first
+description, but for what is *added by us*.
 """
 NOTES = """
 The metric `orthogonality` compares the centroids of the categories' own columns, which no
@@ -228,8 +230,8 @@ not here.
 that silhouettes give is nearly as good on average, and better for some seeds.
 
 More `model.commitment_cost` does not raise utilization here, it lowers it: codes start on the
-data, so that none is out of reach, and what pulls embeddings to the codes they took leaves fewer
-of them near the others. Where utilization is low, lower it, or reset dead codes: threshold
+data, so that none is out of reach, and a stronger pull concentrates embeddings on the codes that
+are in use already. Where utilization is low, lower it, or reset dead codes: threshold
 and interval lowered together.
 """
 

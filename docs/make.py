@@ -24,7 +24,7 @@ REPORT = "results/arch_summary/report.html"
 FIGURES = ROOT / "results/arch_summary/figures"
 PICTURES = ROOT / "docs/images"
 PICTURED = ("rate_distortion", "correlation", "token_meanings")
-PICTURE_WIDTH, PICTURE_COLORS = 900, 48  # small enough for a repository
+PICTURE_WIDTH, PICTURE_COLORS = 900, 256  # small enough for a repository
 EDGE = re.compile(r"^\s*(id\d+) --> (id\d+)$")
 NODE = re.compile(r"^\s*(id\d+)\[(\w+)\]$")
 

@@ -37,7 +37,7 @@ rule evaluate:
 
 
 rule encode:
-    """Turn every operator of the dataset into tokens."""
+    """Turn every operator of the files that the experiment reads into tokens."""
     input:
         model="results/{experiment}/best_model.pt",
         dataset=files_of_experiment,
