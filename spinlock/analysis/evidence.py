@@ -84,7 +84,7 @@ class ClusteringResult:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """How well rows that took no part in training are decoded.
+    """How well rows are decoded: of those that took no part in training, where there are any.
 
     Attributes
     ----------

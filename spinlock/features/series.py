@@ -1,7 +1,8 @@
 """Series as leading coefficients of an orthonormal discrete cosine transform.
 
-The transform is linear and invertible, so tokens of the coefficients decode back to curves,
-and a squared error of all coefficients is the squared error of the curve (Parseval).
+The transform is linear and orthonormal, so tokens of the coefficients decode back to curves, and
+a squared error of all coefficients is the squared error of the curve (Parseval). Leading
+coefficients alone are the smooth part of a curve.
 """
 
 import numpy as np

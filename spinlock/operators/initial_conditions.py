@@ -43,7 +43,7 @@ def initial_fields(
 def gaussian_field(
     shape: tuple[int, int, int], scale: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """Return Gaussian random fields with a power-law spectrum above the length `scale`."""
+    """Return Gaussian random fields; their spectrum is flat up to the wavenumber 1/`scale`."""
     radius = _wavenumbers(shape[2])
     amplitude = (1 + (radius * scale) ** 2) ** -1.5
     return _filtered_noise(shape, amplitude, generator)

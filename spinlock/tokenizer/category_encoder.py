@@ -21,10 +21,10 @@ from spinlock.tokenizer.model_shape import ModelShape
 
 
 class CategoryEncoder(nn.Module):
-    """Each category's embedding from its own columns: a linear path plus the family networks.
+    """Each category's embedding from its own columns and what fields its networks read.
 
     z_c = (x_c − m_c) A_c + h_c(networks of the families that c holds), where h starts at
-    zero, so that a principal component start is exactly what training begins from.
+    zero, so that training begins exactly at the linear start.
     """
 
     def __init__(self, shape: ModelShape, layout: CategoryLayout, dims: EmbeddingDims):

@@ -162,7 +162,7 @@ class Checkpoint:
         return checkpoint
 
     def category_normalization(self) -> dict[str, dict[str, np.ndarray]]:
-        """Return names, mean and std of the columns of each category, in raw units."""
+        """Return names, centre and scale of the columns of each category, in raw units."""
         names, kept = np.array(self.kept_names), self.statistics.kept
         return {
             category: {

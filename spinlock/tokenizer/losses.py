@@ -1,6 +1,7 @@
 """The five terms of the training loss; docs/method.md has their equations.
 
-All are means over rows, so their weights do not depend on the batch size.
+None grows with the number of rows, so their weights do not depend on the batch size: they are
+means over rows, but for orthogonality and topographic, which are correlations.
 """
 
 from collections.abc import Sequence

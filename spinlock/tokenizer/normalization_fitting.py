@@ -63,9 +63,9 @@ def fit_statistics(
         Number of train rows and of raw columns.
     rules : CleaningRules
     scale_groups : iterable of int arrays
-        Columns that share one scale, such as the coefficients of one series: the scale is the
-        root of the summed variances, so that a series counts as one feature and its curve
-        keeps its shape.
+        Columns that share one scale, such as the coefficients of a channel of a series: the
+        scale is the root of the summed variances, so that a channel counts as one feature and
+        its curve keeps its shape.
 
     Raises
     ------

@@ -207,7 +207,8 @@ class Tokenizer(FittedTransformer):
             A frame is matched by column name, in any order; short names do where they are
             unique. Missing values may be NaN. Of a dataset, all operators are read.
         fields : array [n, C, H, W], optional
-            Initial fields, for models that read them. They are read in float32; what is not
+            Initial fields, for models that read them: [n, M · C, H, W] where a dataset has M
+            realizations. They are read in float32; what is not
             finite there counts as zero, as in a dataset.
         beam : int, optional
             Encodings to follow; 1 is greedy. By default the model's own width.

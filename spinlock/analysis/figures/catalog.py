@@ -67,7 +67,8 @@ EXHIBITS = (
         "operator_map_labels",
         "Operators",
         "Do tokens know what kind an operator is?",
-        "Operators by their code vectors, coloured by labels that the tokenizer never saw.",
+        "Operators by their code vectors, coloured by labels of the dataset. Operators that "
+        "diverged may stand together: what they lack is imputed alike.",
         drawings.draw_label_map,
     ),
     Exhibit(
@@ -82,8 +83,10 @@ EXHIBITS = (
         "silhouette",
         "Categories",
         "Why this many categories",
-        "Silhouette of the clustering and the mean |cosine| between category centroids on train "
-        "rows, for every number of categories that was tried; the ring marks the choice.",
+        "Silhouette of the clustering and the mean |cosine| between category centroids on train"
+        " rows, for every number of categories that was tried; the ring marks the one that was "
+        "taken, by this rule or by the settings (num_categories_auto). The dashed line is "
+        "training.orthogonality_target.",
         drawings.draw_silhouette,
     ),
     Exhibit(
@@ -121,8 +124,9 @@ EXHIBITS = (
         "code_frequency",
         "Codes",
         "Are a few codes doing all the work?",
-        "Share of operators by rank of the code, one line per codebook. A flat line spends its "
-        "bits evenly; a line that plunges wastes them.",
+        "Share of operators by rank of the code, one line per codebook, down to its last code. "
+        "A flat line spends its bits evenly; a line that plunges wastes them. Dashed: the "
+        "largest book, were it used evenly.",
         drawings.draw_code_frequency,
     ),
     Exhibit(
@@ -138,16 +142,17 @@ EXHIBITS = (
         "code_map",
         "Codes",
         "How the codes lie",
-        "Every code by what it changes in the decoded features, coloured by category; coarse "
-        "codes are drawn larger than fine ones.",
+        "Codes (the 2,000 most used) by what they change in the decoded features, coloured by "
+        "category; coarse codes are drawn larger than fine ones.",
         drawings.draw_code_map,
     ),
     Exhibit(
         "training",
         "Training",
         "How training went",
-        "Every loss term, epoch by epoch; the dotted line is the model that was kept. Epoch 0 is "
-        "the start from data, before any gradient step.",
+        "Every loss term, epoch by epoch; the dotted line is the model that was kept. Epoch 0 "
+        "is the start from data, before any gradient step. Orthogonality is the loss; "
+        "utilization is of the greedy codes of training batches.",
         drawings.draw_training,
     ),
 )

@@ -42,7 +42,7 @@ def silhouette_figure(
     chosen : int
         The number of categories that was taken.
     target : float
-        The orthogonality target: only K with a mean |cosine| below it may be chosen.
+        The orthogonality target, for the choice of K by silhouette.
     """
     figure = new_figure(3.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
