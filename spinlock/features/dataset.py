@@ -137,7 +137,7 @@ class OperatorDataset(AbstractContextManager):
         name = path.strip("/")
         if name not in self.label_paths():
             raise SpinlockError(
-                f"the dataset has no label /{name} with one value per operator",
+                f"the dataset has no label /{name} with one text or whole number per operator",
                 where=self.where,
                 remedy=f"labels that are there: {', '.join(self.label_paths()) or 'none'}",
             )

@@ -7,7 +7,10 @@ import h5py
 
 from spinlock.errors import SpinlockError
 
-ALONE = "copy the data into one file, or say allow_external_data: true (--allow-external)"
+ALONE = (
+    "copy the data into one file, or say allow_external_data: true in the settings, "
+    "--allow-external to commands that read none"
+)
 
 
 def own_item(

@@ -13,12 +13,16 @@ class Training(Section):
     """How categories are found and how the model is trained."""
 
     # batch statistics need two rows
-    batch_size: int = setting(512, "rows per gradient step", ge=2)
+    batch_size: int = setting(
+        512, "rows per gradient step; a last one that is alone is left out", ge=2, le=2**31 - 1
+    )
     learning_rate: float = setting(0.001, "of the optimiser", gt=0)
     num_epochs: int = setting(500, "passes over the train rows", ge=0)
     optimizer: Literal["adam", "adamw", "sgd"] = setting("adam", "adam, adamw or sgd")
     scheduler: Literal["cosine", "step", "plateau"] | None = setting(
-        None, "null (constant), cosine, step or plateau"
+        None,
+        "null (constant), cosine (falling to almost zero), step (a tenth after each 30 % of the "
+        "epochs) or plateau (a half after five validations without a gain)",
     )
     warmup_epochs: int = setting(0, "epochs of linear warm-up", ge=0)
     input_noise: float = setting(
