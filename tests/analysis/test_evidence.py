@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from spinlock.analysis import evidence as evidence_module
 from spinlock.analysis.evidence import (
     leading_feature,
     map_codes,
@@ -27,6 +28,18 @@ def test_reconstruction_is_graded_on_the_features(evidence):
     assert own.by_level[-1] == pytest.approx(1 - error / (x**2).sum(), abs=1e-5)
     assert own.by_feature.shape == (3, x.shape[1])
     assert own.cosines.shape == (3, 3)
+
+
+def test_reconstruction_is_graded_level_by_level_about_the_train_mean(evidence):
+    tokenizer, tokens, x = evidence.tokenizer, evidence.sample.tokens[:30], evidence.sample.x[:30]
+    x = x + 1  # so that the mean of these rows is another
+    found = measure_reconstruction(tokenizer, x, tokens, "test")
+    total = (x - tokenizer.statistics.normalized_mean).astype(np.float64) ** 2
+    for level in range(3):
+        error = (x - tokenizer.reconstruct(tokens, level + 1)).astype(np.float64) ** 2
+        assert found.by_level[level] == pytest.approx(1 - error.sum() / total.sum(), abs=1e-6)
+        by_feature = 1 - error.sum(axis=0) / total.sum(axis=0)
+        np.testing.assert_allclose(found.by_feature[level], by_feature, atol=1e-5)
 
 
 def test_distances_are_those_that_the_topographic_metric_correlates(evidence):
@@ -59,6 +72,13 @@ def test_codes_are_described_by_what_they_change(evidence):
     assert len(codes.code) == used
 
 
+def test_the_least_used_codes_are_left_out_of_a_map(evidence, monkeypatch):
+    monkeypatch.setattr(evidence_module, "MOST_CODES", 6)
+    codes = map_codes(evidence.tokenizer, evidence.counts, [], 0)
+    counts = np.sort(np.concatenate([book for books in evidence.counts for book in books]))
+    assert sorted(codes.count.tolist()) == counts[-6:].tolist()
+
+
 def test_too_few_points_have_no_map(evidence):
     tokens = evidence.sample.tokens[:4]
     assert map_operators(evidence.tokenizer, tokens, ["tsne"], 0) == {}
@@ -75,7 +95,10 @@ def test_units_are_those_of_the_dataset(evidence):
     np.testing.assert_allclose(evidence.in_units(x[:, columns], columns), raw, rtol=1e-5)
 
 
-def test_the_leading_feature_varies_most():
+def test_the_leading_feature_varies_most_whatever_its_mean():
     x = np.random.default_rng(0).normal(size=(50, 4))
     x[:, 2] *= 9
+    x[:, 0] += 1000
     assert leading_feature(x) == 2
+    x[:, 1] = 5 * x[:, 2]
+    assert leading_feature(x) == 1

@@ -6,6 +6,7 @@ import pytest
 from spinlock.analysis.figures.catalog import EXHIBITS
 from spinlock.analysis.report.page import Shown
 from spinlock.analysis.report.wording import describe
+from spinlock.tokenizer.normalization import Reason
 
 NOTHING = {exhibit.name: Shown(exhibit.name, exhibit.title, "") for exhibit in EXHIBITS}
 
@@ -45,7 +46,7 @@ def test_every_exhibit_stands_in_its_section_in_order(described):
 
 def test_cleaning_is_told_in_numbers_and_names(described, evidence):
     facts = dict(described.cleaning)
-    assert (facts["train rows"], facts["validation rows"], facts["test rows"]) == ("30", "30", "30")
+    assert (facts["train rows"], facts["validation rows"], facts["test rows"]) == ("50", "25", "15")
     assert facts["features kept"] == "12"
     assert facts["train values imputed"] == "29"
     assert described.altered == [("b", 0, 40), (evidence.names[0], 30, 1), ("c", 2, 0)]
@@ -54,15 +55,17 @@ def test_cleaning_is_told_in_numbers_and_names(described, evidence):
 def test_dropped_features_are_named_with_the_reason(evidence):
     statistics = evidence.tokenizer.statistics
     reason = statistics.reason.copy()
-    reason[[1, 3]] = 2, 3
+    reason[[3, 5]] = Reason.DUPLICATE, Reason.MISSING
     changed = replace(statistics, reason=reason)
     checkpoint = replace(evidence.tokenizer._checkpoint, statistics=changed)
     page = describe(
         replace(evidence, tokenizer=type(evidence.tokenizer)(checkpoint)), np.zeros(1, int), NOTHING
     )
     assert page.dropped == [
-        (evidence.names[1], "constant"), (evidence.names[3], "repeats an earlier feature"),
-    ]  # fmt: skip
+        ("initial/constant", "constant"),
+        (evidence.names[2], "repeats an earlier feature"),  # the fourth column of the dataset
+        (evidence.names[4], "mostly missing"),
+    ]
 
 
 def test_provenance_is_flat(described):
