@@ -18,6 +18,11 @@ def test_use_and_perplexity_are_written_in_the_cells():
     assert "utilization 0.50" in figure.axes[0].get_title("left")
 
 
+def test_cells_are_coloured_by_the_share_of_codes_in_use():
+    figure = codebook_use_figure([[np.array([9, 1, 0, 0])]], ["a"], ["coarse"])
+    assert figure.axes[0].images[0].get_array().item() == 0.5
+
+
 def test_books_of_one_code_are_shown_but_not_in_the_mean():
     counts = [[np.array([5, 0]), np.array([5])]]
     title = codebook_use_figure(counts, ["a"], LEVELS).axes[0].get_title("left")

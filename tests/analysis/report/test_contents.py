@@ -6,6 +6,7 @@ import pytest
 
 from spinlock.analysis.report import contents
 from spinlock.analysis.report.contents import page_data
+from spinlock.features.split import SPLIT_NAMES
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,24 @@ def test_operators_are_thinned_evenly_where_the_page_has_no_room(monkeypatch, ev
     assert operators["ids"][0] == evidence.sample.ids[0]
     assert operators["ids"][-1] == evidence.sample.ids[-1]
     assert len(operators["maps"]["t-SNE"][0]) == len(operators["ids"])
+
+
+def test_thinned_operators_keep_their_own_tokens_and_side(monkeypatch, evidence):
+    monkeypatch.setattr(contents, "OPERATOR_BYTES", 3000)
+    sample, operators = evidence.sample, page_data(evidence)["operators"]
+    rows = np.searchsorted(sample.ids, operators["ids"])
+    tokens = unpacked(operators["tokens"], "<u2", (len(rows), *sample.tokens.shape[1:]))
+    np.testing.assert_array_equal(tokens, sample.tokens[rows])
+    assert operators["split"] == [SPLIT_NAMES[side] for side in sample.split[rows]]
+
+
+def test_the_operators_that_explain_a_token_have_it_and_are_named_by_their_row(data, evidence):
+    sample = evidence.sample
+    for c, category in enumerate(data["categories"]):
+        for token in category["tokens"]:
+            rows = np.flatnonzero(np.isin(sample.ids, token["operators"]))
+            assert len(rows) == len(token["operators"])
+            assert (sample.tokens[rows, c, 0] == token["code"]).all()
 
 
 def test_frequent_tokens_are_explained_by_features_of_their_category(data, evidence):
