@@ -26,6 +26,7 @@ from spinlock.tokenizer.tokenizer import Tokenizer
 
 HOSTILE = '<img src=x onerror="window.broken=1">'
 N_ROWS = 90
+BOOK_SIZES = [[8, 4, 2], [16, 4, 2], [8, 2, 4]]
 
 
 def random_tokenizer(n_columns: int, n_categories: int, hostile: str = HOSTILE) -> Tokenizer:
@@ -46,7 +47,7 @@ def random_tokenizer(n_columns: int, n_categories: int, hostile: str = HOSTILE) 
     parts = [part.tolist() for part in np.array_split(np.arange(n_columns), n_categories)]
     shape = ModelShape(
         partition=parts,
-        book_sizes=[[8, 4, 2]] * n_categories,
+        book_sizes=BOOK_SIZES[:n_categories],
         column_family=kept_families,
         encoders={},
         embedding_dim=4,

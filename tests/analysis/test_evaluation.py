@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy.stats import entropy
 
 from spinlock.analysis import metrics
 from spinlock.analysis.baselines import compare_baselines, residual_reconstruction
@@ -39,8 +40,8 @@ def rows(tokenizer):
     noise = np.array([0.1, 0.4, 0.8])[split]
     x = decoded + noise[:, None] * rng.normal(size=decoded.shape)
     x[split == TEST] += 0.5
-    nothing = np.zeros(x.shape, bool)
-    return RowsOfSplit(x.astype(np.float32), tokens, Altered.of(nothing, nothing), split, {})
+    altered = Altered.of(rng.random(x.shape) < 0.01, rng.random(x.shape) < 0.02)
+    return RowsOfSplit(x.astype(np.float32), tokens, altered, split, {})
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +129,33 @@ def test_codes_in_use_are_counted_over_all_rows_and_over_the_test_rows(
     assert of_test["reachable"] == pytest.approx(np.mean(1 - (1 - 1 / sizes) ** len(held_out)))
 
 
-def test_bits_are_those_of_the_books_of_each_level(measured):
-    assert measured["bits"]["nominal"] == 18
-    assert measured["bits"]["by_level"] == {"coarse": 9, "medium": 6, "fine": 3}
+def test_every_book_is_told_by_the_codes_of_all_rows(tokenizer, rows, measured):
+    names, levels = list(tokenizer.categories), ("coarse", "medium", "fine")
+    for (c, level), size in np.ndenumerate(tokenizer.codebook_sizes):
+        counts = np.bincount(rows.tokens[:, c, level])
+        assert measured["books"][names[c]][levels[level]] == {
+            "codes": size,
+            "used": np.count_nonzero(counts) / size,
+            "perplexity": pytest.approx(np.exp(entropy(counts))),
+        }
+
+
+def test_bits_are_those_of_the_books_and_those_that_their_codes_hold(tokenizer, rows, measured):
+    codes = rows.tokens.reshape(N_ROWS, -1).T
+    held = sum(entropy(np.bincount(book), base=2) for book in codes)
+    assert measured["bits"] == {
+        "nominal": 19,
+        "entropy": pytest.approx(held),
+        "by_level": {"coarse": 10, "medium": 5, "fine": 4},
+    }
+
+
+def test_altered_rows_are_counted_on_their_side(rows, measured):
+    altered = {"imputed": rows.altered.imputed_rows, "capped": rows.altered.capped_rows}
+    for what, of_rows in altered.items():
+        counts = [int(of_rows[rows.split == side].sum()) for side in (TRAIN, VALIDATION, TEST)]
+        found = measured["cleaning"][f"rows_with_{what}_cells"]
+        assert found == dict(zip(("train", "validation", "test"), counts, strict=True))
 
 
 def test_categories_are_compared_on_the_test_rows(tokenizer, rows, held_out, measured):
@@ -175,7 +200,7 @@ def test_the_targets_are_compared_with_what_was_measured(measured):
 def test_baselines_learn_from_train_rows_at_the_bits_of_the_prefixes(
     tokenizer, rows, train, held_out
 ):
-    expected = compare_baselines(rows.x[train], rows.x[held_out], [9.0, 15.0, 18.0])
+    expected = compare_baselines(rows.x[train], rows.x[held_out], [10.0, 15.0, 19.0])
     assert baselines_of(tokenizer, rows) == expected
 
 
@@ -186,6 +211,6 @@ def test_a_label_is_learned_from_train_rows_and_predicted_on_test_rows(
     kinds = {
         "features": rows.x,
         "tokens": tokenizer.embed(rows.tokens).reshape(N_ROWS, -1),
-        "faiss_rq": residual_reconstruction(rows.x[train], rows.x, 18),
+        "faiss_rq": residual_reconstruction(rows.x[train], rows.x, 19),
     }
     assert probe_label(tokenizer, rows, labels) == probe(kinds, labels, train, held_out)

@@ -1,10 +1,13 @@
 """Figures show what was measured, at the bits, of the levels and in the units that they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from spinlock.analysis.figures import drawings
-from spinlock.analysis.meanings import code_meanings
+from spinlock.analysis.figures.style import label
+from spinlock.analysis.meanings import code_meanings, typical_features
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +24,37 @@ def strongest(evidence):
 def test_our_levels_stand_at_the_bits_of_all_levels_up_to_them(evidence):
     figure = drawings.draw_rate_distortion(evidence)
     (line,) = (one for one in figure.axes[0].lines if one.get_label() == "spinlock, by level")
-    assert line.get_xdata().tolist() == [9, 15, 18]
+    assert line.get_xdata().tolist() == [10, 15, 19]
     np.testing.assert_array_equal(line.get_ydata(), evidence.reconstruction.by_level)
 
 
 def test_the_quality_of_features_is_that_of_all_levels(evidence):
-    bars = [bar.get_width() for bar in drawings.draw_feature_quality(evidence).axes[1].patches]
+    left, right = drawings.draw_feature_quality(evidence).axes
+    bars = [bar.get_width() for bar in right.patches]
     whole = np.sort(evidence.reconstruction.by_feature[-1])
     np.testing.assert_allclose(bars, whole[: len(bars)])
+    assert [text.get_text() for text in left.texts] == ["target 0.9"]
+
+
+def test_the_number_of_categories_that_was_chosen_is_marked(evidence):
+    title = drawings.draw_silhouette(evidence).axes[0].get_title("left")
+    assert "3 categories" in title
+
+
+def test_categories_are_told_by_the_names_of_their_typical_features(evidence):
+    members = list(evidence.categories.values())
+    typical = typical_features(evidence.clustering.correlation, members)
+    texts = drawings.draw_composition(evidence).axes[0].texts
+    for text, columns in zip(texts, typical, strict=True):
+        assert text.get_text().split(", ")[0] == label(evidence.short_names[columns[0]], 44)
+
+
+def test_operators_are_coloured_by_a_feature_in_units(evidence):
+    chosen = replace(evidence, color_by=5)
+    figure = drawings.draw_value_map(chosen)
+    units = evidence.tokenizer.denormalize(evidence.sample.x)[:, evidence.tokenizer.kept[5]]
+    np.testing.assert_allclose(figure.axes[0].collections[0].get_array(), units, rtol=1e-4)
+    assert figure.axes[-1].get_ylabel() == evidence.names[5]
 
 
 def test_the_tokens_that_are_shown_are_the_furthest_from_the_usual(evidence, strongest):
