@@ -26,6 +26,7 @@ from spinlock.tokenizer.tokenizer import Tokenizer
 
 HOSTILE = '<img src=x onerror="window.broken=1">'
 N_ROWS = 90
+BOOK_SIZES = [[8, 4, 2], [16, 4, 2], [8, 2, 4]]
 
 
 def random_tokenizer(n_columns: int, n_categories: int, hostile: str = HOSTILE) -> Tokenizer:
@@ -36,14 +37,18 @@ def random_tokenizer(n_columns: int, n_categories: int, hostile: str = HOSTILE) 
     columns = [Column(families[i % 2], name) for i, name in enumerate(names[:n_columns])]
     values = rng.normal(size=(200, n_columns)) * np.logspace(-3, 3, n_columns)
     values[::7, 0] = np.nan
+    kept_families = [column.family for column in columns]
+    # dropped: a position among the kept columns is then none among all of them
+    columns.insert(1, Column("initial", "constant"))
+    values = np.insert(values, 1, 2.5, axis=1)
     statistics = fit_statistics(
-        lambda chosen, rows: values[rows, chosen], len(values), n_columns, CleaningRules()
+        lambda chosen, rows: values[rows, chosen], len(values), len(columns), CleaningRules()
     )
     parts = [part.tolist() for part in np.array_split(np.arange(n_columns), n_categories)]
     shape = ModelShape(
         partition=parts,
-        book_sizes=[[8, 4, 2]] * n_categories,
-        column_family=[column.family for column in columns],
+        book_sizes=BOOK_SIZES[:n_categories],
+        column_family=kept_families,
         encoders={},
         embedding_dim=4,
         hidden_dim=4,

@@ -7,7 +7,7 @@ from spinlock.analysis.baselines import (
     product_reconstruction,
     residual_reconstruction,
 )
-from spinlock.analysis.metrics import quality
+from spinlock.analysis.metrics import gaussian_reference, quality
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +98,52 @@ def test_without_bits_every_row_is_the_train_mean(gaussian):
     np.testing.assert_allclose(
         decoded, np.repeat(train.mean(0)[None], len(test), axis=0), rtol=1e-5
     )
+
+
+def test_methods_learn_from_train_rows_and_are_graded_on_test_rows_about_the_train_mean():
+    rng = np.random.default_rng(0)
+    train = (rng.normal(size=(200, 4)) * [4, 1, 1, 1]).astype(np.float32)
+    test = rng.normal(size=(50, 4)).astype(np.float32) + 1
+    mean = train.mean(axis=0, dtype=np.float64)
+    decoded = {
+        "pca_lloyd_max": PrincipalScalarQuantizer(train).reconstruct(test, 8),
+        "faiss_pq4": product_reconstruction(train, test, 2, 4),
+        "faiss_rq4": residual_reconstruction(train, test, 8),
+    }
+    expected = {name: quality(test, rows, mean) for name, rows in decoded.items()}
+    covariance = np.cov(train.astype(np.float64), rowvar=False)
+    expected["gaussian_reference"] = gaussian_reference(covariance, 8)
+    found = {one.method: one.quality for one in compare_baselines(train, test, [8.0])}
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_fewer_bits_after_more_are_as_if_there_had_never_been_more():
+    x = np.random.default_rng(0).normal(size=(200, 3))
+    fresh, used = PrincipalScalarQuantizer(x), PrincipalScalarQuantizer(x)
+    used.reconstruct(x, 12)
+    np.testing.assert_array_equal(used.reconstruct(x, 4), fresh.reconstruct(x, 4))
+
+
+def test_every_next_bit_goes_where_it_lowers_the_error_most():
+    x = np.random.default_rng(0).normal(size=(400, 4)) * [4.0, 3.0, 2.0, 1.0] + 5
+    scalar = PrincipalScalarQuantizer(x)
+    gains = -np.diff([((x - scalar.reconstruct(x, bits)) ** 2).sum() for bits in range(13)])
+    assert (gains > 0).all()
+    assert (np.diff(gains) < 0.05 * gains[0]).all()  # the largest first, as far as fits are exact
+
+
+def test_residual_codes_are_learned_from_train_rows_alone():
+    rng = np.random.default_rng(0)
+    train = rng.normal(size=(300, 4)).astype(np.float32)
+    x = rng.normal(size=(50, 4)).astype(np.float32) + 100
+    decoded = residual_reconstruction(train, x, 16)
+    assert np.abs(decoded).max() < 50  # the train rows have nothing so far away
+    np.testing.assert_allclose(residual_reconstruction(train, x[:1], 16), decoded[:1], atol=1e-5)
+
+
+def test_the_first_books_of_residual_codes_are_told_before_the_others():
+    x = np.random.default_rng(0).normal(size=(240, 6)).astype(np.float32)
+    compared = compare_baselines(x, x, [4.0, 8.0, 16.0, 32.0])
+    residual = [one.quality for one in compared if one.method == "faiss_rq4"]
+    assert residual[0] > 0.2
+    assert (np.diff(residual) > 0).all()

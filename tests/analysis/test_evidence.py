@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from spinlock.analysis import evidence as evidence_module
 from spinlock.analysis.evidence import (
     leading_feature,
     map_codes,
@@ -9,6 +10,13 @@ from spinlock.analysis.evidence import (
     measure_reconstruction,
 )
 from spinlock.analysis.metrics import code_counts, topographic
+from spinlock.tokenizer.centroids import category_centroids
+
+
+@pytest.fixture
+def as_it_is(monkeypatch):
+    """Let a map be what it is made of."""
+    monkeypatch.setattr(evidence_module, "project", lambda vectors, method, seed: vectors)
 
 
 def test_code_counts_add_up(evidence):
@@ -22,11 +30,27 @@ def test_reconstruction_is_graded_on_the_features(evidence):
     tokenizer, tokens = evidence.tokenizer, evidence.sample.tokens[:30]
     x = tokenizer.reconstruct(tokens)
     x = x - x.mean(axis=0)
+    x[:, evidence.categories["category_02"]] *= -1  # which turns its cosines
     own = measure_reconstruction(tokenizer, x, tokens, "test")
     error = ((x - tokenizer.reconstruct(tokens)) ** 2).sum()
     assert own.by_level[-1] == pytest.approx(1 - error / (x**2).sum(), abs=1e-5)
     assert own.by_feature.shape == (3, x.shape[1])
-    assert own.cosines.shape == (3, 3)
+    centroids = category_centroids(x, list(evidence.categories.values()))
+    cosines = centroids @ centroids.T
+    assert cosines.min() < -0.1
+    np.testing.assert_allclose(own.cosines, np.abs(cosines))
+
+
+def test_reconstruction_is_graded_level_by_level_about_the_train_mean(evidence):
+    tokenizer, tokens, x = evidence.tokenizer, evidence.sample.tokens[:30], evidence.sample.x[:30]
+    x = x + 1  # so that the mean of these rows is another
+    found = measure_reconstruction(tokenizer, x, tokens, "test")
+    total = (x - tokenizer.statistics.normalized_mean).astype(np.float64) ** 2
+    for level in range(3):
+        error = (x - tokenizer.reconstruct(tokens, level + 1)).astype(np.float64) ** 2
+        assert found.by_level[level] == pytest.approx(1 - error.sum() / total.sum(), abs=1e-6)
+        by_feature = 1 - error.sum(axis=0) / total.sum(axis=0)
+        np.testing.assert_allclose(found.by_feature[level], by_feature, atol=1e-5)
 
 
 def test_distances_are_those_that_the_topographic_metric_correlates(evidence):
@@ -46,17 +70,42 @@ def test_a_column_that_is_constant_on_these_rows_has_no_quality(evidence):
     assert np.isfinite(np.delete(by_feature, 2, axis=1)).all()
 
 
-def test_codes_are_described_by_what_they_change(evidence):
-    tokenizer, codes = evidence.tokenizer, evidence.code_maps
-    typical = np.array([[book.argmax() for book in books] for books in evidence.counts])
-    changed = typical.copy()
-    i = int(np.flatnonzero(codes.code != typical[codes.category, codes.level])[0])
-    changed[codes.category[i], codes.level[i]] = codes.code[i]
-    effect = (tokenizer.reconstruct(changed[None]) - tokenizer.reconstruct(typical[None]))[0]
-    assert codes.features[i, 0] == np.abs(effect).argmax()
-    assert codes.change[i, 0] == pytest.approx(effect[codes.features[i, 0]], rel=1e-5)
+def test_codes_are_described_by_what_they_change(evidence, as_it_is):
+    tokenizer = evidence.tokenizer
+    counts = [[np.roll(book, 1) for book in books] for books in evidence.counts]
+    typical = np.array([[book.argmax() for book in books] for books in counts])
+    assert typical.all(), "the first code of a book is the typical one of none"
+    codes = map_codes(tokenizer, counts, ["tsne"], 0)
+    changed = np.repeat(typical[None], len(codes.code), axis=0)
+    changed[np.arange(len(changed)), codes.category, codes.level] = codes.code
+    effects = tokenizer.reconstruct(changed) - tokenizer.reconstruct(typical[None])
+    np.testing.assert_allclose(codes.maps["t-SNE"], effects, atol=1e-6)
+    np.testing.assert_array_equal(codes.features[:, 0], np.abs(effects).argmax(axis=1))
+    change = np.take_along_axis(effects, codes.features, axis=1)
+    np.testing.assert_allclose(codes.change, change, atol=1e-6)
+
+
+def test_every_code_that_is_used_is_mapped_with_its_count(evidence):
+    codes = evidence.code_maps
     used = sum(np.count_nonzero(book) for books in evidence.counts for book in books)
     assert len(codes.code) == used
+    for c, level, code, count in zip(
+        codes.category, codes.level, codes.code, codes.count, strict=True
+    ):
+        assert count == evidence.counts[c][level][code]
+
+
+def test_operators_are_mapped_by_their_code_vectors_of_all_levels(evidence, as_it_is):
+    tokenizer, tokens = evidence.tokenizer, evidence.sample.tokens
+    maps = map_operators(tokenizer, tokens, ["umap"], 0)
+    np.testing.assert_array_equal(maps["UMAP"], tokenizer.embed(tokens).reshape(len(tokens), -1))
+
+
+def test_the_least_used_codes_are_left_out_of_a_map(evidence, monkeypatch):
+    monkeypatch.setattr(evidence_module, "MOST_CODES", 6)
+    codes = map_codes(evidence.tokenizer, evidence.counts, [], 0)
+    counts = np.sort(np.concatenate([book for books in evidence.counts for book in books]))
+    assert sorted(codes.count.tolist()) == counts[-6:].tolist()
 
 
 def test_too_few_points_have_no_map(evidence):
@@ -75,7 +124,10 @@ def test_units_are_those_of_the_dataset(evidence):
     np.testing.assert_allclose(evidence.in_units(x[:, columns], columns), raw, rtol=1e-5)
 
 
-def test_the_leading_feature_varies_most():
+def test_the_leading_feature_varies_most_whatever_its_mean():
     x = np.random.default_rng(0).normal(size=(50, 4))
     x[:, 2] *= 9
+    x[:, 0] += 1000
     assert leading_feature(x) == 2
+    x[:, 1] = 5 * x[:, 2]
+    assert leading_feature(x) == 1

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from spinlock.analysis.meanings import code_meanings, typical_features
 
@@ -7,9 +8,11 @@ def test_a_code_means_what_its_operators_have_in_common():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 6)).astype(np.float32)
     codes = rng.integers(0, 3, 300)
-    codes[:20] = 3
-    x[:20, 4] += 8  # the feature that code 3 stands for
-    x[5, [2, 4]] = x[:20][:, [2, 4]].mean(axis=0)
+    of_code_3 = rng.choice(300, 20, replace=False)
+    codes[of_code_3] = 3
+    x[of_code_3, 4] += 8  # the feature that code 3 stands for
+    typical = of_code_3[5]
+    x[typical, [2, 4]] = x[of_code_3][:, [2, 4]].mean(axis=0)
     members = np.array([2, 4])
     meanings = code_meanings(x, codes, members)
     assert [one.count for one in meanings] == sorted((one.count for one in meanings), reverse=True)
@@ -17,9 +20,22 @@ def test_a_code_means_what_its_operators_have_in_common():
     assert rare.count == 20
     assert rare.features.tolist() == [4, 2]
     assert rare.deviation[0] > 2
-    assert set(rare.operators) <= set(range(20))
-    assert 5 in rare.operators
+    assert set(rare.operators) <= set(of_code_3)
+    assert typical in rare.operators
     assert len(code_meanings(x, codes, members, n_codes=2)) == 2
+
+
+def test_features_deviate_in_deviations_of_their_own_to_either_side():
+    x = np.zeros((40, 3))
+    x[:, 0] = np.arange(40) % 2
+    x[:, 1] = 1e3 * (np.arange(40) % 3)  # more in units, less in deviations
+    x[30:, 0] -= 5
+    rare = code_meanings(x, np.arange(40) // 30, np.array([0, 1]))[1]
+    shift = x[30:].mean(axis=0) - x.mean(axis=0)
+    assert rare.features.tolist() == [0, 1]
+    np.testing.assert_allclose(rare.deviation, shift[:2] / x.std(axis=0)[:2])
+    assert rare.deviation[0] < -1
+    assert rare.strength == pytest.approx(np.sqrt(np.mean(rare.deviation**2)))
 
 
 def test_a_constant_feature_deviates_nowhere():

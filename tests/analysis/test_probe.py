@@ -31,3 +31,24 @@ def test_one_label_leaves_nothing_to_predict():
     labels = np.array(["a", "a", "a", "b"])
     found = probe({"x": np.arange(4.0)[:, None]}, labels, np.arange(3), np.arange(2, 4))
     assert found == {"majority": 0.5}
+
+
+def test_chance_is_to_say_the_commonest_train_label():
+    labels = np.array(list("aaaabb" + "bbbba"))
+    found = probe({"x": np.arange(11.0)[:, None]}, labels, np.arange(6), np.arange(6, 11))
+    assert found["majority"] == 0.2
+
+
+def test_a_line_is_fitted_to_standardised_features():
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    small = 1e-3 * (labels - 0.5) + 1e-4 * rng.normal(size=200)
+    x = np.column_stack([small, 1e3 * rng.normal(size=200)])
+    found = probe({"x": x}, labels, np.arange(150), np.arange(150, 200))
+    assert found["logistic"]["x"] > 0.9
+
+
+def test_one_neighbour_decides():
+    x = np.array([[0.0], [1.0], [1.1], [5.0], [5.1], [5.2], [0.1]])
+    labels = np.array([0, 1, 1, 0, 1, 1, 0])
+    assert probe({"x": x}, labels, np.arange(6), np.array([6]))["nearest"]["x"] == 1

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 
 from spinlock.analysis.projections import FEWEST_POINTS, principal_components, project
 
@@ -35,10 +36,15 @@ def test_equal_points_have_a_map():
 
 def test_principal_components_keep_distances(islands):
     components = principal_components(islands, 50)
-    np.testing.assert_allclose(
-        np.linalg.norm(components[0] - components[1]), np.linalg.norm(islands[0] - islands[1])
-    )
-    np.testing.assert_allclose(principal_components(-islands, 2)[:, 0].max() > 0, True)
+    np.testing.assert_allclose(pdist(components), pdist(islands))
+
+
+def test_principal_components_are_centred_and_have_the_sign_of_their_largest_entry():
+    x = np.random.default_rng(0).normal(size=(30, 5)) + 7
+    for one in (x, -x):
+        scores = principal_components(one, 3)
+        np.testing.assert_allclose(scores.mean(axis=0), 0, atol=1e-9)
+        assert (scores[np.abs(scores).argmax(axis=0), np.arange(3)] > 0).all()
 
 
 def test_principal_components_are_at_least_two():

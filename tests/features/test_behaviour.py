@@ -33,6 +33,15 @@ def wandering(seed: int, realizations: int = 3, steps: int = 20, channels: int =
     return initial.astype(np.float32), np.stack(states, axis=1).astype(np.float32)
 
 
+def settling(seed: int, realizations: int = 3, steps: int = 20, channels: int = 3, grid: int = 8):
+    """Return initial fields and states of a random walk whose steps shrink to a hundredth."""
+    rng = np.random.default_rng(seed)
+    initial = rng.normal(size=(realizations, channels, grid, grid))
+    sizes = 0.8 ** np.arange(steps)[:, None, None, None]
+    walk = np.cumsum(sizes * rng.normal(size=(realizations, steps, channels, grid, grid)), axis=1)
+    return initial.astype(np.float32), (initial[:, None] + walk).astype(np.float32)
+
+
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
     a, b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
     return float(np.corrcoef(a, b)[0, 1])
@@ -103,15 +112,24 @@ def test_every_family_has_as_many_values_as_names():
         assert np.isfinite(family).all()
 
 
+@pytest.mark.parametrize("walk", [wandering, settling])
 @settings(deadline=None, max_examples=15)
 @given(SEEDS, st.integers(16, 25), st.integers(2, 4))
-def test_dynamics_are_those_of_the_definitions(seed, steps, channels):
-    initial, states = wandering(seed, 2, steps, channels)
+def test_dynamics_are_those_of_the_definitions(walk, seed, steps, channels):
+    initial, states = walk(seed, 2, steps, channels)
     found = describe_behaviour(initial, states).per_trajectory
     for m in range(2):
         values = dict(zip(TRAJECTORY_NAMES, found[m], strict=True))
         for name, expected in dynamics_slowly(initial[m], states[m]).items():
             np.testing.assert_allclose(values[name], expected, atol=3e-4, err_msg=name)
+
+
+def test_settling_takes_the_steps_that_change_more_than_a_tenth_of_the_largest():
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (16, 8, 8))
+    sizes = np.repeat([1.0, 0.2, 0.05], [4, 6, 6])[:, None, None]
+    states = np.cumsum(sizes * signs, axis=0)[None, :, None].astype(np.float32)
+    found = describe_behaviour(np.zeros((1, 1, 8, 8), np.float32), states).per_trajectory
+    assert found[0, TRAJECTORY_NAMES.index("settling_time")] == pytest.approx(10 / 16)
 
 
 def test_dynamics_are_all_checked():

@@ -1,10 +1,17 @@
 """Families of a dataset as the columns of one table."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from spinlock.errors import SpinlockError
-from spinlock.features.columns import choose_columns, read_columns, read_fields
+from spinlock.features.columns import (
+    choose_columns,
+    finite_fields,
+    read_columns,
+    read_fields,
+)
 from spinlock.features.dataset import open_dataset
 from spinlock.features.series import restore_series
 
@@ -100,3 +107,25 @@ def test_missing_initial_fields_are_told_with_a_way_out(write_h5, arrays):
         pytest.raises(SpinlockError, match=r"inputs/fields[\s\S]*MLPEncoder"),
     ):
         read_fields(source, np.arange(6))
+
+
+def test_gaps_of_series_and_fields_are_counted_over_all_blocks_as_they_were(write_h5, arrays):
+    series = arrays["features/temporal/features"]
+    series[[0, 0, 5], [3, 4, 7], 1] = np.nan, np.inf, np.nan
+    fields = np.zeros((6, 1, 8, 8), np.float32)
+    fields[[1, 4, 5], 0, 0, 0] = np.nan, -np.inf, np.nan
+    filled: Counter[str] = Counter()
+    with open_dataset(write_h5(arrays | {"inputs/fields": fields})) as source:
+        chosen = choose_columns(source, ["temporal", "short"], {})
+        for rows in (np.arange(3), np.arange(3, 6)):
+            read_columns(source, chosen, rows, filled)
+            read_fields(source, rows, filled)
+    assert +filled == {"temporal": 3, "inputs/fields": 3}
+
+
+def test_fields_are_made_finite_in_a_copy():
+    fields = np.full((1, 1, 8, 8), np.nan, np.float32)
+    filled: Counter[str] = Counter()
+    assert (finite_fields(fields, filled) == 0).all()
+    assert np.isnan(fields).all()
+    assert filled == {"inputs/fields": 64}

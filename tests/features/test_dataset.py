@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
-from spinlock.features.dataset import open_dataset
+from spinlock.features.dataset import DIGEST_ROWS, open_dataset
 
 SUMMARY = "features/summary/aggregated/features"
 TEMPORAL = "features/temporal/features"
@@ -89,6 +89,23 @@ def test_initial_fields_are_optional(shards, write_h5, values):
         assert source.fields(slice(None)) is None
 
 
+def test_fields_that_some_shards_lack_are_none(write_h5, values):
+    first = write_h5(values(), name="first.h5")
+    second = write_h5({place: values()[place] for place in (SUMMARY, TEMPORAL)}, name="second.h5")
+    with open_dataset([first, second]) as source:
+        assert not source.has_fields
+
+
+@pytest.mark.parametrize("shape", [(9, 2, 8, 8), (11, 2, 8, 8), (10, 8)])
+def test_fields_that_are_not_one_per_operator_are_refused(write_h5, values, shape):
+    path = write_h5(values() | {"inputs/fields": np.zeros(shape)})
+    with (
+        open_dataset(path) as source,
+        pytest.raises(SpinlockError, match=r"/inputs/fields.*should be numbers \[10, C, H, W\]"),
+    ):
+        source.fields(slice(None))
+
+
 def test_attributes_of_the_metadata_are_given(write_h5, values):
     path = write_h5(values(), {"metadata": {"version": "1.0"}})
     with open_dataset(path) as source:
@@ -117,6 +134,7 @@ def test_digest_is_blind_to_how_a_file_is_stored(write_h5, tmp_path, values):
     with open_dataset(write_h5(contents)) as source:
         expected = source.digest()
     with h5py.File(tmp_path / "packed.h5", "w") as file:
+        file.create_group("features", track_order=True)  # families are listed as they were made
         for place in (TEMPORAL, SUMMARY):
             file.create_dataset(place, data=contents[place], compression="gzip", shuffle=True)
     with open_dataset(tmp_path / "packed.h5") as source:
@@ -135,6 +153,8 @@ def test_digest_changes_with_any_value_name_type_or_family(write_h5, values):
         ({SUMMARY: contents[SUMMARY][:19]}, None),
         ({SUMMARY.replace("summary", "initial"): contents[SUMMARY]}, None),
         ({TEMPORAL: contents[SUMMARY].reshape(20, 2, 2)}, None),
+        ({TEMPORAL: np.zeros((20, 4, 2), np.float32)}, None),
+        ({TEMPORAL: np.zeros((20, 2, 2), np.float64)}, None),  # the same bytes
         (contents, {"features/summary": {"feature_names": list("abcd")}}),
         (contents, {"features/summary": {"feature_names": list("abdc")}}),
     ]
@@ -143,6 +163,16 @@ def test_digest_changes_with_any_value_name_type_or_family(write_h5, values):
         with open_dataset(write_h5(one, attributes)) as source:
             digests.add(source.digest())
     assert len(digests) == len(variants)
+
+
+def test_digest_reads_every_block_of_rows(write_h5):
+    digests = set()
+    for last in (0.0, 1.0):
+        values = np.zeros((2 * DIGEST_ROWS + 1, 1))
+        values[-1] = last
+        with open_dataset(write_h5({SUMMARY: values})) as source:
+            digests.add(source.digest())
+    assert len(digests) == 2
 
 
 @pytest.mark.parametrize(

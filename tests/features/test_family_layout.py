@@ -20,6 +20,13 @@ def test_families_are_found_in_both_places_of_the_layout(write_h5, values):
         assert source.families["temporal"].dtype == np.float32
 
 
+def test_whole_numbers_are_kept_to_the_last_digit(write_h5):
+    with open_dataset(write_h5({SUMMARY: np.array([[2**40 + 1]])})) as source:
+        layout = source.families["summary"]
+        read = source.read("summary", slice(None)).astype(layout.dtype)
+    assert int(read.item()) == 2**40 + 1
+
+
 def test_families_of_different_length_are_refused(write_h5, values, refused):
     path = write_h5(values() | {TEMPORAL: np.zeros((9, 6, 3))})
     refused(path, "different numbers of operators", "'summary': 10", "'temporal': 9")

@@ -165,6 +165,7 @@ def test_a_plane_wave_stands_at_its_wavenumber():
     features = named(frame)
     assert features["dominant_wavenumber"] == 5
     np.testing.assert_allclose(features["spectral_centroid"], 5, atol=1e-3)
+    np.testing.assert_allclose(features["spectral_width"], 0, atol=0.02)
     np.testing.assert_allclose(features["anisotropy"], 1, atol=1e-4)
     np.testing.assert_allclose(
         features["neighbour_correlation"], (1 + np.cos(2 * np.pi * 5 / 32)) / 2, atol=1e-4
@@ -178,6 +179,12 @@ def test_a_flat_frame_has_no_structure_and_no_gaps(value):
     for name in ("skewness", "gradient", "curvature", "anisotropy", "sign_changes"):
         assert abs(features[name]) < 1e-3, name
     np.testing.assert_allclose(features["mean"], np.arcsinh(value), rtol=1e-5)
+
+
+def test_tails_beyond_the_largest_kurtosis_are_not_told_apart():
+    spike = np.zeros((32, 32), np.float32)
+    spike[3, 3] = 1  # of kurtosis 1020
+    np.testing.assert_allclose(named(spike)["kurtosis"], np.arcsinh(50), rtol=1e-6)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -101,9 +101,19 @@ def test_all_files_are_found_that_a_file_leads_to(write_h5, tmp_path, values):
     layout[:] = h5py.VirtualSource("last.h5", "metadata/system", (10,))
     with h5py.File(path, "a") as file:
         file.create_virtual_dataset("virtual", layout)
+        own = h5py.VirtualLayout((10,), "i8")
+        own[:] = h5py.VirtualSource(".", "virtual", (10,))
+        file.create_virtual_dataset("own", own)  # of data in this file
         file.create_dataset("raw", (100,), "f8", external=[(str(tmp_path / "raw.bin"), 0, 800)])
         file["circle"] = h5py.ExternalLink(path.name, "/")
     found = {one.name for one in linked_files(path)}
     assert found == {"other.h5", "last.h5", "gone.h5", "raw.bin"}
     assert linked_files(last) == []
     assert linked_files(tmp_path / "gone.h5") == []
+
+
+def test_files_behind_the_links_of_linked_files_are_found(write_h5):
+    write_h5({"x": [1]}, name="c.h5")
+    write_h5({"x": h5py.ExternalLink("c.h5", "x")}, name="b.h5")
+    path = write_h5({"x": h5py.ExternalLink("b.h5", "x")}, name="a.h5")
+    assert [one.name for one in linked_files(path)] == ["b.h5", "c.h5"]

@@ -98,11 +98,25 @@ def test_a_group_of_most_rows_is_trained_on(size, fraction, seed):
     assert share(split, TEST) <= fraction + 10 / len(groups)
 
 
-def test_a_side_that_no_group_fits_gets_the_smallest():
+def test_a_group_that_overshoots_by_as_much_as_it_fills_is_taken():
+    groups = np.repeat(np.arange(3), [70, 20, 10])
+    tests = [groups[split_by_group(groups, 0.0, 0.1, seed) == TEST] for seed in range(20)]
+    assert {tuple(set(test.tolist())) for test in tests} == {(1,), (2,)}  # whichever comes first
+
+
+@settings(deadline=None)
+@given(SEEDS)
+def test_a_side_that_no_group_fits_gets_the_smallest(seed):
     groups = np.repeat(np.arange(4), [50, 40, 31, 30])
-    split = split_by_group(groups, 0.01, 0.01, 3)
-    assert [split[groups == group][0] for group in (0, 1)] == [TRAIN, TRAIN]
-    assert (split[groups == 3] == TEST).all()
+    split = split_by_group(groups, 0.01, 0.01, seed)
+    sides = [split[groups == group][0] for group in range(4)]
+    assert sides == [TRAIN, TRAIN, VALIDATION, TEST]
+
+
+def test_every_group_is_drawn_as_often_as_any_other():
+    groups = np.arange(20)
+    drawn = np.mean([split_by_group(groups, 0.1, 0.2, seed) == TEST for seed in range(400)], axis=0)
+    assert np.abs(drawn - 0.2).max() < 5 * np.sqrt(0.2 * 0.8 / 400)
 
 
 @settings(deadline=None)
@@ -164,3 +178,9 @@ def test_sampled_rows_are_different_ones_in_their_order(n_rows, most, seed):
     assert len(sample) == min(n_rows, most)
     assert (np.diff(sample) > 0).all()
     assert set(sample) <= set(rows)
+
+
+def test_every_row_is_sampled_as_often_as_any_other():
+    rows = np.arange(40)
+    drawn = [np.isin(rows, sample_rows(rows, 8, seed)) for seed in range(400)]
+    assert np.abs(np.mean(drawn, axis=0) - 0.2).max() < 5 * np.sqrt(0.2 * 0.8 / 400)

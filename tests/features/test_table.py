@@ -137,6 +137,12 @@ def test_labels_come_back_as_text_and_whole_numbers(write_table, values):
         assert table.labels("object").dtype.kind == "U"
 
 
+def test_labels_of_any_length_come_back_whole(write_table, values):
+    texts = np.array(["a" * 300, "é" * 40, "", *"abcdefg"])
+    with FeatureTable(write_table(values, labels={"kind": texts})) as table:
+        assert table.labels("kind").tolist() == texts.tolist()
+
+
 @pytest.mark.parametrize("name", ["gone", "meta", "", "/"])
 def test_a_missing_label_is_told_with_those_that_are_there(write_table, values, name):
     path = write_table(values, labels={"meta/system": np.arange(10), "kind": np.arange(10)})

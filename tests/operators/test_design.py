@@ -47,6 +47,22 @@ SPACE = DesignSpace(
     initial_conditions=("gaussian_field", "band_noise", "sinusoids", "blobs"),
 )
 MANY = list(operator_specs(SPACE, 42, 0, 1024))
+CHOICES = {
+    "activation": ACTIVATIONS,
+    "policy": SPACE.policies,
+    "initial_kind": SPACE.initial_conditions,
+}
+OF_POLICY = {"step_size": "residual", "mixing_rate": "convex"}
+
+
+def place_of(name: str, spec: OperatorSpec) -> float | None:
+    """Return what rises with the dimension of a property; None where the policy has no such."""
+    value = getattr(spec, name)
+    if name in CHOICES:
+        return CHOICES[name].index(value)
+    if name == "saturation":  # the amplitude rises, whose inverse it is
+        return 1 / value if value else 0
+    return value if OF_POLICY.get(name, spec.policy) == spec.policy else None
 
 
 @settings(deadline=None, max_examples=40)
@@ -85,6 +101,16 @@ def test_properties_stay_in_their_range_and_use_it(name):
     assert found.min() >= low
     assert found.max() <= high
     assert found.max() - found.min() > 0.9 * (high - low)
+
+
+@pytest.mark.parametrize("dimension", DIMENSIONS)
+def test_a_property_follows_the_dimension_of_its_name(dimension):
+    """The points are kept as parameters/vectors, which name their columns so."""
+    points = design_points(42, 0, len(MANY))[:, DIMENSIONS.index(dimension)]
+    places = [place_of(dimension, MANY[i]) for i in np.argsort(points)]
+    places = [place for place in places if place is not None]
+    assert len(set(places)) > 1
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize(

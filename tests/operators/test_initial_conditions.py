@@ -97,6 +97,23 @@ def test_sinusoids_are_few_waves_that_fit_the_grid():
         assert radius[lines].max() <= 10 * np.sqrt(2) + 1e-9
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_direction_is_preferred(kind):
+    _, power = spectrum(draw(kind, 0, (200, 3, 32), scale=0.1))
+    k = np.fft.fftfreq(32, 1 / 32)
+    along, across = np.abs(k[:, None]), np.abs(k[None, :])
+    assert abs((power * np.sign(k[:, None] * k[None, :])).sum()) < 0.1  # of the diagonals
+    assert abs((power * np.sign(along - across)).sum()) < 0.1  # of the axes
+
+
+def test_blobs_are_anywhere_on_the_grid():
+    fields = draw("blobs", 0, (300, 1, 32), scale=0.1).reshape(300, -1)
+    row, column = np.unravel_index(np.abs(fields).argmax(axis=1), (32, 32))
+    assert (row == column).mean() < 0.2
+    for place in (row, column):
+        assert np.bincount(place // 8, minlength=4).min() > 300 / 8
+
+
 def test_blobs_leave_most_of_the_grid_flat():
     fields = draw("blobs", 0, (50, 1, 32), scale=0.1, amplitude=1.0)
     near_the_median = np.abs(fields - np.median(fields, axis=(-2, -1), keepdims=True)) < 0.1

@@ -129,6 +129,16 @@ def test_normalization_makes_the_size_of_the_state_irrelevant(plain):
     assert np.abs(apart[0] - apart[1]).max() > 0.1
 
 
+def test_normalization_gives_hidden_fields_zero_mean_and_unit_variance(plain):
+    spec = replace(plain, normalization=True)
+    u, weights, generator = drawn(spec)
+    hidden = weights.layers[0](u).astype(np.float64)
+    hidden -= hidden.mean(axis=(-2, -1), keepdims=True)
+    hidden /= hidden.std(axis=(-2, -1), keepdims=True)
+    expected = weights.layers[1](np.tanh(hidden).astype(np.float32))
+    np.testing.assert_allclose(apply_operator(spec, weights, u, generator), expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("kernel_size", [3, 5])
 def test_gain_is_the_norm_of_what_an_output_channel_reads(plain, activation, kernel_size):
@@ -152,6 +162,43 @@ def test_uncoupled_channels_of_the_first_layer_read_their_own_field(plain):
     first = weights.layers[0]
     same = (first(changed) == first(u)).all(axis=(0, 2, 3))
     assert same.tolist() == [True, False, True, False]
+
+
+def test_uncoupled_channels_of_the_last_layer_are_written_by_their_own(plain):
+    last = drawn(replace(plain, channel_coupling=0.0, bias_scale=0.0))[1].layers[-1]
+    points = np.zeros((4, 4, 8, 8), np.float32)
+    points[np.arange(4), np.arange(4), 4, 4] = 1
+    written = np.abs(last(points)).max(axis=(2, 3)) > 0  # [hidden, output]
+    assert written.tolist() == [[True, False], [False, True]] * 2
+
+
+def first_kernels(spec):
+    """Return what the first layer makes of a point in the first channel, [width, 5, 5]."""
+    wide = replace(spec, kernel_size=5, width=8, bias_scale=0.0)
+    point = np.zeros((1, 2, 8, 8), np.float32)
+    point[0, 0, 4, 4] = 1
+    return drawn(wide)[1].layers[0](point)[0, :, 2:7, 2:7].astype(np.float64)
+
+
+def odd_share(kernels, axis):
+    return ((kernels - np.flip(kernels, axis)) ** 2).sum() / (4 * (kernels**2).sum())
+
+
+def test_anisotropy_is_the_part_that_is_odd_along_the_first_axis_alone(plain):
+    spec = replace(plain, kernel_decay=0.0)
+    even, odd = (first_kernels(replace(spec, anisotropy=part)) for part in (0.0, 1.0))
+    assert odd_share(even, -2) < 0.15
+    assert odd_share(odd, -2) > 0.85
+    for kernels in (even, odd):
+        assert 0.25 < odd_share(kernels, -1) < 0.75
+
+
+def test_weights_fall_with_the_distance_from_the_centre(plain):
+    flat, falling = (first_kernels(replace(plain, kernel_decay=decay)) for decay in (0.0, 1.0))
+    distance = np.hypot(*np.mgrid[-2:3, -2:3])
+    ratio = falling / flat
+    relative = ratio / ratio[:, 2:3, 2:3]  # each kernel is scaled to its gain
+    np.testing.assert_allclose(relative, np.broadcast_to(np.exp(-distance), (8, 5, 5)), rtol=1e-3)
 
 
 @pytest.mark.parametrize(

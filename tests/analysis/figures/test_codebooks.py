@@ -1,4 +1,6 @@
 import numpy as np
+import pytest
+from scipy.stats import entropy
 
 from spinlock.analysis.figures.codebooks import code_frequency_figure, codebook_use_figure
 from spinlock.analysis.figures.style import render
@@ -16,6 +18,14 @@ def test_use_and_perplexity_are_written_in_the_cells():
     assert used == ["4/4", "1/2", "2/4", "0/2"]
     assert perplexity == ["4.0", "1.0", "2.0", "1.0"]
     assert "utilization 0.50" in figure.axes[0].get_title("left")
+
+
+def test_cells_are_coloured_by_the_share_of_the_book_that_they_tell():
+    counts = np.array([9, 1, 0, 0])
+    figure = codebook_use_figure([[counts]], ["a"], ["coarse"])
+    used, perplexity = (axes.images[0].get_array().item() for axes in figure.axes[:2])
+    assert used == 0.5
+    assert perplexity == pytest.approx(np.exp(entropy(counts)) / 4)
 
 
 def test_books_of_one_code_are_shown_but_not_in_the_mean():

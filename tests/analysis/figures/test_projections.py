@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 
 from spinlock.analysis.figures.projections import (
     MOST_KINDS,
@@ -8,7 +9,7 @@ from spinlock.analysis.figures.projections import (
     label_map_figure,
     value_map_figure,
 )
-from spinlock.analysis.figures.style import render
+from spinlock.analysis.figures.style import color_of, render
 
 AT = np.random.default_rng(0).normal(size=(40, 2))
 MAPS = [{"UMAP": AT}, {"UMAP": AT, "t-SNE": -AT}]
@@ -29,6 +30,39 @@ def test_every_operator_is_drawn_whatever_its_label(maps):
     figure = label_map_figure(maps, labels)
     drawn = [sum(len(p.get_offsets()) for p in axes.collections) for axes in figure.axes]
     assert [count for count in drawn if count] == [40] * (2 * len(maps))
+
+
+def colours_of(axes) -> np.ndarray:
+    """Return the colour of each operator or code, at its place in `AT`."""
+    colours = np.full((len(AT), 4), np.nan)
+    for points in axes.collections:
+        places = points.get_offsets()
+        rows = [int(np.flatnonzero((place == AT).all(axis=1)).item()) for place in places]
+        colours[rows] = points.get_facecolors()
+    return colours
+
+
+def wanted(kinds: np.ndarray, alpha: float) -> np.ndarray:
+    return np.array([to_rgba(color_of(int(kind)), alpha) for kind in kinds])
+
+
+def test_codes_have_the_colours_of_their_categories():
+    category = np.arange(40) ** 2 % 7
+    figure = code_map_figure(MAPS[0], category, np.zeros(40, int), [f"c{i:02d}" for i in range(7)])
+    np.testing.assert_allclose(colours_of(figure.axes[0]), wanted(category, 0.7))
+
+
+def test_operators_have_the_colours_of_their_labels():
+    kinds = np.arange(40) ** 2 % 7 % 3
+    figure = label_map_figure(MAPS[0], {"kind": np.array(["a", "b", "c"])[kinds]})
+    np.testing.assert_allclose(colours_of(figure.axes[0]), wanted(kinds, 0.75))
+
+
+def test_operators_have_the_colours_of_their_values():
+    figure = value_map_figure(MAPS[0], np.arange(40.0), "name")
+    (points,) = figure.axes[0].collections
+    np.testing.assert_array_equal(points.get_offsets(), AT)
+    np.testing.assert_array_equal(points.get_array(), np.arange(40))
 
 
 def test_values_with_gaps_are_drawn():

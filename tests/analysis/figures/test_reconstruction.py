@@ -1,11 +1,12 @@
 import numpy as np
+from matplotlib.colors import to_rgba
 
 from spinlock.analysis.figures.reconstruction import (
     distance_figure,
     feature_quality_figure,
     rate_distortion_figure,
 )
-from spinlock.analysis.figures.style import render
+from spinlock.analysis.figures.style import color_of, render
 
 
 def test_the_worst_features_are_named():
@@ -16,6 +17,15 @@ def test_the_worst_features_are_named():
     assert named[:3] == ["summary/f1", "summary/f2", "summary/f4"]
     assert "median 0.600" in figure.axes[0].get_title("left")
     assert figure.axes[0].get_ylabel() == "R² on validation rows"
+
+
+def test_features_have_the_colours_of_their_families_in_both_panels():
+    quality, families = np.array([0.9, 0.1, 0.5]), ["a", "b", "a"]
+    figure = feature_quality_figure(quality, ["f0", "f1", "f2"], families, 0.9, "test")
+    worst_first = [to_rgba(color_of(kind)) for kind in (1, 0, 0)]
+    dots, bars = figure.axes[0].collections[0], figure.axes[1].patches
+    assert [tuple(color) for color in dots.get_facecolors()] == worst_first
+    assert [bar.get_facecolor() for bar in bars] == worst_first
 
 
 def test_our_levels_stand_beside_the_baselines():
@@ -40,5 +50,7 @@ def test_our_levels_can_stand_alone():
 
 
 def test_distances_report_their_correlation():
-    a = np.linspace(1, 2, 50)
-    assert "1.000" in distance_figure(a, 2 * a).axes[0].get_title("left")
+    rows, codes = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 3.0, 2.0, 4.0])
+    assert "correlation 0.800 over 4 pairs" in distance_figure(rows, codes).axes[0].get_title(
+        "left"
+    )

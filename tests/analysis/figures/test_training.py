@@ -1,3 +1,5 @@
+import numpy as np
+
 from spinlock.analysis.figures.style import render
 from spinlock.analysis.figures.training import training_figure
 
@@ -22,3 +24,12 @@ def test_the_kept_epoch_is_marked():
 def test_a_training_without_validation_is_drawn():
     history = [{"epoch": 1, "train_loss": 1.0, "learning_rate": 0.1}]
     assert render(training_figure(history, LEVELS), "svg")
+
+
+def test_utilization_is_the_mean_over_categories_at_each_level():
+    history = [{"epoch": 1, "train_loss": 1.0, "utilization": [[0.2, 0.5], [0.4, 1.0], [0.6, 0.9]]}]
+    figure = training_figure(history, LEVELS)
+    axes = next(axes for axes in figure.axes if axes.get_title("left") == "utilization")
+    drawn = {line.get_label(): line.get_ydata() for line in axes.lines}
+    np.testing.assert_allclose(drawn["coarse"], [0.4])
+    np.testing.assert_allclose(drawn["fine"], [0.8])

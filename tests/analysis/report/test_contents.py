@@ -6,6 +6,7 @@ import pytest
 
 from spinlock.analysis.report import contents
 from spinlock.analysis.report.contents import page_data
+from spinlock.features.split import SPLIT_NAMES
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,8 @@ def test_every_feature_has_its_category_and_its_usual_value_in_units(data, evide
         assert feature["name"] == evidence.short_names[i]
         assert feature["center"] == pytest.approx(statistics.center[kept[i]], rel=1e-5)
         assert feature["scale"] == pytest.approx(statistics.scale[kept[i]], rel=1e-5)
-        assert len(feature["quality"]) == len(evidence.levels)
+        quality = evidence.reconstruction.by_feature[:, i]
+        assert feature["quality"] == pytest.approx(quality, abs=1e-4)
 
 
 def test_operators_keep_their_tokens_and_nearly_their_features(data, evidence):
@@ -55,6 +57,51 @@ def test_operators_are_thinned_evenly_where_the_page_has_no_room(monkeypatch, ev
     assert operators["ids"][0] == evidence.sample.ids[0]
     assert operators["ids"][-1] == evidence.sample.ids[-1]
     assert len(operators["maps"]["t-SNE"][0]) == len(operators["ids"])
+
+
+def test_thinned_operators_keep_their_own_tokens_and_side(monkeypatch, evidence):
+    monkeypatch.setattr(contents, "OPERATOR_BYTES", 3000)
+    sample, operators = evidence.sample, page_data(evidence)["operators"]
+    rows = np.searchsorted(sample.ids, operators["ids"])
+    tokens = unpacked(operators["tokens"], "<u2", (len(rows), *sample.tokens.shape[1:]))
+    np.testing.assert_array_equal(tokens, sample.tokens[rows])
+    assert operators["split"] == [SPLIT_NAMES[side] for side in sample.split[rows]]
+    at = evidence.operator_maps["t-SNE"][rows].T
+    np.testing.assert_allclose(operators["maps"]["t-SNE"], at, atol=1e-3)
+
+
+def test_the_operators_that_explain_a_token_have_it_and_are_named_by_their_row(data, evidence):
+    sample = evidence.sample
+    for c, category in enumerate(data["categories"]):
+        for token in category["tokens"]:
+            rows = np.flatnonzero(np.isin(sample.ids, token["operators"]))
+            assert len(rows) == len(token["operators"])
+            assert (sample.tokens[rows, c, 0] == token["code"]).all()
+
+
+def test_tokens_are_told_by_how_far_their_operators_are_from_all(data, evidence):
+    x, tokens = evidence.sample.x, evidence.sample.tokens
+    for c, category in enumerate(data["categories"]):
+        for token in category["tokens"]:
+            own = x[tokens[:, c, 0] == token["code"]]
+            away = ((own.mean(axis=0) - x.mean(axis=0)) / x.std(axis=0))[token["features"]]
+            np.testing.assert_allclose(token["deviation"], away, atol=0.01)
+
+
+def test_categories_have_their_members_and_the_sizes_of_their_books(data, evidence):
+    sizes = evidence.tokenizer.codebook_sizes
+    for c, (name, members) in enumerate(evidence.categories.items()):
+        shown = data["categories"][c]
+        assert (shown["name"], shown["members"]) == (name, members.tolist())
+        assert shown["sizes"] == sizes[c].tolist()
+
+
+def test_codes_are_those_of_the_maps(data, evidence):
+    shown, codes = data["codes"], evidence.code_maps
+    for name in ("category", "level", "code", "count", "features"):
+        np.testing.assert_array_equal(shown[name], getattr(codes, name))
+    np.testing.assert_allclose(shown["change"], codes.change, atol=0.01)
+    np.testing.assert_allclose(shown["maps"]["t-SNE"], codes.maps["t-SNE"].T, atol=1e-3)
 
 
 def test_frequent_tokens_are_explained_by_features_of_their_category(data, evidence):

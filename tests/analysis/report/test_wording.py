@@ -6,12 +6,15 @@ import pytest
 from spinlock.analysis.figures.catalog import EXHIBITS
 from spinlock.analysis.report.page import Shown
 from spinlock.analysis.report.wording import describe
+from spinlock.tokenizer.normalization import Reason
 
 NOTHING = {exhibit.name: Shown(exhibit.name, exhibit.title, "") for exhibit in EXHIBITS}
 
 
 def test_the_lead_counts_what_there_is(described, tiny_evidence):
-    assert described.lead.startswith("90 operators, 12 features in 3 categories, 3 levels")
+    assert described.lead == (
+        "90 operators, 12 features in 3 categories, 3 levels of tokens, 19 bits per operator."
+    )
     tiny = describe(tiny_evidence, np.zeros(1, int), NOTHING)
     assert tiny.lead.startswith("1 operator, 1 feature in 1 category, 3 levels")
 
@@ -45,24 +48,55 @@ def test_every_exhibit_stands_in_its_section_in_order(described):
 
 def test_cleaning_is_told_in_numbers_and_names(described, evidence):
     facts = dict(described.cleaning)
-    assert (facts["train rows"], facts["validation rows"], facts["test rows"]) == ("30", "30", "30")
+    assert (facts["train rows"], facts["validation rows"], facts["test rows"]) == ("50", "25", "15")
     assert facts["features kept"] == "12"
     assert facts["train values imputed"] == "29"
+    assert facts["train values capped"] == f"{evidence.tokenizer.statistics.capped.sum():,}"
     assert described.altered == [("b", 0, 40), (evidence.names[0], 30, 1), ("c", 2, 0)]
+
+
+def test_rows_that_were_left_out_or_changed_are_told(evidence):
+    account = {
+        "rows_beyond_max_samples": 1200,
+        "rows_on_no_side_of_the_split": 3,
+        "rows_with_imputed_cells": {"train": 5, "validation": 0, "test": 1},
+        "rows_with_capped_cells": {"train": 2, "validation": 4, "test": 6},
+        "filled_cells": {"temporal": 7},
+    }
+    metrics = evidence.metrics | {"cleaning": account}
+    page = describe(replace(evidence, metrics=metrics), np.zeros(1, int), NOTHING)
+    facts = dict(page.cleaning)
+    assert facts["rows beyond max_samples, left out"] == "1,200"
+    assert facts["rows on no side of the split, left out"] == "3"
+    assert facts["values of temporal that were not numbers, filled"] == "7"
+    for what in ("imputed", "capped"):
+        for side, count in account[f"rows_with_{what}_cells"].items():
+            assert facts[f"{side} rows with {what} values"] == str(count)
+
+
+def test_the_rows_of_figures_and_a_feature_that_decides_them_are_told(described, evidence):
+    rows = "Figures of quality are measured on 45 test rows."
+    assert described.measured_on == rows
+    by_feature = {"heaviest": {"feature": "summary/x", "share": 0.9}, "worst": [{}, {}, {}]}
+    metrics = evidence.metrics | {"quality_by_feature": by_feature}
+    page = describe(replace(evidence, metrics=metrics), np.zeros(1, int), NOTHING)
+    assert page.measured_on == f"{rows} summary/x alone has 90% of their variance."
 
 
 def test_dropped_features_are_named_with_the_reason(evidence):
     statistics = evidence.tokenizer.statistics
     reason = statistics.reason.copy()
-    reason[[1, 3]] = 2, 3
+    reason[[3, 5]] = Reason.DUPLICATE, Reason.MISSING
     changed = replace(statistics, reason=reason)
     checkpoint = replace(evidence.tokenizer._checkpoint, statistics=changed)
     page = describe(
         replace(evidence, tokenizer=type(evidence.tokenizer)(checkpoint)), np.zeros(1, int), NOTHING
     )
     assert page.dropped == [
-        (evidence.names[1], "constant"), (evidence.names[3], "repeats an earlier feature"),
-    ]  # fmt: skip
+        ("initial/constant", "constant"),
+        (evidence.names[2], "repeats an earlier feature"),  # the fourth column of the dataset
+        (evidence.names[4], "mostly missing"),
+    ]
 
 
 def test_provenance_is_flat(described):
