@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
+from spinlock.features.split import TEST, TRAIN, VALIDATION
+from spinlock.features.table import FeatureTable
 from spinlock.settings import Experiment, load_experiment
 from spinlock.stages import cluster, encode, evaluate, normalize, subset, train
 
@@ -25,6 +27,7 @@ SMALL: dict[str, Any] = {
     },
     "logging": {"verbose": False},
 }
+SHARES = (0.1, 0.6, 0.1, 0.2)  # of operators on no side, and of train, validation and test rows
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -39,7 +42,11 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Finished:
-    """An experiment whose stages have all run, on 150 operators with series; no test changes it."""
+    """An experiment whose stages have all run, on 150 operators with series; no test changes it.
+
+    Of the first 140 the column metadata/side leaves some out and puts the rest on sides of
+    unlike sizes, so that numbers of rows and of operators differ.
+    """
 
     dataset: Path
     config: Path
@@ -63,15 +70,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     summary[:, 11] = 2.5
     curves = causes[:, None, :2] * np.linspace(1, 2, 12)[None, :, None]
     curves[3, 5:] = np.nan
+    sides = np.random.default_rng(10).choice([-1, TRAIN, VALIDATION, TEST], 150, p=SHARES)
+    sides[3] = VALIDATION  # no fit has seen a gap in a series
     with h5py.File(folder / "data.h5", "w") as file:
         file["features/summary/aggregated/features"] = summary
         file["features/temporal/features"] = curves
         file["metadata/kind"] = [f"kind {i % 3}" for i in range(150)]
+        file["metadata/side"] = sides
     values = merged(
         SMALL,
         {
             "dataset_path": str(folder / "data.h5"),
             "max_samples": 140,
+            "random_seed": 7,
+            "split": {"column": "metadata/side"},
             "families": {
                 "summary": {"encoder": "MLPEncoder"},
                 "temporal": {"encoder": "TemporalCNNEncoder"},
@@ -99,6 +111,15 @@ def run_stages(experiment: Experiment, dataset: list[Path], out: Path) -> None:
     train.run(experiment, table, statistics, categories, model)
     evaluate.run(experiment, model, table, out / "metrics.json", out / "baselines.csv")
     encode.run(model, dataset, out / "tokens.h5", out / "tokens.parquet", table)
+
+
+@pytest.fixture(scope="session")
+def rows_of(finished: Finished) -> Callable[[int], np.ndarray]:
+    """Give a function that returns the normalised rows of one side of the finished experiment."""
+    statistics = normalize.read_statistics(finished.path("feature_statistics.npz"))
+    with FeatureTable(finished.path("subset.h5")) as table:
+        rows = {side: statistics.apply(table.read(table.rows(side))) for side in range(3)}
+    return rows.__getitem__
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 
 from spinlock.errors import SpinlockError
+from spinlock.features.split import TRAIN, VALIDATION
 from spinlock.features.table import FeatureTable
 from spinlock.stages import cluster
 from spinlock.stages.normalize import read_statistics
+from spinlock.tokenizer.clustering import correlation_matrix
 from spinlock.tokenizer.normalization import FeatureStatistics
 
 
@@ -58,6 +60,41 @@ def test_categories_by_held_out_quality_are_measured(finished, tmp_path):
     best = candidates.loc[candidates.validation_quality.idxmax()]
     assert best.chosen
     assert candidates.validation_quality.notna().all()
+
+
+def test_partitions_are_fitted_on_train_rows_and_measured_on_validation_rows(
+    finished, rows_of, tmp_path, monkeypatch
+):
+    measured, quality = [], cluster.partition_quality
+
+    def watched(train, held_out, *rest):
+        measured.append((train, held_out, rest[-1].initial_seed()))
+        return quality(train, held_out, *rest)
+
+    monkeypatch.setattr(cluster, "partition_quality", watched)
+    experiment = with_training(finished, num_categories_auto="validation", max_clusters=3)
+    run(finished, experiment, tmp_path)
+    assert measured
+    for train, held_out, seed in measured:
+        np.testing.assert_array_equal(train, rows_of(TRAIN))
+        np.testing.assert_array_equal(held_out, rows_of(VALIDATION))
+        assert seed == experiment.random_seed
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("method", ["pearson", "spearman"])
+def test_columns_of_train_rows_are_compared_as_the_settings_say(
+    finished, rows_of, tmp_path, method, given
+):
+    manual = {
+        "category_assignment": "manual",
+        "category_mapping_file": str(finished.path("categories.json")),
+    }
+    experiment = with_training(finished, category_correlation=method, **manual if given else {})
+    run(finished, experiment, tmp_path)
+    with np.load(tmp_path / "linkage.npz") as arrays:
+        expected = correlation_matrix(rows_of(TRAIN), method)
+        np.testing.assert_allclose(arrays["correlation"], expected, atol=1e-6)
 
 
 def test_categories_that_a_user_gives_are_taken(finished, kept_names, tmp_path):

@@ -1,11 +1,13 @@
 """Metrics side by side, and whether they are of the models beside them."""
 
+import json
 import shutil
 
 import pytest
 
+from spinlock.analysis.baselines import REFERENCE
 from spinlock.errors import SpinlockError
-from spinlock.stages import compare
+from spinlock.stages import compare, evaluate
 
 
 def test_metrics_of_the_model_beside_them_are_shown(finished, caplog):
@@ -14,6 +16,17 @@ def test_metrics_of_the_model_beside_them_are_shown(finished, caplog):
     assert one == other
     assert one["test rows"] > 0
     assert not caplog.text
+
+
+def test_the_best_baseline_is_the_one_of_the_highest_quality_that_can_be_built(finished, tmp_path):
+    metrics = evaluate.read_metrics(finished.path("metrics.json"))
+    qualities = {"a": 0.4, "b": 0.7, "c": None, "d": 0.5, REFERENCE: 0.9}
+    metrics["baselines"] = {
+        method: {"bits": 24, "quality": quality} for method, quality in qualities.items()
+    }
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps(metrics))
+    assert compare.run([path])[str(path)]["best baseline"] == 0.7
 
 
 def test_metrics_of_an_earlier_model_are_told(finished, tmp_path, caplog):

@@ -1,7 +1,9 @@
 """Features of tokens, in original units and as either kind of table."""
 
+import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,10 +28,20 @@ def test_both_kinds_of_table_hold_the_same(finished, tmp_path):
     assert np.isfinite(parquet.to_numpy()).all()
 
 
+def test_decoded_rows_have_the_numbers_of_their_operators(finished, tmp_path):
+    tokens = tmp_path / "tokens.h5"
+    shutil.copy(finished.path("tokens.h5"), tokens)
+    with h5py.File(tokens, "a") as file:
+        file["row_ids"][:] = 2 * file["row_ids"][:][::-1]
+    decode.run(finished.path("best_model.pt"), tokens, tmp_path / "f.parquet")
+    numbers = pd.read_parquet(tmp_path / "f.parquet")["row_id"]
+    assert numbers.tolist() == [*range(298, -2, -2)]
+
+
 def test_fewer_levels_decode_less_well(finished, tmp_path):
     with FeatureTable(finished.path("subset.h5")) as table:
         original = table.read(table.rows(0))
-        train = table.rows(0)
+        train = table.row_ids[table.rows(0)]
     errors = []
     for levels in (1, 3):
         run(finished, tmp_path / "f.parquet", levels=levels)

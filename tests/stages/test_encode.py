@@ -9,19 +9,44 @@ import pytest
 import torch
 
 from spinlock.errors import SpinlockError
+from spinlock.features.table import FeatureTable
 from spinlock.stages import encode
 from spinlock.stages.program import limit_threads
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 
-def test_every_operator_has_tokens_and_a_side(finished):
+def test_every_operator_has_its_own_tokens_and_side(finished):
+    tokenizer = Tokenizer.load(finished.path("best_model.pt"))
     with h5py.File(finished.path("tokens.h5")) as file:
-        assert len(file["tokens"]) == 150
-        side = file["split"][:]
-        assert (side[140:] == -1).all()
-        assert set(side[:140]) == {0, 1, 2}
-        table = pd.read_parquet(finished.path("tokens.parquet"))
-        np.testing.assert_array_equal(table.iloc[:, 2:], file["tokens"][:].reshape(150, -1))
+        tokens, side = file["tokens"][:], file["split"][:]
+        np.testing.assert_array_equal(file["row_ids"], np.arange(150))
+    np.testing.assert_array_equal(tokens, tokenizer.encode(finished.dataset))
+    with FeatureTable(finished.path("subset.h5")) as table:
+        np.testing.assert_array_equal(side[table.row_ids], table.split)
+        assert (np.delete(side, table.row_ids) == -1).all()
+    parquet = pd.read_parquet(finished.path("tokens.parquet"))
+    np.testing.assert_array_equal(parquet.iloc[:, 2:], tokens.reshape(150, -1))
+    np.testing.assert_array_equal(parquet["split"], side)
+
+
+def test_the_size_of_blocks_changes_neither_tokens_nor_shares(finished, tmp_path, monkeypatch):
+    model = finished.path("best_model.pt")
+    whole = encode.run(model, [finished.dataset], tmp_path / "whole.h5")
+    monkeypatch.setattr("spinlock.tokenizer.tokenizer.ROW_BLOCK", 32)
+    assert encode.run(model, [finished.dataset], tmp_path / "blocks.h5") == whole
+    assert whole["share of cells imputed"] > 0 < whole["share of cells capped"]
+    assert (tmp_path / "blocks.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+
+
+def test_a_subset_of_more_operators_is_refused(finished, tmp_path):
+    subset = tmp_path / "subset.h5"
+    shutil.copy(finished.path("subset.h5"), subset)
+    with h5py.File(subset, "a") as file:
+        file["row_ids"][-1] = 150
+    model, tokens = finished.path("best_model.pt"), tmp_path / "tokens.h5"
+    with pytest.raises(SpinlockError, match="a dataset with more operators"):
+        encode.run(model, [finished.dataset], tokens, subset=subset)
+    assert not tokens.exists()
 
 
 def test_without_a_subset_no_operator_has_a_side(finished, tmp_path):

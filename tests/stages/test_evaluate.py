@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from spinlock.errors import SpinlockError
-from spinlock.features.split import SPLIT_NAMES
+from spinlock.features.split import SPLIT_NAMES, TEST
 from spinlock.features.table import FeatureTable
+from spinlock.files import file_digest
 from spinlock.stages import evaluate
 from spinlock.stages.normalize import read_statistics
 from spinlock.tokenizer.tokenizer import Tokenizer
@@ -50,10 +51,36 @@ def test_cleaning_is_accounted_for_by_name_and_number(finished, metrics):
     assert cleaning["filled_cells"] == {"temporal": 14}
 
 
-def test_a_model_is_measured_the_same_again(finished, metrics):
+def test_quality_is_that_of_the_test_rows_about_the_train_mean(finished, metrics, rows_of):
+    tokenizer = Tokenizer.load(finished.path("best_model.pt"))
+    x = rows_of(TEST)
+    tokens = tokenizer.tokenize(x)
+    mean = tokenizer.statistics.normalized_mean
+    total = ((x - mean).astype(float) ** 2).sum()
+    for levels, name in enumerate(tokenizer.levels, start=1):
+        missed = (x - tokenizer.reconstruct(tokens, levels)).astype(float) ** 2
+        assert metrics["quality_by_level"][name] == pytest.approx(1 - missed.sum() / total)
+
+
+def test_a_model_is_measured_again_as_its_stage_measured_it(finished, metrics):
     measured = evaluate.measure_model(finished.path("best_model.pt"))
-    for name in ("targets", "rows", "quality_by_level", "books", "cleaning"):
-        assert measured[name] == metrics[name], name
+    own = {"baselines", "probe", "model_digest"}
+    assert measured == {name: value for name, value in metrics.items() if name not in own}
+    assert metrics["model_digest"] == file_digest(finished.path("best_model.pt"))
+
+
+def test_what_is_measured_follows_the_settings(finished, tmp_path):
+    changes = {"max_pair_rows": 12, "baselines": False, "probe_column": None}
+    evaluation = finished.experiment.evaluation.model_copy(update=changes)
+    evaluate.run(
+        finished.experiment.model_copy(update={"evaluation": evaluation}),
+        *[finished.path(name) for name in ("best_model.pt", "subset.h5")],
+        *[tmp_path / name for name in ("metrics.json", "baselines.csv")],
+    )
+    metrics = evaluate.read_metrics(tmp_path / "metrics.json")
+    assert metrics["rows"]["pairs_of"] == 12
+    assert metrics["baselines"] == evaluate.read_baselines(tmp_path / "baselines.csv") == {}
+    assert metrics["probe"] is None
 
 
 def test_all_rows_of_a_dataset_are_measured(finished, caplog):
@@ -78,17 +105,18 @@ def test_a_label_is_predicted_better_than_by_chance_or_said_to_be_missing(finish
 def test_baselines_have_the_bits_of_the_model_or_the_most_that_they_can_spend(finished, metrics):
     assert metrics["baselines"]
     n_columns = len(Tokenizer.load(finished.path("best_model.pt")).kept)
-    most = {"faiss_pq4": 4 * n_columns, "pca_lloyd_max": 6 * n_columns}  # of 111 train rows
+    most = {"faiss_pq4": 4 * n_columns, "pca_lloyd_max": 6 * n_columns}  # of so few train rows
     for method, one in metrics["baselines"].items():
         enough = min(metrics["bits"]["nominal"], most.get(method, np.inf))
         slack = 1e-9 if method == "gaussian_reference" else 0
         assert one["bits"] >= enough - slack, method
 
 
-def test_rows_are_counted_for_every_metric(finished, metrics):
+def test_rows_are_counted_for_every_metric(rows_of, metrics):
     rows = metrics["rows"]
     assert rows["measured_on"] == "test"
-    assert rows["utilization_of"] == rows["train"] + rows["validation"] + rows["test"] == 140
+    assert [rows[name] for name in SPLIT_NAMES] == [len(rows_of(side)) for side in range(3)]
+    assert rows["utilization_of"] == rows["train"] + rows["validation"] + rows["test"]
     assert rows["pairs_of"] == rows["dependence_of"] == rows["validation"] + rows["test"]
 
 

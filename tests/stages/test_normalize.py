@@ -48,6 +48,14 @@ def test_missing_statistics_are_told(tmp_path):
         normalize.read_statistics(tmp_path / "gone.npz")
 
 
+def test_statistics_that_contradict_themselves_are_told(finished, tmp_path):
+    arrays = normalize.read_statistics(finished.path("feature_statistics.npz")).arrays()
+    with (tmp_path / "bad.npz").open("wb") as file:
+        np.savez(file, **arrays | {"kept": arrays["kept"][1:]})
+    with pytest.raises(SpinlockError, match="kept and reason differ"):
+        normalize.read_statistics(tmp_path / "bad.npz")
+
+
 @pytest.mark.parametrize(("at", "byte"), [(8, 99), (6, 1), (4, 200)])
 def test_archives_that_claim_other_methods_are_told(finished, tmp_path, at, byte):
     content = bytearray(finished.path("feature_statistics.npz").read_bytes())
@@ -58,6 +66,23 @@ def test_archives_that_claim_other_methods_are_told(finished, tmp_path, at, byte
         normalize.read_statistics(tmp_path / "bad.npz")
 
 
-def test_by_default_the_rules_are_those_of_the_settings():
-    experiment = Experiment(dataset_path="none.h5", families={"summary": {}})
-    assert normalize.cleaning_rules(experiment) == CleaningRules()
+def experiment_of(**changes) -> Experiment:
+    settings = {"dataset_path": "none.h5", "families": {"summary": {}}}
+    return Experiment.model_validate(settings | changes)
+
+
+def test_the_rules_are_those_of_the_settings():
+    cleaning = {
+        "max_missing_fraction": 0.25,
+        "variance_tolerance": 1e-3,
+        "deduplicate_threshold": 0.75,
+        "outlier_method": "none",
+        "outlier_bound": 3.5,
+    }
+    experiment = experiment_of(feature_cleaning=cleaning, normalization_method="mad")
+    expected = CleaningRules(**cleaning, normalization_method="mad")
+    assert normalize.cleaning_rules(experiment) == expected
+
+
+def test_settings_and_rules_have_the_same_defaults():
+    assert normalize.cleaning_rules(experiment_of()) == CleaningRules()

@@ -6,19 +6,46 @@ import pytest
 import yaml
 
 from spinlock.features.dataset import open_dataset
+from spinlock.features.split import TEST, TRAIN, VALIDATION, random_split, split_by_group
 from spinlock.features.table import FeatureTable
-from spinlock.settings import load_experiment
+from spinlock.settings import Experiment, load_experiment
 from spinlock.stages import subset
+
+N_OPERATORS = 100
+GROUPS = np.arange(N_OPERATORS) // 4
+SIDES = np.random.default_rng(0).choice([-1, TRAIN, VALIDATION, TEST], N_OPERATORS)
+VALUES = np.random.default_rng(1).normal(size=(N_OPERATORS, 3))
+FRACTIONS = {"val_fraction": 0.1, "test_fraction": 0.3}
+
+
+@pytest.fixture
+def take(tmp_path):
+    """Give a function that makes a subset of 100 operators, whose fields say which each is."""
+    numbers = np.arange(N_OPERATORS, dtype=np.float32).reshape(-1, 1, 1, 1)
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["features/initial/features"] = VALUES
+        file["inputs/fields"] = np.broadcast_to(numbers, (N_OPERATORS, 2, 4, 4))
+        file["meta/side"], file["meta/group"] = SIDES, GROUPS
+        file["meta/name"] = [f"operator {i}" for i in range(N_OPERATORS)]
+
+    def run(**changes) -> FeatureTable:
+        settings = {"dataset_path": "data.h5", "families": {"initial": {}}} | changes
+        experiment = Experiment.model_validate(settings)
+        subset.run(experiment, [tmp_path / "data.h5"], tmp_path / "subset.h5")
+        return FeatureTable(tmp_path / "subset.h5")
+
+    return run
 
 
 def test_rows_columns_and_labels_are_those_of_the_dataset(finished):
     with FeatureTable(finished.path("subset.h5")) as table, h5py.File(finished.dataset) as data:
-        assert table.n_rows == 140
-        np.testing.assert_array_equal(table.row_ids, np.arange(140))
-        summary = data["features/summary/aggregated/features"][:140]
+        side = data["metadata/side"][:140]
+        np.testing.assert_array_equal(table.row_ids, np.flatnonzero(side >= 0))
+        np.testing.assert_array_equal(table.split, side[side >= 0])
+        summary = data["features/summary/aggregated/features"][:140][side >= 0]
         np.testing.assert_array_equal(table.read()[:, :12], summary)
         assert [c.family for c in table.columns].count("temporal") == 2 * 12
-        assert table.labels("metadata/kind")[:4].tolist() == [f"kind {i % 3}" for i in range(4)]
+        assert table.labels("metadata/kind").tolist() == [f"kind {i % 3}" for i in table.row_ids]
         assert table.fields(slice(None)) is None
         with open_dataset(finished.dataset) as source:
             assert table.source_digest == source.digest()
@@ -29,9 +56,50 @@ def test_nothing_is_left_out_or_filled_without_an_account(finished):
         assert table.account == {
             "rows_of_dataset": 150,
             "rows_beyond_max_samples": 10,
-            "rows_on_no_side_of_the_split": 0,
+            "rows_on_no_side_of_the_split": 140 - table.n_rows,
             "filled_cells": {"temporal": 14},
         }
+
+
+@pytest.mark.parametrize("seed", [1, 7])
+def test_rows_are_split_by_the_fractions_and_the_seed_of_the_settings(take, seed):
+    with take(split=FRACTIONS, random_seed=seed) as table:
+        split = table.split
+    np.testing.assert_array_equal(split, random_split(N_OPERATORS, 0.1, 0.3, seed))
+    assert np.bincount(split).tolist() == [60, 10, 30]
+
+
+@pytest.mark.parametrize("seed", [1, 7])
+def test_groups_are_split_by_the_fractions_and_the_seed_of_the_settings(take, seed):
+    with take(split=FRACTIONS | {"group_by": "meta/group"}, random_seed=seed) as table:
+        split = table.split
+    np.testing.assert_array_equal(split, split_by_group(GROUPS, 0.1, 0.3, seed))
+    assert np.bincount(split).tolist() == [56, 12, 32]
+
+
+@pytest.mark.parametrize("most", [N_OPERATORS, 70])
+def test_what_is_said_of_a_row_is_that_of_its_operator(take, monkeypatch, most):
+    monkeypatch.setattr(subset, "ROW_BLOCK", 8)
+    families = {"initial": {"encoder": "InitialCNNEncoder"}}
+    with take(split={"column": "meta/side"}, max_samples=most, families=families) as table:
+        rows = table.row_ids
+        np.testing.assert_array_equal(rows, np.flatnonzero(SIDES[:most] >= 0))
+        np.testing.assert_array_equal(table.split, SIDES[rows])
+        np.testing.assert_array_equal(table.read(), VALUES[rows])
+        np.testing.assert_array_equal(table.fields(slice(None))[:, 0, 0, 0], rows)
+        assert table.labels("meta/name").tolist() == [f"operator {i}" for i in rows]
+        assert table.account["rows_beyond_max_samples"] == N_OPERATORS - most
+
+
+def test_only_shares_far_from_those_asked_for_are_told(caplog):
+    split = np.repeat([TRAIN, VALIDATION, TEST], [70, 18, 12])
+    subset._warn_of_shares(split, {VALIDATION: 0.1, TEST: 0.1})
+    assert not caplog.text
+    subset._warn_of_shares(split, {VALIDATION: 0.05, TEST: 0.1})
+    assert "the validation has 18.0 % of the rows, not 5.0 %" in caplog.text
+    subset._warn_of_shares(split, {VALIDATION: 0.1, TEST: 0.3})
+    assert "the test has 12.0 % of the rows, not 30.0 %" in caplog.text
+    assert len(caplog.records) == 2
 
 
 def test_rows_on_no_side_of_a_published_split_are_counted(tmp_path):
@@ -73,5 +141,6 @@ def test_shards_give_the_bytes_of_one_file(finished, tmp_path, parts):
                 for name in ("features/summary/aggregated/features", "features/temporal/features"):
                     file[name] = data[name][first:last]
                 file["metadata/kind"] = data["metadata/kind"].asstr()[first:last].tolist()
+                file["metadata/side"] = data["metadata/side"][first:last]
     subset.run(finished.experiment, paths, tmp_path / "subset.h5")
     assert (tmp_path / "subset.h5").read_bytes() == finished.path("subset.h5").read_bytes()

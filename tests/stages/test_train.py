@@ -13,10 +13,13 @@ import torch
 import yaml
 
 from spinlock.errors import SpinlockError
+from spinlock.features.split import TRAIN, VALIDATION
 from spinlock.settings import load_experiment
 from spinlock.stages import train
 from spinlock.tokenizer.checkpoint import Checkpoint, read_state
+from spinlock.tokenizer.rows import Rows
 from spinlock.training.objective import Objective
+from spinlock.training.validation import validation_entries
 
 INPUTS = ("subset.h5", "feature_statistics.npz", "categories.json")
 
@@ -36,6 +39,41 @@ def test_all_that_belongs_to_a_model_is_written_next_to_it(finished):
         for category, entry in checkpoint.category_normalization().items():
             np.testing.assert_array_equal(stats[f"{category}/mean"], entry["mean"])
     assert not (finished.out / "state/last.pt").exists()
+
+
+def test_a_model_is_fitted_on_train_rows_and_chosen_by_validation_rows(
+    finished, rows_of, tmp_path, monkeypatch
+):
+    given = []
+
+    def watch(name, first):
+        watched = getattr(train, name)
+
+        def watching(*arguments):
+            given.append(arguments[first : first + 2])
+            return watched(*arguments)
+
+        monkeypatch.setattr(train, name, watching)
+
+    watch("start_model", 1)
+    watch("Trainer", 1)
+    watch("refine", 1)
+    run(finished, tmp_path / "best_model.pt")
+    assert len(given) == 3
+    for rows in given:
+        np.testing.assert_array_equal(rows[0].x, rows_of(TRAIN))
+        np.testing.assert_array_equal(rows[1].x, rows_of(VALIDATION))
+
+
+def test_the_loss_of_a_model_is_that_of_its_validation_rows(finished, rows_of):
+    checkpoint = Checkpoint.load(finished.path("best_model.pt"))
+    validation = Rows(torch.from_numpy(rows_of(VALIDATION)))
+    mean = torch.from_numpy(rows_of(TRAIN)).mean(dim=0)
+    found = validation_entries(checkpoint.model, validation, mean)
+    assert checkpoint.val_loss == pytest.approx(found["val_loss"], rel=1e-5)
+    assert checkpoint.metrics["quality"] == pytest.approx(found["val_quality"], rel=1e-5)
+    assert [one["step"] for one in checkpoint.history[-2:]] == ["books", "decoder"]
+    assert any(one["accepted"] for one in checkpoint.history[-2:])
 
 
 def test_the_same_training_gives_the_same_bytes(finished, tmp_path):

@@ -1,5 +1,6 @@
 """Whether a result folder still holds what its model was made from."""
 
+import json
 import shutil
 
 import h5py
@@ -9,6 +10,7 @@ import yaml
 
 from spinlock.errors import SpinlockError
 from spinlock.stages import verify
+from spinlock.tokenizer.checkpoint import Checkpoint
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def test_an_untouched_folder_is_the_same(copy):
 
 CHANGES = [
     {"max_samples": 20}, {"normalization_method": "mad"}, {"training": {"max_clusters": 7}},
-    {"training": {"num_epochs": 300}}, {"split": {"val_fraction": 0.3}},
+    {"training": {"num_epochs": 300}}, {"split": {"column": "metadata/kind"}},
 ]  # fmt: skip
 
 
@@ -68,6 +70,17 @@ def test_changed_data_and_tokens_of_another_model_differ(copy):
     content = (copy / "best_model.pt").read_bytes()
     (copy / "best_model.pt").write_bytes(content + b"\0")
     assert verify.run(copy)["tokens"] == verify.run(copy)["metrics"] == verify.DIFFERS
+
+
+def test_what_a_model_does_not_record_is_not_the_same(copy):
+    model = copy / "best_model.pt"
+    checkpoint = Checkpoint.load(model)
+    checkpoint.provenance = {}
+    checkpoint.save(model)
+    metrics = json.loads((copy / "metrics.json").read_text())
+    del metrics["model_digest"]
+    (copy / "metrics.json").write_text(json.dumps(metrics))
+    assert set(verify.run(copy).values()) == {verify.DIFFERS}
 
 
 def test_what_is_not_there_is_said(copy):

@@ -5,9 +5,12 @@ import re
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from spinlock.errors import SpinlockError
+from spinlock.features.split import TEST
+from spinlock.features.table import FeatureTable
 from spinlock.stages import visualize
 from spinlock.tokenizer.tokenizer import Tokenizer
 
@@ -21,6 +24,24 @@ def drawn(finished, tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawn") / "results/some/experiment"
     run(finished, folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer(finished):
+    return Tokenizer.load(finished.path("best_model.pt"))
+
+
+@pytest.fixture(scope="module")
+def table(finished):
+    with FeatureTable(finished.path("subset.h5")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def tokens(finished, table):
+    """Tokens of the rows of the subset."""
+    with h5py.File(finished.path("tokens.h5")) as file:
+        return file["tokens"][:][table.row_ids].astype(int)
 
 
 def run(finished, folder, **changes):
@@ -59,6 +80,44 @@ def test_every_figure_is_there_in_both_formats(drawn):
     assert {path.name for path in (drawn / "figures").iterdir()} == {
         f"{name}.{kind}" for name in names for kind in ("svg", "png")
     }
+
+
+def test_tokens_are_found_by_the_numbers_of_operators(finished, table, tokens, tmp_path):
+    shuffled = tmp_path / "tokens.h5"
+    shuffled.write_bytes(finished.path("tokens.h5").read_bytes())
+    with h5py.File(shuffled, "a") as file:
+        order = np.random.default_rng(0).permutation(len(file["row_ids"]))
+        for name in ("tokens", "row_ids"):
+            file[name][:] = file[name][:][order]
+        np.testing.assert_array_equal(visualize._tokens_of(file, table.row_ids), tokens)
+
+
+def test_what_is_shown_of_an_operator_is_its_own(tokenizer, table, tokens):
+    sample = visualize._sample(tokenizer, table, tokens, 60, seed=3)
+    rows = np.searchsorted(table.row_ids, sample.ids)
+    assert len(set(rows)) == 60
+    np.testing.assert_array_equal(sample.ids, table.row_ids[rows])
+    np.testing.assert_array_equal(sample.x, tokenizer.normalize(table.read())[rows])
+    np.testing.assert_array_equal(sample.tokens, tokens[rows])
+    np.testing.assert_array_equal(sample.split, table.split[rows])
+    for name, labels in sample.labels.items():
+        np.testing.assert_array_equal(labels, table.labels(name)[rows])
+    assert "metadata/kind" in sample.labels
+
+
+def test_reconstruction_is_shown_of_the_test_rows(tokenizer, table, tokens):
+    measured = visualize._reconstruction(tokenizer, table, tokens, seed=3)
+    test = table.rows(TEST)
+    assert (measured.rows, measured.n_rows) == ("test", len(test))
+    x = tokenizer.normalize(table.read(test)).astype(float)
+    missed = ((x - tokenizer.reconstruct(tokens[test])) ** 2).sum()
+    total = ((x - tokenizer.statistics.normalized_mean) ** 2).sum()
+    assert measured.by_level[-1] == pytest.approx(1 - missed / total)
+
+
+def test_distances_are_shown_of_as_many_rows_as_were_measured(tokenizer, table, tokens):
+    shown = visualize._distances(tokenizer, table, tokens, {"rows": {"pairs_of": 9}})
+    assert len(shown.between_rows) == 9 * 8 // 2
 
 
 def test_tokens_of_another_dataset_are_told(finished, tmp_path):
