@@ -3,6 +3,7 @@
 import io
 import logging
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
 from spinlock.tokenizer.rows import Rows
+from spinlock.training import loop
 from spinlock.training.loop import Trainer
 from spinlock.training.objective import LossWeights
 from spinlock.training.validation import validation_entries
@@ -26,8 +28,8 @@ def make_trainer(make_model, make_plan, train, validation):
     return make
 
 
-def finish(trainer: Trainer) -> Trainer:
-    for _ in trainer.run():
+def finish(trainer: Trainer, at_rest: Callable[[], None] = lambda: None) -> Trainer:
+    for _ in trainer.run(at_rest):
         pass
     return trainer
 
@@ -197,12 +199,30 @@ def test_codes_move_with_averages_or_by_gradient(make_trainer, make_model, optim
         assert not torch.equal(use, at_start)
 
 
-@pytest.mark.parametrize("batch_size", [2, 43, 129, 130, 1000])
-def test_any_batch_size_trains_and_a_lone_last_row_is_left_out(make_trainer, batch_size):
-    trainer = finish(make_trainer(batch_size=batch_size, num_epochs=1))
+@pytest.mark.parametrize("batch_size", [2, 43, 60, 129, 130, 1000])
+def test_all_rows_of_an_epoch_train_and_count_but_a_lone_last_one(make_trainer, batch_size):
+    trainer, places = make_trainer(batch_size=batch_size, num_epochs=1), []
+    finish(trainer, lambda: places.append(trainer.place))
     lone_row = 130 % batch_size == 1
     assert trainer.batches == math.ceil(130 / batch_size) - lone_row
+    counts = places[0].use.all_counts
+    assert counts.sum() == (130 - lone_row) * trainer.model.quantizer.sizes.size
     assert math.isfinite(trainer.history[-1]["train_loss"])
+
+
+def test_every_epoch_has_an_order_and_a_noise_of_its_own(make_trainer, train):
+    trainer = make_trainer(num_epochs=3, batch_size=1000, dead_code_reset_interval=0)
+    orders, noises = [], []
+
+    def note() -> None:
+        orders.append(tuple(trainer.place.order.tolist()))
+        noises.append(tuple(trainer.place.noise.get_state().tolist()))
+
+    finish(trainer, note)
+    unshuffled = tuple(range(len(train)))
+    assert all(tuple(sorted(order)) == unshuffled for order in orders)
+    assert len({unshuffled, *orders}) == 4
+    assert len(set(noises)) == 3
 
 
 def test_two_rows_are_enough_to_train(make_trainer, train):
@@ -223,6 +243,37 @@ def test_noise_is_on_the_input_only_and_repeats_with_the_seed(make_trainer):
     clean, noisy = (finish(make_trainer(input_noise=noise)) for noise in (0.0, 0.5))
     assert clean.history[0] == noisy.history[0]
     assert noisy.history[1]["reconstruction_loss"] > clean.history[1]["reconstruction_loss"]
+
+
+def test_noise_of_the_size_asked_for_is_read_and_clean_train_rows_are_wanted(
+    make_trainer, train, monkeypatch
+):
+    trainer, seen = make_trainer(num_epochs=1, batch_size=60, input_noise=0.3), []
+    forward = trainer.objective.forward
+
+    def watched(clean, noisy, n_rows):
+        seen.append((clean.x, noisy.x))
+        return forward(clean, noisy, n_rows)
+
+    monkeypatch.setattr(trainer.objective, "forward", watched)
+    finish(trainer)
+    clean, noisy = (torch.cat(batches) for batches in zip(*seen, strict=True))
+    assert torch.equal(clean.sort(dim=0).values, train.x.sort(dim=0).values)
+    assert float((noisy - clean).std()) == pytest.approx(0.3, rel=0.1)
+    assert float((noisy - clean).mean()) == pytest.approx(0, abs=0.05)
+
+
+def test_a_validation_loss_on_a_plateau_lowers_the_learning_rate(make_trainer, monkeypatch):
+    level = {"val_loss": 1.0, "val_quality": 0.0}
+    monkeypatch.setattr(loop, "validation_entries", lambda *_: level)
+    trainer = finish(make_trainer(num_epochs=7, learning_rate=1e-3, scheduler="plateau"))
+    assert [entry["learning_rate"] for entry in trainer.history[1:]] == [1e-3] * 6 + [5e-4]
+
+
+def test_quality_is_measured_about_the_mean_of_the_train_rows(make_trainer, train, validation):
+    start = finish(make_trainer(num_epochs=0)).history[0]
+    total = float((validation.x - train.x.mean(dim=0)).square().mean())
+    assert start["val_quality"] == pytest.approx(1 - start["val_loss"] / total, rel=1e-5)
 
 
 def test_extra_validations_change_nothing(make_trainer):

@@ -1,12 +1,17 @@
 """What is fitted again after training: never worse on validation rows, and honest about it."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spinlock.tokenizer.corrections import fit_corrections
+from spinlock.tokenizer.initialization import BookRequest
 from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.rows import Rows
+from spinlock.training import refinement
 from spinlock.training.refinement import reestimate_books, refine
 from spinlock.training.validation import validation_entries
 
@@ -49,6 +54,35 @@ def test_each_step_has_an_entry_that_says_whether_it_was_kept(make_model, train,
     assert [entry["step"] for entry in entries] == ["books", "decoder"]
     assert entries[0]["accepted"] == (entries[0]["val_loss"] < before)
     assert any(entry["accepted"] for entry in entries)
+
+
+def test_quality_of_a_step_is_measured_about_the_mean_of_the_train_rows(
+    make_model, train, validation
+):
+    total = float((validation.x - train.x.mean(dim=0)).square().mean())
+    for entry in refine(make_model(), train, validation, seed=0):
+        assert entry["val_quality"] == pytest.approx(1 - entry["val_loss"] / total, abs=1e-5)
+
+
+def test_corrections_are_fitted_to_train_rows_and_chosen_by_validation_rows(
+    make_model, train, validation
+):
+    books = BookRequest(explicit=[[(None, 32), (None, 16)]] * 2)
+    model = disturbed(make_model(books=books), 0, 0.05)
+    assert refine(model, train, validation, seed=3)[-1]["accepted"]
+    again, alone = copy.deepcopy(model), copy.deepcopy(model)
+    fit_corrections(again, train, validation, torch.Generator().manual_seed(3))
+    fit_corrections(alone, train, validation)
+    found, expected, other = (one.decoder.state_dict() for one in (model, again, alone))
+    assert all(torch.equal(values, expected[name]) for name, values in found.items())
+    assert not all(torch.equal(values, other[name]) for name, values in found.items())
+
+
+def test_a_step_that_changes_nothing_is_not_kept(make_model, train, validation, monkeypatch):
+    for step in ("reestimate_books", "fit_corrections"):
+        monkeypatch.setattr(refinement, step, lambda *_: None)
+    entries = refine(make_model(), train, validation, seed=0)
+    assert [entry["accepted"] for entry in entries] == [False, False]
 
 
 def test_steps_that_do_not_help_are_undone(make_model, train, validation):

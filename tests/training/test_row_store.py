@@ -6,23 +6,26 @@ import pytest
 import torch
 
 from spinlock.errors import SpinlockError
-from spinlock.features.split import TRAIN, VALIDATION
+from spinlock.features.split import TEST, TRAIN, VALIDATION
 from spinlock.features.table import Column, FeatureTable, TableHeader, TableWriter
 from spinlock.tokenizer.normalization import FeatureStatistics
 from spinlock.tokenizer.normalization_fitting import CleaningRules, fit_statistics
+from spinlock.tokenizer.rows import Rows
+from spinlock.training import row_store
 from spinlock.training.row_store import GIB, RowStore
 
-N_ROWS, N_COLUMNS = 5000, 6  # more than two blocks of rows
+N_ROWS, N_COLUMNS = 300, 6
+SIDES = (TRAIN, VALIDATION)
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """A subset whose sides alternate, with initial fields that name their row."""
+    """A subset of train and validation rows that alternate, whose fields name their row."""
     path = tmp_path_factory.mktemp("rows") / "subset.h5"
     columns = [Column("summary", f"s{i}") for i in range(N_COLUMNS)]
     values = np.random.default_rng(0).normal(size=(N_ROWS, N_COLUMNS)).astype(np.float32)
-    split = np.arange(N_ROWS) % 3
+    split = np.arange(N_ROWS) % 2
     with h5py.File(path, "w") as file:
         header = TableHeader(columns, "digest")
         writer = TableWriter(file, header, np.arange(N_ROWS), split, np.dtype(np.float32))
@@ -39,26 +42,37 @@ def statistics(table) -> FeatureStatistics:
     return fit_statistics(lambda columns, rows: train[rows, columns], *train.shape, CleaningRules())
 
 
-def test_rows_in_a_file_are_those_in_memory(table, statistics, tmp_path):
-    sides = (TRAIN, VALIDATION)
-    in_memory = RowStore(tmp_path, 1.0, CPU).read(table, statistics, sides)
-    in_file = RowStore(tmp_path, 0.0, CPU).read(table, statistics, sides)
-    for side, one, other in zip(sides, in_memory, in_file, strict=True):
-        rows = table.rows(side)
-        assert torch.equal(one.x, torch.from_numpy(statistics.apply(table.read(rows))))
-        assert torch.equal(one.fields[:, 0, 0, 0], torch.from_numpy(rows).float())
-        assert torch.equal(one.x, other.x)
-        assert torch.equal(one.fields, other.fields)
-    assert not list(tmp_path.iterdir())  # the file has no name
+def assert_rows(found: Rows, table: FeatureTable, statistics: FeatureStatistics, side: int) -> None:
+    rows = table.rows(side)
+    assert torch.equal(found.x, torch.from_numpy(statistics.apply(table.read(rows))))
+    assert torch.equal(found.fields[:, 0, 0, 0], torch.from_numpy(rows).float())
+
+
+@pytest.mark.parametrize("budget", [1.0, 0.0])
+@pytest.mark.parametrize("block", [32, 150, 2048])  # of the 150 rows of a side
+def test_rows_are_those_of_their_side_in_memory_and_in_a_file(
+    table, statistics, tmp_path, monkeypatch, block, budget
+):
+    monkeypatch.setattr(row_store, "ROW_BLOCK", block)
+    read = RowStore(tmp_path, budget, CPU).read(table, statistics, SIDES)
+    for side, found in zip(SIDES, read, strict=True):
+        assert_rows(found, table, statistics, side)
+    assert not list(tmp_path.iterdir())  # a file has no name
+
+
+@pytest.mark.parametrize("budget", [1.0, 0.0])
+def test_for_a_side_without_rows_the_train_rows_stand(table, statistics, tmp_path, budget):
+    _, empty = RowStore(tmp_path, budget, CPU).read(table, statistics, (TRAIN, TEST))
+    assert_rows(empty, table, statistics, TRAIN)
 
 
 def test_rows_are_in_a_file_from_just_above_the_budget(table, statistics, tmp_path, caplog):
     n_rows = len(table.rows(TRAIN)) + len(table.rows(VALIDATION))
     needed = 4 * n_rows * (N_COLUMNS + 8) / GIB
     with caplog.at_level("INFO"):
-        RowStore(tmp_path, needed, CPU).read(table, statistics, (TRAIN, VALIDATION))
+        RowStore(tmp_path, needed, CPU).read(table, statistics, SIDES)
         assert "stay in a file" not in caplog.text
-        RowStore(tmp_path, needed * 0.999, CPU).read(table, statistics, (TRAIN, VALIDATION))
+        RowStore(tmp_path, needed * 0.999, CPU).read(table, statistics, SIDES)
         assert "stay in a file" in caplog.text
 
 

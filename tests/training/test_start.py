@@ -1,5 +1,6 @@
 """The model before any gradient step: what was asked for, and repeatable."""
 
+import copy
 import logging
 from dataclasses import replace
 
@@ -9,11 +10,12 @@ import torch
 
 from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.tokenizer.category_axes import principal_axes
+from spinlock.tokenizer.corrections import fit_corrections
 from spinlock.tokenizer.initialization import BookRequest
 from spinlock.tokenizer.rows import Rows
 from spinlock.training import start
 from spinlock.training.start import start_model
-from spinlock.training.validation import validation_entries
+from spinlock.training.validation import row_errors, validation_entries
 
 
 def test_books_have_the_sizes_that_were_asked_for(make_model):
@@ -86,6 +88,69 @@ def test_categories_that_share_factors_start_from_joint_axes(
     assert errors[0] < 0.8 * errors[1]
     np.testing.assert_allclose(
         np.log2(model.quantizer.sizes).sum(), np.log2(principal.quantizer.sizes).sum()
+    )
+
+
+@pytest.mark.parametrize(("gain", "better"), [(1.5, False), (2.5, True), (-2.5, False)])
+def test_a_gain_that_chance_may_make_is_none(monkeypatch, gain, better):
+    noise = torch.linspace(-1, 1, 400, dtype=torch.float64)
+    chance = float(noise.std()) / 20  # standard error of the mean of 400 rows
+    errors = {"principal": noise + gain * chance, "joint": torch.zeros_like(noise)}
+    monkeypatch.setattr(start, "row_errors", lambda model, _: errors[model])
+    assert start._is_better("joint", "principal", None) is better
+
+
+def test_starts_are_compared_on_validation_rows(
+    make_request, make_plan, train, validation, monkeypatch
+):
+    compared = []
+    monkeypatch.setattr(start, "row_errors", lambda _, rows: compared.append(rows) or rows.x[:, 0])
+    start_model(make_request(), train, validation, make_plan())
+    assert len(compared) == 2
+    assert all(rows is validation for rows in compared)
+
+
+def test_joint_axes_get_the_bits_that_a_target_quality_takes(
+    make_request, make_plan, train, validation, monkeypatch
+):
+    request = make_request(books=BookRequest(bits=60, target_quality=0.5))
+    bits = []
+    for joint in (True, False):
+        monkeypatch.setattr(start, "_is_better", lambda *_, taken=joint: taken)
+        model = start_model(request, train, validation, make_plan())
+        bits.append(np.log2(model.quantizer.sizes).sum())
+    assert bits[0] == bits[1] < 60
+
+
+def test_joint_axes_may_fill_given_books_but_only_half_of_automatic_ones():
+    bits, given = np.array([6.0, 9.0]), BookRequest(explicit=[[(None, 64)], [(None, 512)]])
+    assert start._room(given, bits, 130).tolist() == [6, 9]
+    assert start._room(BookRequest(max_tokens=16), bits, 130).tolist() == [6, 6]
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_outliers_at_the_caps_have_codes(
+    make_request, make_plan, train, validation, monkeypatch, joint
+):
+    monkeypatch.setattr(start, "_is_better", lambda *_: joint)
+    caps = torch.tensor([[-9.0], [9.0]]).repeat(1, 6)
+    outliers = Rows(9.0 * torch.eye(6))
+    request = make_request(books=BookRequest(explicit=[[(None, 32)]] * 2))
+    errors = [
+        row_errors(start_model(one, train, validation, make_plan()), outliers).mean()
+        for one in (replace(request, caps=caps), request)
+    ]
+    assert errors[0] < 0.5 * errors[1]
+
+
+def test_corrections_are_fitted_to_train_rows_and_chosen_by_validation_rows(
+    make_request, make_plan, train, validation
+):
+    model = start_model(make_request(), train, validation, make_plan(seed=3))
+    again = copy.deepcopy(model)
+    fit_corrections(again, train, validation, torch.Generator().manual_seed(3))
+    assert all(
+        torch.equal(values, again.state_dict()[n]) for n, values in model.state_dict().items()
     )
 
 

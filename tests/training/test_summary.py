@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from spinlock.tokenizer.centroids import mean_abs_cosine
+from spinlock.tokenizer.initialization import BookRequest
 from spinlock.training.summary import summary_metrics
 
 PARTITION = [np.arange(3), np.arange(3, 6)]
@@ -37,6 +38,15 @@ def test_utilization_is_the_mean_share_of_codes_used(measured, make_model, valid
         for level in range(3)
     ]
     assert measured["utilization"] == pytest.approx(np.mean(shares))
+
+
+@pytest.mark.parametrize("size", [4, 64])
+def test_books_of_one_code_are_left_out_of_utilization(make_model, validation, train, size):
+    model = make_model(books=BookRequest(explicit=[[(None, size), (None, 1)]] * 2))
+    tokens = model.tokenize(validation).numpy()
+    shares = [len(set(tokens[:, c, 0])) / size for c in range(2)]
+    found = summary_metrics(model, validation, train.x.mean(0), PARTITION)["utilization"]
+    assert found == pytest.approx(np.mean(shares))
 
 
 def test_what_one_category_has_not_is_undefined(make_model, validation, train):

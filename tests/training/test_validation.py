@@ -36,6 +36,13 @@ def test_without_validation_rows_there_is_no_quality(make_model, validation, tra
     assert math.isnan(entry["val_quality"])
 
 
+def test_a_model_in_training_is_measured_as_it_evaluates(make_model, validation):
+    model = make_model(dropout=0.5)
+    torch.nn.init.ones_(model.decoder.network[-1].weight)
+    evaluated = row_errors(model.eval(), validation)
+    assert torch.equal(row_errors(model.train(), validation), evaluated)
+
+
 def test_validation_changes_neither_weights_nor_buffers(make_model, validation, train):
     model = make_model().train()
     before = {name: values.clone() for name, values in model.state_dict().items()}
