@@ -46,6 +46,24 @@ def test_a_reader_sees_the_old_file_until_the_block_ends(old):
     assert old.read_text(encoding="utf-8") == "new"
 
 
+def test_a_file_is_on_disk_before_it_has_its_name_and_its_folder_after(old, monkeypatch):
+    done, fsync, replace = [], os.fsync, Path.replace
+
+    def flushed(descriptor: int) -> None:
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    def renamed(path: Path, target: Path) -> None:
+        done.append(target)
+        replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", renamed)
+    with atomic_path(old) as temporary:
+        temporary.write_text("new", encoding="utf-8")
+    assert done == [temporary.resolve(), old, old.parent.resolve()]
+
+
 def test_a_reader_that_has_begun_reads_the_old_file_to_its_end(old):
     with old.open(encoding="utf-8") as reader:
         write_text(old, "new")

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from spinlock.tokenizer import corrections
 from spinlock.tokenizer.corrections import fit_corrections
 from spinlock.tokenizer.cross_fitting import Encoding
 from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.ridge import Moments, ridge_correction
 from spinlock.tokenizer.rows import Rows
 
 
@@ -29,12 +31,37 @@ def without_correction(model: TokenizerModel, rows: Rows, levels: int) -> float:
     return float((rows.x - decoded).square().mean())
 
 
+@torch.no_grad()
+def with_network(model: TokenizerModel) -> TokenizerModel:
+    """Return the model with a network that adds something."""
+    torch.manual_seed(0)
+    model.decoder.network[-1].weight.normal_(0, 0.3)
+    return model
+
+
+@torch.no_grad()
+def own_and_target(model: TokenizerModel, rows: Rows, levels: int) -> tuple[Tensor, Tensor]:
+    codes = model.embed(model.tokenize(rows), levels).transpose(0, 1)
+    whole = levels == model.n_levels
+    target = rows.x - model.decoder.decode_network(codes) if whole else rows.x
+    return model.decoder.decode_own(codes), target
+
+
+def test_train_rows_are_fitted_and_validation_rows_choose(start_of, draw_rows):
+    train, validation = draw_rows(0, 60), draw_rows(1, 30)
+    model = with_network(start_of(train))
+    fit_corrections(model, train, validation)
+    for level in range(3):
+        own, target = own_and_target(model, train, level + 1)
+        moments = Moments(own.mean(dim=0))
+        moments.add(own, target)
+        expected = ridge_correction([moments], *own_and_target(model, validation, level + 1))
+        torch.testing.assert_close(model.decoder.correction(level), expected)
+
+
 def test_no_prefix_is_worse_on_validation_rows_than_without(start_of, draw_rows):
     train, validation = draw_rows(0, 60), draw_rows(1, 30)
-    model = start_of(train)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        model.decoder.network[-1].weight.normal_(0, 0.3)
+    model = with_network(start_of(train))
     fit_corrections(model, train, validation, generator())
     for levels in (1, 2, 3):
         alone = without_correction(model, validation, levels)

@@ -1,12 +1,16 @@
 """The start from data: book sizes, the linear paths, books and ridge corrections."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from spinlock.tokenizer import initialization
 from spinlock.tokenizer.category_axes import principal_axes
 from spinlock.tokenizer.codebook import residual_books, residual_tokens
+from spinlock.tokenizer.corrections import fit_corrections
 from spinlock.tokenizer.initialization import (
     BookRequest,
     decide_book_sizes,
@@ -15,6 +19,7 @@ from spinlock.tokenizer.initialization import (
 )
 from spinlock.tokenizer.model import TokenizerModel
 from spinlock.tokenizer.model_shape import ModelShape
+from spinlock.tokenizer.rare_events import rare_directions
 from spinlock.tokenizer.rows import Rows
 
 PARTITION = [[0, 2, 4, 6], [1, 3, 5]]
@@ -95,6 +100,48 @@ def test_the_corrections_use_what_categories_tell_of_one_another():
     assert error_of(model, x) < 0.95 * float((x - own).square().mean())
 
 
+def test_corrections_are_fitted_to_train_rows_and_chosen_by_validation_rows():
+    train, validation = Rows(rows(0, n_rows=30)), Rows(rows(1, n_rows=30))
+    axes = principal_axes(train.x, PARTITION, 3)
+    generator = torch.Generator().manual_seed(0)
+    model = initialize_model(shape_of(SIZES), axes, train, validation, generator)
+
+    def the_same_with(*sides: Rows) -> bool:
+        again = copy.deepcopy(model)
+        fit_corrections(again, *sides)
+        pairs = zip(model.state_dict().values(), again.state_dict().values(), strict=True)
+        return all(torch.equal(*pair) for pair in pairs)
+
+    assert the_same_with(train, validation)
+    assert not the_same_with(train, train)
+    assert not the_same_with(validation, validation)
+
+
+def test_books_are_fitted_to_some_of_the_train_rows_and_chosen_by_validation_rows(monkeypatch):
+    given, best = [], initialization.best_books
+    monkeypatch.setattr(initialization, "FIT_ROWS", 100)
+    monkeypatch.setattr(
+        initialization, "best_books", lambda *parts: given.append(parts[:2]) or best(*parts)
+    )
+    axes = principal_axes(rows(0), PARTITION, 3)
+    initialized()
+    for one, members, (fitted, held_out) in zip(axes, PARTITION, given, strict=True):
+        train, validation = (one.project(rows(seed)[:, members]) for seed in (0, 1))
+        torch.testing.assert_close(held_out, validation)
+        place = torch.cdist(fitted, train).argmin(dim=1)
+        torch.testing.assert_close(fitted, train[place])
+        assert len(fitted) == 100
+        assert (place.diff() > 0).all(), "in their order"
+        assert place[-1] > 200, "from all of them"
+
+
+def test_rows_at_the_caps_have_codes():
+    caps = torch.tensor([[-30.0], [30.0]]).repeat(1, 7)
+    outliers = rows(0).mean(dim=0) + 30.0 * torch.eye(7)
+    with_caps, without = (initialized([[32, 2]] * 2, caps=given) for given in (caps, None))
+    assert error_of(with_caps, outliers) < 0.8 * error_of(without, outliers)
+
+
 def test_partial_decoders_start_as_the_categories_own_decoding():
     model = initialized()
     codes = torch.randn(2, 5, 3)
@@ -159,6 +206,22 @@ def test_sizes_that_the_settings_leave_open_are_filled_as_automatic_ones():
     assert filled[0][0] == 8
     assert filled[1][1] == 16
     assert np.log2(filled).sum() == 18
+
+
+def test_bits_are_chosen_with_rare_events_in_new_combinations(monkeypatch):
+    given = {}
+    monkeypatch.setattr(
+        initialization, "choose_book_sizes", lambda *_, **options: given.update(options) or []
+    )
+    x = torch.zeros(400, 3)
+    x[3, 0] = x[50, 1] = 20.0
+    x[:, 2] = torch.linspace(-1, 1, 400)
+    x -= x.mean(dim=0)
+    (axes,) = principal_axes(x, [[0, 1, 2]], 3)
+    decide_book_sizes(x, [[0, 1, 2]], [axes], BookRequest(), torch.Generator())
+    (rare,) = given["rare"]
+    torch.testing.assert_close(rare, rare_directions(x, axes))
+    assert len(rare) == 2
 
 
 def test_a_budget_is_kept_and_a_target_quality_may_need_less():

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from spinlock.tokenizer import joint_axes as module
 from spinlock.tokenizer.category_axes import CategoryAxes, principal_axes
-from spinlock.tokenizer.joint_axes import Channel, joint_axes
+from spinlock.tokenizer.joint_axes import COOLING, Channel, joint_axes
 
 PARTITION = [[0, 1, 2], [3, 4], [5, 6, 7, 8]]
 SCALES = torch.tensor([3.0, 2.0, 1.0, 2.5, 0.5, 2.0, 1.5, 1.2, 0.8])
@@ -113,6 +114,30 @@ def test_a_category_says_no_more_than_its_books_hold(seed, most, level):
     assert one.bits == pytest.approx(-float(torch.logdet(error)) / 2 / np.log(2), abs=1e-6)
     weights = one.weights.clamp_min(level)
     assert one.bits <= float((weights / level).log2().sum()) / 2 + 1e-9
+
+
+@pytest.mark.parametrize("bits", [4.0, 12.0])
+def test_categories_together_take_the_bits_and_no_more_than_a_sweep_beyond(monkeypatch, bits):
+    made = []
+
+    class Noted(Channel):
+        def __init__(self, *parts):
+            super().__init__(*parts)
+            made.append(self)
+
+    monkeypatch.setattr(module, "Channel", Noted)
+    joint_axes(correlated(3), PARTITION, 9, bits, [20.0] * 3)
+    # a sweep of COOLING adds half its logarithm to each of nine directions at most
+    assert bits <= sum(one.bits for one in made) < bits + 9 * -np.log2(COOLING) / 2
+
+
+@modest
+@given(seeds, st.floats(2.0, 30.0))
+def test_a_category_that_may_say_everything_fills_its_books(seed, most):
+    covariance = torch.cov(correlated(seed).double().T)
+    one = Channel(covariance, torch.tensor(PARTITION[2]), most)
+    one.updated(covariance, 1e-9)
+    assert one.bits == pytest.approx(most, rel=1e-6)
 
 
 def test_categories_that_see_the_same_factors_share_them_out():

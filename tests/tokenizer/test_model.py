@@ -91,6 +91,39 @@ def test_decoding_greedy_tokens_is_what_the_training_path_computes(model):
     torch.testing.assert_close(model.reconstruct(model.tokenize(rows, beam=1)), expected)
 
 
+def test_the_training_path_has_the_codes_with_the_gradient_of_the_embeddings(model):
+    encoded = model.encode(make_rows())
+    encoded.z.retain_grad()
+    through = encoded.through()
+    torch.testing.assert_close(through, encoded.quantized.codes)
+    assert not torch.allclose(through, encoded.z)
+    weights = torch.randn_like(through)
+    (through * weights).sum().backward()
+    assert torch.equal(encoded.z.grad, weights)
+
+
+def test_drafts_follow_as_many_encodings_as_tokens(start_of, draw_rows):
+    model, rows = start_of(draw_rows(0, 200)), draw_rows(1, 200)
+
+    @torch.no_grad()
+    def missed(tokens: torch.Tensor) -> float:
+        z = model.encoder(rows.x, rows.fields).transpose(0, 1)
+        return float((z - model.embed(tokens)).square().sum())
+
+    greedy, tokens = missed(model.tokenize(rows, beam=1)), missed(model.tokenize(rows))
+    assert missed(model.draft_tokens(rows)) == pytest.approx(tokens, rel=1e-5)
+    assert tokens < 0.999 * greedy
+
+
+def test_a_prefix_is_decoded_with_the_correction_of_its_own_last_level(model):
+    tokens = model.tokenize(make_rows())
+    with torch.no_grad():
+        for levels in (1, 2, 3):
+            codes = model.quantizer.decode(tokens.transpose(0, 1), levels)
+            expected = model.decoder(codes, levels - 1)
+            torch.testing.assert_close(model.reconstruct(tokens, levels), expected)
+
+
 def test_a_prefix_is_decoded_from_its_own_levels_only(model):
     tokens = model.tokenize(make_rows())
     changed = tokens.clone()

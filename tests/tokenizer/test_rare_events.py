@@ -51,6 +51,16 @@ def test_recombined_rows_have_the_same_events_elsewhere_and_the_rest_in_place():
     assert (again[:, 1:] != z[:, 1:]).float().mean() > 0.9
 
 
+def test_events_that_move_one_another_are_dealt_from_the_rows_as_they_are():
+    z = torch.randn(50, 2, generator=torch.Generator().manual_seed(1))
+    reads, moves = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 1.0], [1.0, 1.0]])
+    both = with_recombined(z, torch.stack([reads, moves], 1), torch.Generator().manual_seed(2))
+    change = both[50:] - z
+    generator = torch.Generator().manual_seed(2)
+    dealt = [z[torch.randperm(50, generator=generator), i] - z[:, i] for i in (0, 1)]
+    torch.testing.assert_close(change, (dealt[0] + dealt[1]).unsqueeze(1).expand(50, 2))
+
+
 def test_bits_are_given_to_combinations_that_no_row_shows():
     z = spiked([list(range(8)), list(range(8)), list(range(8))])  # always all three together
     together, apart = (

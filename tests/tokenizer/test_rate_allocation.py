@@ -8,8 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spinlock.tokenizer import rate_allocation
 from spinlock.tokenizer.rate_allocation import (
+    LEVELS,
+    ROWS_FOR_ONE_FOLD,
     RateDistortion,
+    _CategoryCurves,
+    _folds,
     allocate_bits,
     choose_book_sizes,
     distortion_at,
@@ -77,6 +82,44 @@ def test_distortion_is_summed_at_the_bits_of_each_category():
     assert distortion_at(curves, np.array([4, 1])) == 14
 
 
+@pytest.mark.parametrize("n_rows", [2, 10, 700, 1500, 7000])
+def test_rows_are_held_out_of_what_is_fitted(n_rows):
+    folds = _folds(n_rows, torch.Generator().manual_seed(0))
+    for fitted, held_out in folds:
+        assert len(fitted) > 0 < len(held_out)
+        assert not set(fitted.tolist()) & set(held_out.tolist())
+    if n_rows < ROWS_FOR_ONE_FOLD:
+        each = torch.cat([held_out for _, held_out in folds])
+        assert sorted(each.tolist()) == list(range(n_rows))
+
+
+def test_distortion_is_the_error_of_rows_that_books_have_not_seen():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(60, 12, generator=generator) * torch.linspace(0.5, 2, 60).unsqueeze(1)
+    fold = torch.arange(40), torch.arange(40, 60)
+    curves = _CategoryCurves(z, [fold], generator, z.new_empty(0, 2, 12), [None] * LEVELS)
+    curve = curves.curve(4, all_used=False)
+    untold = float(z[40:].square().sum(dim=1).mean())
+    assert curve.distortion[0] == pytest.approx(untold, rel=1e-4)
+    fitted, held_out, _ = curves._chain((2**4,) * LEVELS)
+    seen, unseen = (
+        float(torch.cat([beam.error.flatten() for beam in beams]).mean())
+        for beams in (fitted, held_out)
+    )
+    assert curve.distortion[4 * LEVELS] == pytest.approx(unseen, rel=1e-4)
+    assert unseen > 1.5 * seen
+
+
+def test_the_largest_book_is_the_one_that_leaves_the_least(monkeypatch):
+    left = {5: 2.0, 6: 1.0, 7: 3.0}  # by the bits of the largest book
+
+    def measured(curves, _):
+        return left[int(curves[0].bits[-1]) // LEVELS]
+
+    monkeypatch.setattr(rate_allocation, "distortion_at", measured)
+    assert np.max(choose(embeddings((1.0,), n_rows=300), 30)) == 2**6
+
+
 def embeddings(scales: tuple[float, ...], n_rows: int = 200) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return [scale * torch.randn(n_rows, 3, generator=generator) for scale in scales]
@@ -117,8 +160,10 @@ def test_no_book_is_larger_than_allowed(max_tokens):
     assert np.max(choose(embeddings((1.0, 2.0)), 60, max_tokens=max_tokens)) <= max_tokens
 
 
-def test_books_are_not_larger_than_half_the_rows():
-    assert np.max(choose(embeddings((1.0,), n_rows=100), 60)) <= 50
+@pytest.mark.parametrize("max_tokens", [None, 1024])
+def test_books_are_not_larger_than_half_the_rows(max_tokens):
+    z = embeddings((1.0,), n_rows=100)
+    assert np.max(choose(z, 60, max_tokens=max_tokens)) <= 50
 
 
 @pytest.mark.parametrize("n_rows", [2, 3, 5, 40])

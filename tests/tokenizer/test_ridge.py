@@ -81,12 +81,36 @@ def test_weights_count_as_so_many_rows_wherever_the_origin_is(seed, times, origi
     )
 
 
+@pytest.mark.parametrize("origin", [-2.0, 0.0, 3.0])
+def test_the_correction_is_the_same_wherever_the_origin_is(origin):
+    own, x, *held_out = problem(0, noise=1.0)
+    elsewhere = moments(own, x, torch.full((4,), origin))
+    found = ridge_correction([elsewhere], *held_out)
+    torch.testing.assert_close(found, fitted(own, x, *held_out), rtol=1e-4, atol=1e-5)
+
+
 def test_held_out_rows_choose_the_rows_that_are_fitted():
     own, x, *held_out = problem(0, noise=0.1)
     right, wrong = moments(own, x), moments(own, 3 * own)
     expected = ridge_correction([right], *held_out)
     for fits in ([right, wrong], [wrong, right]):
         torch.testing.assert_close(ridge_correction(fits, *held_out), expected)
+
+
+@pytest.mark.parametrize("noise", [0.3, 1.0])
+def test_the_strength_is_about_the_best_for_held_out_rows_of_another_mean(noise):
+    rng = np.random.default_rng(0)
+    mixing = 0.3 * rng.normal(size=(4, 4))
+    parts = []
+    for mean in (0, 1):
+        own = rng.normal(size=(40, 4)) + mean
+        parts += [own, own + own @ mixing + 0.5 + noise * rng.normal(size=own.shape)]
+    own, x, *held_out = (torch.from_numpy(part).float() for part in parts)
+    errors = [
+        error_of(fitted(own, x, *held_out, strengths=[strength]), *held_out)
+        for strength in np.logspace(-3, 2, 60)
+    ]
+    assert error_of(fitted(own, x, *held_out), *held_out) < 1.01 * min(errors)
 
 
 def test_a_linear_dependence_is_found():

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spinlock.tokenizer import token_file
 from spinlock.tokenizer.token_file import (
     SPECIAL_TOKENS,
     TokenWriter,
@@ -131,9 +132,11 @@ def test_the_same_tokens_give_the_same_bytes(tokenizer, raw_values, tmp_path):
     assert write("a.h5") == write("b.h5")
 
 
+@pytest.mark.parametrize("block", [7, 240, 1000])  # of 240 rows
 def test_the_table_has_a_row_for_each_operator_and_a_column_for_each_book(
-    tokens_file, tokenizer, raw_values, tmp_path
+    tokens_file, tokenizer, raw_values, tmp_path, monkeypatch, block
 ):
+    monkeypatch.setattr(token_file, "ROWS_OF_TABLE", block)
     path = tmp_path / "tokens.parquet"
     write_parquet(path, tokens_file)
     frame = pd.read_parquet(path)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
 from spinlock.features.table import Column, TableHeader
+from spinlock.tokenizer.rows import Rows
 from spinlock.tokenizer.tokenizer import Tokenizer, level_names
 
 modest = settings(deadline=None, max_examples=25)
@@ -199,12 +200,28 @@ def test_a_wider_beam_is_not_worse_over_all_rows(tokenizer, raw_values):
     assert left[1] <= left[0]
 
 
-def test_embeddings_are_sums_of_the_codebooks(tokenizer, raw_values):
+def test_the_beam_is_the_one_asked_for_or_that_of_the_model(
+    checkpoint, raw_values, features, write_dataset
+):
+    tokenizer = Tokenizer(checkpoint)
+    path = named(write_dataset(features), NAMES)
+    x = torch.from_numpy(tokenizer.normalize(raw_values.astype(np.float32)))
+    width = checkpoint.model.shape.beam_width
+    found = {beam: checkpoint.model.tokenize(Rows(x), beam).numpy() for beam in (1, width, 8)}
+    assert len({tokens.tobytes() for tokens in found.values()}) == 3
+    for beam, tokens in (*found.items(), (None, found[width])):
+        np.testing.assert_array_equal(tokenizer.tokenize(x, beam=beam), tokens)
+        np.testing.assert_array_equal(tokenizer.encode(path, beam=beam), tokens)
+
+
+@pytest.mark.parametrize("levels", [None, 1, 2, 3])
+def test_embeddings_are_sums_of_the_codebooks(tokenizer, raw_values, levels):
     tokens = tokenizer.encode(raw_values[:4])
-    embedded = tokenizer.embed(tokens)
+    embedded = tokenizer.embed(tokens, levels)
     for row in range(4):
         for c, books in enumerate(tokenizer.codebooks):
-            expected = sum(book[k] for book, k in zip(books, tokens[row, c], strict=True))
+            codes = [book[k] for book, k in zip(books, tokens[row, c], strict=True)]
+            expected = sum(codes[:levels])
             np.testing.assert_allclose(embedded[row, c], expected, rtol=1e-5, atol=1e-6)
 
 
@@ -457,6 +474,12 @@ def test_fields_may_be_of_any_type_and_order(reader, raw_values, fields):
         np.testing.assert_array_equal(reader.encode(raw_values, other), tokens)
         x = reader.normalize(raw_values)
         np.testing.assert_array_equal(reader.tokenize(x, other), tokens)
+
+
+def test_fields_of_many_blocks_stay_with_their_rows(reader, raw_values, fields):
+    own = reader.encode(raw_values, fields)
+    rows = np.roll(np.arange(2500) % len(raw_values), 7)
+    np.testing.assert_array_equal(reader.encode(raw_values[rows], fields[rows]), own[rows])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
