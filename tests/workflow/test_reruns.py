@@ -25,6 +25,10 @@ def keys_in_another_order(text):
     return f"{rest}families:\n{summary}\n{architecture}\n{head}"
 
 
+def one_name_more(text):
+    return f"{text}\nUNUSED = 1\n"
+
+
 CASES = {
     "a comment in the YAML": (CONFIG, lambda text: f"# why\n{text}", ()),
     "the order of keys": (CONFIG, keys_in_another_order, ()),
@@ -64,15 +68,26 @@ CASES = {
     ),
     "code that train imports": (
         "spinlock/training/schedule.py",
-        lambda text: f"{text}\nUNUSED = 1\n",
+        one_name_more,
         TRAIN_ON,
     ),
-    "a comment in that code": (
+    "code that subset imports": ("spinlock/features/columns.py", one_name_more, SUBSET_ON),
+    "code that normalize imports": (
+        "spinlock/tokenizer/normalization_fitting.py",
+        one_name_more,
+        NORMALIZE_ON,
+    ),
+    "code that evaluate and encode import": (
+        "spinlock/tokenizer/tokenizer.py",
+        one_name_more,
+        ("evaluate", "encode", "visualize"),
+    ),
+    "a comment in code": (
         "spinlock/training/schedule.py",
         lambda text: f"{text}\n# a remark\n",
         (),
     ),
-    "its docstring": (
+    "a docstring": (
         "spinlock/training/schedule.py",
         replaced('"""', '"""Once more: '),
         (),

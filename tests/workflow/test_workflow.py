@@ -204,9 +204,21 @@ def test_a_path_of_the_user_is_no_part_of_a_program(workspace, own_experiment, n
     assert list(workspace.path.rglob("PWNED")) == []
 
 
+def text_of_rules() -> str:
+    files = (Path(__file__).parents[2] / "workflow/rules").glob("*.smk")
+    return "".join(map(Path.read_text, files))
+
+
+def test_every_rule_runs_and_tracks_the_code_of_the_stage_of_its_name():
+    _, *parts = re.split(r"^rule (\w+):", text_of_rules(), flags=re.MULTILINE)
+    assert len(parts) == 2 * 9
+    for name, text in zip(parts[::2], parts[1::2], strict=True):
+        assert f'code=code("{name}"),' in text
+        assert f"python -m spinlock.stages.{name} " in text
+
+
 def test_every_path_in_a_command_is_quoted():
-    rules = (Path(__file__).parents[2] / "workflow/rules").glob("*.smk")
-    commands = re.findall(r"(?<=    shell:\n)(?:        .*\n)+", "".join(map(Path.read_text, rules)))
+    commands = re.findall(r"(?<=    shell:\n)(?:        .*\n)+", text_of_rules())
     assert len(commands) >= 9
     bare = {name for one in commands for name in re.findall(r"\{([^{}:]+)\}", one)}
     # numbers, and options that are made of numbers
