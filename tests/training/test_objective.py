@@ -55,6 +55,15 @@ def test_each_term_is_its_loss_of_what_the_model_gives(make_model, train):
     assert len(TERMS) == len(terms)
 
 
+def test_a_part_of_a_batch_has_its_share_of_what_is_a_mean_over_rows(make_model, train):
+    objective, rows = Objective(make_model().eval(), WEIGHTS), noisy(train)
+    whole, _ = objective(train, rows)
+    part, _ = objective(train, rows, 4 * len(train))
+    shares = dict(zip(TERMS, (part / whole).tolist(), strict=True))
+    means = ("reconstruction", "vq", "informativeness")
+    assert shares == pytest.approx({name: 0.25 if name in means else 1 for name in TERMS})
+
+
 @pytest.mark.parametrize("name", TERMS[1:])
 def test_a_term_of_weight_zero_is_zero_and_leaves_the_others_alone(make_model, train, name):
     model = make_model().eval()

@@ -75,6 +75,21 @@ def test_a_state_is_saved_at_once_when_asked_and_else_only_now_and_then(
     assert saved.path.exists()
 
 
+def test_what_is_no_number_is_not_saved_over_the_last_sound_state(trainer, tmp_path):
+    saved = SavedState(tmp_path / "last.pt", STAMP)
+    saved.save(trainer, now=True)
+    sound = saved.path.read_bytes()
+
+    def spoil_and_save() -> None:
+        if trainer.place.done:
+            torch.nn.init.constant_(trainer.model.decoder.own.bias, torch.nan)
+            saved.save(trainer, now=True)
+
+    with pytest.raises(SpinlockError, match="in epoch 3, after batch 1"):
+        list(trainer.run(spoil_and_save))
+    assert saved.path.read_bytes() == sound
+
+
 def test_discarding_what_is_not_there_does_no_harm(tmp_path):
     SavedState(tmp_path / "last.pt", STAMP).discard()
 
@@ -101,6 +116,21 @@ def test_a_checkpoint_gives_a_trainer_its_state(
     assert again.history == trainer.history
     for name, weights in trainer.model.state_dict().items():
         assert torch.equal(again.model.state_dict()[name], weights)
+
+
+def test_early_stopping_waits_anew_from_where_it_ended_a_training(
+    make_model, make_plan, train, validation, tmp_path
+):
+    plan = make_plan(num_epochs=50, learning_rate=5.0, early_stopping_patience=3)
+    ended, path = Trainer(make_model(), train, validation, plan), tmp_path / "best_model.pt"
+    list(ended.run())
+    assert ended.stopped
+    write_checkpoint(ended, path)
+    again = Trainer(make_model(), train, validation, plan)
+    again.load_state_dict(state_of_checkpoint(path, STAMP, 50))
+    list(again.run())
+    assert again.stopped
+    assert again.epoch >= ended.epoch + 3
 
 
 @pytest.mark.parametrize(
