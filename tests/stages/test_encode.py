@@ -10,6 +10,7 @@ import torch
 
 from spinlock.errors import SpinlockError
 from spinlock.features.table import FeatureTable
+from spinlock.files import file_digest
 from spinlock.stages import encode
 from spinlock.stages.program import limit_threads
 from spinlock.tokenizer.tokenizer import Tokenizer
@@ -20,6 +21,7 @@ def test_every_operator_has_its_own_tokens_and_side(finished):
     with h5py.File(finished.path("tokens.h5")) as file:
         tokens, side = file["tokens"][:], file["split"][:]
         np.testing.assert_array_equal(file["row_ids"], np.arange(150))
+        assert file.attrs["model_digest"] == file_digest(finished.path("best_model.pt"))
     np.testing.assert_array_equal(tokens, tokenizer.encode(finished.dataset))
     with FeatureTable(finished.path("subset.h5")) as table:
         np.testing.assert_array_equal(side[table.row_ids], table.split)

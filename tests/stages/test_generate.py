@@ -26,10 +26,14 @@ def test_the_same_settings_give_the_same_bytes(whole, tmp_path):
     assert (tmp_path / "again.h5").read_bytes() == whole.read_bytes()
 
 
-def test_shards_hold_the_operators_of_the_whole_and_are_joined_to_it(whole, tmp_path):
+@pytest.mark.parametrize(("cut", "block"), [(4, 50), (2, 50), (2, 2), (3, 2)])
+def test_shards_hold_the_operators_of_the_whole_and_are_joined_to_it(
+    whole, tmp_path, monkeypatch, cut, block
+):
+    monkeypatch.setattr(generate, "ROW_BLOCK", block)
     shards = [tmp_path / "first.h5", tmp_path / "second.h5"]
-    generate.run(SETTINGS, shards[0], 0, 4)
-    generate.run(SETTINGS, shards[1], 4, 2)
+    generate.run(SETTINGS, shards[0], 0, cut)
+    generate.run(SETTINGS, shards[1], cut, 6 - cut)
     concatenate.run(shards, tmp_path / "joined.h5")
     with open_dataset(whole) as one, open_dataset(shards) as two:
         assert one.digest() == two.digest()

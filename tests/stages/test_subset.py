@@ -125,6 +125,17 @@ def test_rows_on_no_side_of_a_published_split_are_counted(tmp_path):
         assert np.isfinite(table.fields(slice(None))).all()
 
 
+def test_only_the_files_that_an_experiment_names_must_hold_its_operators(
+    take, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(subset, "require_simulation", asked.append)
+    take()
+    assert not asked
+    take(dataset_path=str(tmp_path / "data.h5"))
+    assert len(asked) == 1
+
+
 def test_too_few_rows_for_max_samples_are_told(finished, tmp_path, caplog):
     experiment = finished.experiment.model_copy(update={"max_samples": 1000})
     subset.run(experiment, [finished.dataset], tmp_path / "subset.h5")

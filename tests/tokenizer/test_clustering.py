@@ -110,6 +110,14 @@ def test_a_cluster_that_is_too_small_joins_the_one_it_resembles():
         )
 
 
+def test_columns_merge_by_the_criterion_of_ward():
+    correlation = np.array([[1, -0.9, 0.5], [-0.9, 1, 0.3], [0.5, 0.3, 1]])
+    (first, second) = merge_tree(correlation)
+    assert sorted(first[:2]) == [0, 1]
+    assert first[2] == pytest.approx(0.1)
+    assert second[2] == pytest.approx(np.sqrt((2 * 0.5**2 + 2 * 0.7**2 - 0.1**2) / 3))
+
+
 def test_a_fixed_number_of_categories_is_kept_to():
     x, _ = planted(0, (4, 4, 4, 4))
     for number in (1, 2, 3, 4, 5):
