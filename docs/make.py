@@ -88,7 +88,10 @@ def write_pictures() -> None:
         with Image.open(FIGURES / f"{name}.png") as figure:
             picture = figure.convert("RGB")
         picture.thumbnail((PICTURE_WIDTH, 2 * PICTURE_WIDTH))
-        picture.quantize(PICTURE_COLORS).save(PICTURES / f"{name}.png", optimize=True)
+        # rare colours stay what they are: the ends of a scale are among them
+        coverage, plain = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+        few = picture.quantize(PICTURE_COLORS, method=coverage, dither=plain)
+        few.save(PICTURES / f"{name}.png", optimize=True)
 
 
 def with_block(text: str, name: str, content: str) -> str:
