@@ -122,28 +122,16 @@ def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> C
             number,
             x.shape[1],
         )
-    _warn_of_bits(
-        experiment,
-        n_categories,
-        x,
-        "see num_categories_auto, max_clusters and min_features_per_category",
-    )
-    return clustering
-
-
-def _warn_of_bits(experiment: Experiment, n_categories: int, x: np.ndarray, remedy: str) -> None:
-    """Tell when categories of rows x [n, D] cannot hold the bits, though more of them could."""
-    n_rows, budget = _rows_of_books(experiment, len(x)), experiment.model.bits
     held = most_bits(n_categories, n_rows) if n_rows else budget
     if held < budget and n_categories < x.shape[1]:
         log.warning(
             "%d categories hold at most %d of the %d bits of model.bits; more of them would hold "
-            "more: %s",
+            "more: see num_categories_auto, max_clusters and min_features_per_category",
             n_categories,
             held,
             budget,
-            remedy,
         )
+    return clustering
 
 
 def _rows_of_books(experiment: Experiment, n_rows: int) -> int | None:
@@ -178,7 +166,6 @@ def _manual(
     with located(path):
         partition = mapped_partition(mapping, names, kept)
     groups = list(partition.values())
-    _warn_of_bits(experiment, len(groups), x, f"see {path}")
     correlation = correlation_matrix(x, experiment.training.category_correlation)
     tree = merge_tree(correlation) if len(correlation) > 1 else np.empty((0, 4))
     quality = PartitionQuality(

@@ -155,13 +155,3 @@ def test_fewer_categories_than_asked_for_are_told(finished, tmp_path, caplog):
     run(finished, with_training(finished, **asked), tmp_path)
     n_categories = len(json.loads((tmp_path / "categories.json").read_text()))
     assert f"{n_categories} categories instead of the 300" in caplog.text
-
-
-def test_given_categories_that_cannot_hold_the_bits_are_told(
-    finished, kept_names, tmp_path, caplog
-):
-    mapping = tmp_path / "map.json"
-    mapping.write_text(json.dumps({"all": kept_names}))
-    manual = {"category_assignment": "manual", "category_mapping_file": str(mapping)}
-    run(finished, with_training(finished, **manual), tmp_path)
-    assert "1 categories hold at most" in caplog.text

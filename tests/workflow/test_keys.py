@@ -140,6 +140,8 @@ def experiments(key: str, value: object) -> tuple[Experiment, Experiment]:
     """Return an experiment that has the key, and the same with another value of it."""
     section, _, name = key.rpartition(".")
     before: dict = {**EXAMPLE, "training": {"category_mapping_file": "map.json"}}
+    if key == "training.category_mapping_file":  # which is read where it gives the categories
+        before["training"] |= {"category_assignment": "manual"}
     if section in ENCODER_PARAMS:
         encoder = {"encoder": section}
         before["families"] = {"summary": encoder}
