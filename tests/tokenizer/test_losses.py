@@ -292,3 +292,13 @@ def test_the_gradient_of_squared_cosines_is_that_of_the_plain_loop(seed, n_vecto
     loss = mean_squared_cosine(vectors, pairs.expand(2, -1, -1))
     (gradient,) = torch.autograd.grad(3 * loss, vectors)
     torch.testing.assert_close(gradient, 3 * expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 2])
+def test_a_process_may_have_any_part_of_a_batch(n_rows):
+    dims = EmbeddingDims([2, 2], 2)
+    residual = torch.ones(2, n_rows, 2, requires_grad=True)
+    loss = quantization_loss([residual], [torch.zeros(2, n_rows, 2)], dims, 1.0, train_codes=False)
+    loss.backward()
+    assert loss.item() == (1.0 if n_rows else 0.0)
+    assert residual.grad.isfinite().all()
