@@ -35,7 +35,7 @@ def fit_corrections(
     rows = train[:: max(1, -(-len(train) // RIDGE_ROWS))]
     own = Encoding(rows, model.tokenize(rows), model.quantizer)
     held_out = Encoding(validation, model.tokenize(validation), model.quantizer)
-    others = list(cross_fitted(model, rows, generator)) if generator else []
+    others = list(cross_fitted(model, train, generator)) if generator else []
     for level in range(model.n_levels):
         decoded, target = _decoded(model, own, level)
         alone = Moments(decoded.mean(dim=0))

@@ -23,8 +23,7 @@ from spinlock.tokenizer.token_search import TokenSearch
 ENCODINGS = 12_800  # of rows, at most: with more rows, books hardly know them by heart
 TIMES = 8  # that a row is encoded, at most: each time the rows are dealt anew
 LEAST_ROWS = 4  # halves of fewer fit no book
-BEAM = 4
-ITERATIONS = 8
+BEAM, ITERATIONS = 4, 8  # of k-means: books that are used once need no more
 
 
 @dataclass(frozen=True)

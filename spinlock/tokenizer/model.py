@@ -16,7 +16,7 @@ from spinlock.tokenizer.quantizer import (
     ResidualQuantizer,
     straight_through,
 )
-from spinlock.tokenizer.rows import ROW_BLOCK, Rows
+from spinlock.tokenizer.rows import Rows
 from spinlock.tokenizer.token_search import TokenSearch
 
 NETWORK_WIDTH = 4  # hidden width of the decoder's network, in units of group_hidden_dim
@@ -105,16 +105,6 @@ class TokenizerModel(nn.Module):
     def embed(self, tokens: Tensor, levels: int | None = None) -> Tensor:
         """Return the code sums [B, C, E] of tokens [B, C, L], of the first `levels`."""
         return self.quantizer.decode(tokens.transpose(0, 1), levels).transpose(0, 1)
-
-    @torch.no_grad()
-    def decode_own(self, tokens: Tensor, levels: int) -> Tensor:
-        """Return normalised rows [B, D], each column decoded by its own category alone."""
-        decoded = self.quantizer.all_codes.new_empty(len(tokens), self.layout.n_columns)
-        blocks = zip(decoded.split(ROW_BLOCK), tokens.split(ROW_BLOCK), strict=True)
-        for part, block in blocks:
-            codes = self.quantizer.decode(block.transpose(0, 1), levels)
-            part.copy_(self.decoder.decode_own(codes))
-        return decoded
 
     @torch.no_grad()
     def reconstruct(self, tokens: Tensor, levels: int | None = None) -> Tensor:

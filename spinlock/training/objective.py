@@ -96,8 +96,11 @@ class Objective(nn.Module):
         else:
             terms.append(zero)
         if len(x) < n_rows:
-            own = [_share(term, len(x) / n_rows) for term in terms]
-            terms = [a if mean else b for a, b, mean in zip(own, terms, ROW_MEANS, strict=True)]
+            share = len(x) / n_rows
+            terms = [
+                _share(term, share) if mean else term
+                for term, mean in zip(terms, ROW_MEANS, strict=True)
+            ]
         return torch.stack(terms), quantized
 
     def _autocast(self, x: Tensor) -> torch.autocast:

@@ -12,10 +12,6 @@ import numpy as np
 from spinlock.errors import SpinlockError
 
 PROJECT = "spinlock"  # WANDB_PROJECT names another one
-MISSING = SpinlockError(
-    "logging.wandb asks for wandb, which is not installed",
-    remedy="in the checkout: pip install '.[wandb]', or say false",
-)
 
 
 class Tracker:
@@ -49,7 +45,7 @@ def require_tracking(wanted: bool) -> None:
         When there is not.
     """
     if wanted and find_spec("wandb") is None:
-        raise MISSING
+        raise _missing()
 
 
 @contextmanager
@@ -67,7 +63,7 @@ def tracked(wanted: bool, folder: Path, config: Mapping[str, Any]) -> Iterator[T
     try:
         import wandb  # noqa: PLC0415  # an extra
     except ImportError:
-        raise MISSING from None
+        raise _missing() from None
     try:
         run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
@@ -82,3 +78,10 @@ def tracked(wanted: bool, folder: Path, config: Mapping[str, Any]) -> Iterator[T
         ) from error
     with run:
         yield Tracker(run)
+
+
+def _missing() -> SpinlockError:
+    return SpinlockError(
+        "logging.wandb asks for wandb, which is not installed",
+        remedy="in the checkout: pip install '.[wandb]', or say false",
+    )

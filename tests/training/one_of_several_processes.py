@@ -28,4 +28,5 @@ if __name__ == "__main__":
     meeting = f"file://{folder / 'meeting'}"
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=n_processes)
     train(folder / "start.pt", rank, folder)
+    distributed.barrier()  # gloo has ended one that left while another still talked
     distributed.destroy_process_group()
