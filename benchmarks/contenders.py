@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.naive_model import NaiveModel
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.rows import Rows
 from spinlock.training.loop import Trainer, TrainingPlan
 from spinlock.training.objective import LossWeights
 

@@ -8,10 +8,10 @@ import torch
 
 from spinlock.features.dataset import open_dataset
 from spinlock.features.split import TEST, TRAIN, VALIDATION, random_split
-from spinlock.tokenizer.clustering import discover_categories
-from spinlock.tokenizer.normalization import FeatureStatistics
-from spinlock.tokenizer.normalization_fitting import CleaningRules, fit_statistics
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.categories.clustering import discover_categories
+from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.normalization.fitting import CleaningRules, fit_statistics
+from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 
 FAMILIES = {"architecture": 21, "summary": 275}
 LATENT = 40  # factors behind made-up features

@@ -7,7 +7,7 @@ from benchmarks.measurement import Result, Settings, interleaved, typical
 from benchmarks.training import BOOKS, CATEGORIES, starting_model
 from spinlock.features.table import Column, TableHeader
 from spinlock.tokenizer.checkpoint import Checkpoint
-from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 GOAL = 100_000  # rows per second, greedy, on two cores

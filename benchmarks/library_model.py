@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.naive_model import CategoryEncoder, Decoder
-from spinlock.tokenizer.layout import EmbeddingDims
-from spinlock.tokenizer.losses import orthogonality_loss, topographic_loss
-from spinlock.tokenizer.model_shape import ModelShape
+from spinlock.tokenizer.network.layout import EmbeddingDims
+from spinlock.tokenizer.network.losses import orthogonality_loss, topographic_loss
+from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.training.objective import LossWeights
 
 try:

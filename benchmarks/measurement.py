@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 from threadpoolctl import threadpool_limits
 
-from spinlock.tokenizer.products import quick_products
+from spinlock.tokenizer.network.products import quick_products
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "h5py", "numba", "faiss-cpu")
 SGEMM_SIZE = 2048

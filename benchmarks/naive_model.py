@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spinlock.tokenizer.model import NETWORK_WIDTH
-from spinlock.tokenizer.model_shape import ModelShape
+from spinlock.tokenizer.network.model import NETWORK_WIDTH
+from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.training.objective import LossWeights
 
 BOOK_ROWS = 64  # rows whose codes are compared within a book

@@ -22,10 +22,10 @@ from benchmarks.measurement import (
 )
 from benchmarks.naive_model import NaiveModel
 from spinlock.settings.families import ENCODER_PARAMS
-from spinlock.tokenizer.initialization import BookRequest
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.model_shape import ModelShape
-from spinlock.tokenizer.products import go_to_onednn
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.model_shape import ModelShape
+from spinlock.tokenizer.network.products import go_to_onednn
+from spinlock.tokenizer.start.initialization import BookRequest
 from spinlock.training.loop import TrainingPlan
 from spinlock.training.objective import LossWeights
 from spinlock.training.start import ModelRequest, start_model

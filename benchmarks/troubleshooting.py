@@ -37,7 +37,7 @@ from spinlock.files import write_text
 from spinlock.settings import Experiment
 from spinlock.stages import cluster, normalize, subset, train
 from spinlock.stages.program import limit_threads
-from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.plain_files import read_model
 from spinlock.tokenizer.tokenizer import Tokenizer
 from spinlock.training.loop import Trainer

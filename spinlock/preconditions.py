@@ -16,7 +16,7 @@ from spinlock.settings.dataset_files import dataset_config, dataset_files
 from spinlock.settings.families import require_readable
 from spinlock.source import source_digest
 from spinlock.stages.train import training_settings
-from spinlock.tokenizer.category_mapping import MAPPING_REMEDY, mapped_columns, read_mapping
+from spinlock.tokenizer.categories.mapping import MAPPING_REMEDY, mapped_columns, read_mapping
 from spinlock.tokenizer.device import choose_device
 from spinlock.training.provenance import settings_digest
 from spinlock.training.resume import state_of_checkpoint

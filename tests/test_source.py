@@ -186,5 +186,5 @@ def test_simulations_and_subsets_do_not_depend_on_the_tokenizer(stage):
 
 def test_training_depends_on_the_tokenizer_and_not_on_drawing():
     closure = source_closure("spinlock.stages.train")
-    assert "spinlock.tokenizer.quantizer" in closure
+    assert "spinlock.tokenizer.network.quantizer" in closure
     assert not [name for name in closure if "figures" in name or "operators" in name]

@@ -8,7 +8,7 @@ import numpy as np
 
 from spinlock.features.split import SPLIT_NAMES
 from spinlock.features.table import Column
-from spinlock.tokenizer.normalization import FeatureStatistics, Reason
+from spinlock.tokenizer.normalization.statistics import FeatureStatistics, Reason
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial.distance import pdist
 
 from spinlock.analysis.projections import FEWEST_POINTS, METHODS, project
-from spinlock.tokenizer.centroids import category_centroids
+from spinlock.tokenizer.categories.centroids import category_centroids
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 MOST_CODES = 2000  # codes in a map; the least used are left out first

@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from scipy.spatial.distance import pdist, squareform
 from sklearn.manifold import trustworthiness
 
-from spinlock.tokenizer.centroids import centroid_cosines
+from spinlock.tokenizer.categories.centroids import centroid_cosines
 
 WORST_FEATURES = 10
 NEIGHBOURS = 10

@@ -21,15 +21,8 @@ from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.normalize import read_statistics
 from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.tokenizer.bit_budget import (
-    most_bits,
-    rows_of_books,
-    usable_bits,
-    useful_categories,
-)
-from spinlock.tokenizer.category_mapping import MAPPING_REMEDY, mapped_partition, read_mapping
-from spinlock.tokenizer.centroids import mean_abs_cosine
-from spinlock.tokenizer.clustering import (
+from spinlock.tokenizer.categories.centroids import mean_abs_cosine
+from spinlock.tokenizer.categories.clustering import (
     Clustering,
     Partition,
     PartitionQuality,
@@ -37,11 +30,18 @@ from spinlock.tokenizer.clustering import (
     discover_categories,
     merge_tree,
 )
-from spinlock.tokenizer.clustering import (
+from spinlock.tokenizer.categories.clustering import (
     silhouette as silhouette_of,
 )
-from spinlock.tokenizer.initialization import BookRequest, partition_quality
-from spinlock.tokenizer.normalization import FeatureStatistics
+from spinlock.tokenizer.categories.mapping import MAPPING_REMEDY, mapped_partition, read_mapping
+from spinlock.tokenizer.normalization.statistics import FeatureStatistics
+from spinlock.tokenizer.start.bit_budget import (
+    most_bits,
+    rows_of_books,
+    usable_bits,
+    useful_categories,
+)
+from spinlock.tokenizer.start.initialization import BookRequest, partition_quality
 
 log = logging.getLogger(__name__)
 

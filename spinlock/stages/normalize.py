@@ -15,8 +15,8 @@ from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.tokenizer.normalization import FeatureStatistics
-from spinlock.tokenizer.normalization_fitting import CleaningRules, fit_statistics
+from spinlock.tokenizer.normalization.fitting import CleaningRules, fit_statistics
+from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 
 log = logging.getLogger(__name__)
 

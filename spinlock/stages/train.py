@@ -35,15 +35,15 @@ from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.termination import delayed_termination
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.device import choose_device
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.processes import (
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.processes import (
     made_once,
     process_count,
     process_group,
     process_rank,
     started_together,
 )
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.rows import Rows
 from spinlock.training.loop import Trainer, TrainingPlan
 from spinlock.training.provenance import describe_run, files_digest, settings_digest
 from spinlock.training.refinement import refine

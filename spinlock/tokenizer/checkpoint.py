@@ -15,9 +15,9 @@ from torch import Tensor
 from spinlock.errors import SpinlockError
 from spinlock.features.table import TableHeader
 from spinlock.files import atomic_path
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.model_shape import ModelShape
-from spinlock.tokenizer.normalization import FeatureStatistics
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.model_shape import ModelShape
+from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 
 FORMAT = "spinlock-model-1"
 PROJECTOR = re.compile(r"quantizer\.projector_\d+")

@@ -16,12 +16,12 @@ from torch.export import Dim, ExportedProgram
 from spinlock.errors import SpinlockError
 from spinlock.files import atomic_path
 from spinlock.tokenizer.checkpoint import Checkpoint
-from spinlock.tokenizer.codebook import search
-from spinlock.tokenizer.field_encoders import FieldReader
 from spinlock.tokenizer.float64_operations import with_float64_operations
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.normalization import FeatureStatistics, Reason
-from spinlock.tokenizer.token_search import TokenSearch
+from spinlock.tokenizer.network.codebook import search
+from spinlock.tokenizer.network.field_encoders import FieldReader
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.token_search import TokenSearch
+from spinlock.tokenizer.normalization.statistics import FeatureStatistics, Reason
 
 EXAMPLE_ROWS = 4  # of the batch that a graph is traced with; it takes any number
 

@@ -21,9 +21,10 @@ from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.table import Column, TableHeader
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.device import choose_device
-from spinlock.tokenizer.normalization import FeatureStatistics
+from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.network.token_search import TokenSearch
+from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 from spinlock.tokenizer.plain_files import read_model
-from spinlock.tokenizer.rows import Rows
 from spinlock.tokenizer.tables import (
     feature_table,
     field_array,
@@ -31,7 +32,6 @@ from spinlock.tokenizer.tables import (
     refuse_masked,
     token_table,
 )
-from spinlock.tokenizer.token_search import TokenSearch
 from spinlock.tokenizer.transformer import FittedTransformer
 
 ROW_BLOCK = 4096

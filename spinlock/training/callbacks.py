@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.processes import sum_over_processes
-from spinlock.tokenizer.quantizer import Quantized, count_places
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.processes import sum_over_processes
+from spinlock.tokenizer.network.quantizer import Quantized, count_places
 
 
 class EarlyStopping:

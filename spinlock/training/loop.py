@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.processes import (
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.processes import (
     own_rows,
     process_count,
     sum_over_processes,
     whole_batch,
 )
-from spinlock.tokenizer.products import quick_products
-from spinlock.tokenizer.quantizer import Quantized
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.products import quick_products
+from spinlock.tokenizer.network.quantizer import Quantized
+from spinlock.tokenizer.network.rows import Rows
 from spinlock.training.callbacks import BestModel, CodebookUse, EarlyStopping
 from spinlock.training.objective import ROW_MEANS, TERMS, LossWeights, Objective
 from spinlock.training.place import EpochPlace

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from spinlock.tokenizer.losses import (
+from spinlock.tokenizer.network.losses import (
     informativeness_loss,
     orthogonality_loss,
     quantization_loss,
     reconstruction_loss,
     topographic_loss,
 )
-from spinlock.tokenizer.model import Encoded, TokenizerModel
-from spinlock.tokenizer.processes import whole_batch
-from spinlock.tokenizer.quantizer import Quantized
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.model import Encoded, TokenizerModel
+from spinlock.tokenizer.network.processes import whole_batch
+from spinlock.tokenizer.network.quantizer import Quantized
+from spinlock.tokenizer.network.rows import Rows
 
 TERMS = ("reconstruction", "vq", "orthogonality", "informativeness", "topographic")
 

@@ -13,7 +13,7 @@ import torch
 
 import spinlock
 from spinlock.files import file_digest
-from spinlock.tokenizer.processes import process_count
+from spinlock.tokenizer.network.processes import process_count
 
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "h5py")
 

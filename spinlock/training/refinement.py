@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from spinlock.tokenizer.corrections import fit_corrections
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.quantizer import count_places
-from spinlock.tokenizer.rows import ROW_BLOCK, Rows
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.quantizer import count_places
+from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
+from spinlock.tokenizer.start.corrections import fit_corrections
 from spinlock.training.validation import validation_entries
 
 Step = Callable[[], object]

@@ -8,8 +8,8 @@ import torch
 from spinlock.errors import SpinlockError
 from spinlock.features.table import FeatureTable
 from spinlock.settings import Experiment
-from spinlock.tokenizer.initialization import BookRequest
-from spinlock.tokenizer.model_shape import ModelShape
+from spinlock.tokenizer.network.model_shape import ModelShape
+from spinlock.tokenizer.start.initialization import BookRequest
 from spinlock.training.loop import TrainingPlan
 from spinlock.training.objective import LossWeights
 from spinlock.training.start import ModelRequest

@@ -13,8 +13,8 @@ from torch import Tensor
 from spinlock.errors import SpinlockError
 from spinlock.features.split import TRAIN
 from spinlock.features.table import ROW_BLOCK, FeatureTable
-from spinlock.tokenizer.normalization import FeatureStatistics
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from spinlock.errors import SpinlockError
-from spinlock.tokenizer.model import TokenizerModel
+from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.training.objective import TERMS
 
 

@@ -8,18 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.bit_budget import most_bits, rows_of_books
-from spinlock.tokenizer.category_axes import CategoryAxes, principal_axes
-from spinlock.tokenizer.corrections import fit_corrections
-from spinlock.tokenizer.initialization import (
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.model_shape import ModelShape
+from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.start.bit_budget import most_bits, rows_of_books
+from spinlock.tokenizer.start.category_axes import CategoryAxes, principal_axes
+from spinlock.tokenizer.start.corrections import fit_corrections
+from spinlock.tokenizer.start.initialization import (
     BookRequest,
     decide_book_sizes,
     initialize_model,
 )
-from spinlock.tokenizer.joint_axes import joint_axes
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.model_shape import ModelShape
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.start.joint_axes import joint_axes
 from spinlock.training.loop import TrainingPlan
 from spinlock.training.validation import row_errors
 

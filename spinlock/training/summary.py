@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from spinlock.tokenizer.centroids import mean_abs_cosine
-from spinlock.tokenizer.losses import correlation, distances
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.rows import ROW_BLOCK, Rows
+from spinlock.tokenizer.categories.centroids import mean_abs_cosine
+from spinlock.tokenizer.network.losses import correlation, distances
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
 
 PAIR_ROWS = 2000
 

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.rows import ROW_BLOCK, Rows
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
 
 
 def validation_entries(model: TokenizerModel, rows: Rows, train_mean: Tensor) -> dict[str, float]:

@@ -17,11 +17,11 @@ from spinlock.analysis.evidence import (
 )
 from spinlock.analysis.metrics import code_counts
 from spinlock.features.table import Column, TableHeader
+from spinlock.tokenizer.categories.clustering import correlation_matrix, merge_tree
 from spinlock.tokenizer.checkpoint import Checkpoint
-from spinlock.tokenizer.clustering import correlation_matrix, merge_tree
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.model_shape import ModelShape
-from spinlock.tokenizer.normalization_fitting import CleaningRules, fit_statistics
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.model_shape import ModelShape
+from spinlock.tokenizer.normalization.fitting import CleaningRules, fit_statistics
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 HOSTILE = '<img src=x onerror="window.broken=1">'

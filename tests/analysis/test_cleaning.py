@@ -7,7 +7,7 @@ import pytest
 
 from spinlock.analysis.cleaning import Altered, describe_cleaning
 from spinlock.features.split import TEST, TRAIN, VALIDATION
-from spinlock.tokenizer.normalization import Reason
+from spinlock.tokenizer.normalization.statistics import Reason
 
 SPLIT = np.array([TRAIN, TRAIN, TRAIN, VALIDATION, TEST])
 IMPUTED = np.array([True, True, False, False, True])

@@ -10,7 +10,7 @@ from spinlock.analysis.evidence import (
     measure_reconstruction,
 )
 from spinlock.analysis.metrics import code_counts, topographic
-from spinlock.tokenizer.centroids import category_centroids
+from spinlock.tokenizer.categories.centroids import category_centroids
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from scipy.stats import entropy
 from sklearn.manifold import trustworthiness
 
 from spinlock.analysis import metrics
-from spinlock.tokenizer.centroids import centroid_cosines
+from spinlock.tokenizer.categories.centroids import centroid_cosines
 
 SEEDS = st.integers(0, 2**32 - 1)
 

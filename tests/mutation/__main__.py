@@ -24,16 +24,16 @@ from typing import NamedTuple
 import yaml
 
 NORMALIZATION = [  # what was fitted is applied: the tests of both tell mistakes in either
-    "tests/tokenizer/test_normalization.py",
-    "tests/tokenizer/test_normalization_fitting.py",
+    "tests/tokenizer/normalization/test_statistics.py",
+    "tests/tokenizer/normalization/test_fitting.py",
 ]
 TARGETS = {
-    "spinlock/tokenizer/quantizer.py": ["tests/tokenizer/test_quantizer.py"],
-    "spinlock/tokenizer/codebook.py": ["tests/tokenizer/test_codebook.py"],
-    "spinlock/tokenizer/token_search.py": ["tests/tokenizer/test_token_search.py"],
-    "spinlock/tokenizer/losses.py": ["tests/tokenizer/test_losses.py"],
-    "spinlock/tokenizer/normalization.py": NORMALIZATION,
-    "spinlock/tokenizer/normalization_fitting.py": NORMALIZATION,
+    "spinlock/tokenizer/network/quantizer.py": ["tests/tokenizer/network/test_quantizer.py"],
+    "spinlock/tokenizer/network/codebook.py": ["tests/tokenizer/network/test_codebook.py"],
+    "spinlock/tokenizer/network/token_search.py": ["tests/tokenizer/network/test_token_search.py"],
+    "spinlock/tokenizer/network/losses.py": ["tests/tokenizer/network/test_losses.py"],
+    "spinlock/tokenizer/normalization/statistics.py": NORMALIZATION,
+    "spinlock/tokenizer/normalization/fitting.py": NORMALIZATION,
     "spinlock/analysis/metrics.py": ["tests/analysis/test_metrics.py"],
 }
 SURVIVORS = Path(__file__).with_name("survivors.yaml")

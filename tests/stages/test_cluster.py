@@ -12,8 +12,8 @@ from spinlock.features.split import TRAIN, VALIDATION
 from spinlock.features.table import FeatureTable
 from spinlock.stages import cluster
 from spinlock.stages.normalize import read_statistics
-from spinlock.tokenizer.clustering import correlation_matrix
-from spinlock.tokenizer.normalization import FeatureStatistics
+from spinlock.tokenizer.categories.clustering import correlation_matrix
+from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from spinlock.features.table import FeatureTable
 from spinlock.settings import load_experiment
 from spinlock.stages import visualize
 from spinlock.stages.normalize import read_statistics
-from spinlock.tokenizer.normalization import Reason
+from spinlock.tokenizer.normalization.statistics import Reason
 
 BOTH = {"architecture": "MLPEncoder", "summary": "MLPEncoder"}
 SIDES = np.random.default_rng(3).permutation(np.repeat([0, 1, 2], [160, 20, 20]))

@@ -9,7 +9,7 @@ from spinlock.features.split import TEST, VALIDATION
 from spinlock.features.table import FeatureTable
 from spinlock.settings import Experiment
 from spinlock.stages import normalize
-from spinlock.tokenizer.normalization_fitting import CleaningRules
+from spinlock.tokenizer.normalization.fitting import CleaningRules
 
 
 def test_rows_that_do_not_train_never_influence_the_fit(finished, tmp_path):

@@ -17,7 +17,7 @@ from spinlock.features.split import TRAIN, VALIDATION
 from spinlock.settings import load_experiment
 from spinlock.stages import train
 from spinlock.tokenizer.checkpoint import Checkpoint, read_state
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.rows import Rows
 from spinlock.training.objective import Objective
 from spinlock.training.validation import validation_entries
 

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from spinlock.features.table import Column, TableHeader
-from spinlock.tokenizer.category_axes import principal_axes
 from spinlock.tokenizer.checkpoint import Checkpoint
-from spinlock.tokenizer.initialization import initialize_model
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.model_shape import ModelShape
-from spinlock.tokenizer.normalization_fitting import CleaningRules, fit_statistics
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.model_shape import ModelShape
+from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.normalization.fitting import CleaningRules, fit_statistics
+from spinlock.tokenizer.start.category_axes import principal_axes
+from spinlock.tokenizer.start.initialization import initialize_model
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 N_ROWS, N_TRAIN = 240, 180

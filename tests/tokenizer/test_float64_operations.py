@@ -5,7 +5,6 @@ import torch
 from torch.nn import functional
 
 from spinlock.errors import SpinlockError
-from spinlock.tokenizer.field_encoders import FieldReader
 from spinlock.tokenizer.float64_operations import (
     adaptive_mean,
     convolve,
@@ -13,6 +12,7 @@ from spinlock.tokenizer.float64_operations import (
     mean_of_blocks,
     with_float64_operations,
 )
+from spinlock.tokenizer.network.field_encoders import FieldReader
 
 
 def values(*shape: int, seed: int = 0) -> torch.Tensor:

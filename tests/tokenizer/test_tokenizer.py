@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
 from spinlock.features.table import Column, TableHeader
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.tokenizer import Tokenizer, level_names
 
 modest = settings(deadline=None, max_examples=25)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from spinlock.settings.families import ENCODER_PARAMS
-from spinlock.tokenizer.initialization import BookRequest
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.model_shape import ModelShape
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.model_shape import ModelShape
+from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.start.initialization import BookRequest
 from spinlock.training.loop import TrainingPlan
 from spinlock.training.objective import LossWeights
 from spinlock.training.start import ModelRequest, start_model

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.rows import Rows
 from spinlock.training.loop import Trainer
 
 

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.model_shape import ModelShape
-from spinlock.tokenizer.quantizer import Quantized
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.model_shape import ModelShape
+from spinlock.tokenizer.network.quantizer import Quantized
 from spinlock.training.callbacks import BestModel, CodebookUse, EarlyStopping
 
 modest = settings(deadline=None, max_examples=60)

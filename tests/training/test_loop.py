@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.rows import Rows
 from spinlock.training import loop
 from spinlock.training.loop import Trainer
 from spinlock.training.objective import LossWeights

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from spinlock.tokenizer.losses import (
+from spinlock.tokenizer.network.losses import (
     orthogonality_loss,
     quantization_loss,
     reconstruction_loss,
     topographic_loss,
 )
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.rows import Rows
 from spinlock.training.objective import TERMS, LossWeights, Objective
 
 WEIGHTS = LossWeights(commitment_cost=0.4, topo_samples=20)

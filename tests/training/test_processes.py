@@ -9,8 +9,8 @@ import torch
 
 from spinlock.errors import SpinlockError
 from spinlock.settings.families import ENCODER_PARAMS
-from spinlock.tokenizer.processes import made_once, process_group
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.processes import made_once, process_group
+from spinlock.tokenizer.network.rows import Rows
 from spinlock.training.loop import Trainer
 
 PROGRAM = Path(__file__).with_name("one_of_several_processes.py")

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spinlock.tokenizer.corrections import fit_corrections
-from spinlock.tokenizer.initialization import BookRequest
-from spinlock.tokenizer.model import TokenizerModel
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.start.corrections import fit_corrections
+from spinlock.tokenizer.start.initialization import BookRequest
 from spinlock.training import refinement
 from spinlock.training.refinement import reestimate_books, refine
 from spinlock.training.validation import validation_entries

@@ -8,9 +8,9 @@ import torch
 from spinlock.errors import SpinlockError
 from spinlock.features.split import TEST, TRAIN, VALIDATION
 from spinlock.features.table import Column, FeatureTable, TableHeader, TableWriter
-from spinlock.tokenizer.normalization import FeatureStatistics
-from spinlock.tokenizer.normalization_fitting import CleaningRules, fit_statistics
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.normalization.fitting import CleaningRules, fit_statistics
+from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 from spinlock.training import row_store
 from spinlock.training.row_store import GIB, RowStore
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from spinlock.settings.families import ENCODER_PARAMS
-from spinlock.tokenizer.category_axes import principal_axes
-from spinlock.tokenizer.corrections import fit_corrections
-from spinlock.tokenizer.initialization import BookRequest
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.start.category_axes import principal_axes
+from spinlock.tokenizer.start.corrections import fit_corrections
+from spinlock.tokenizer.start.initialization import BookRequest
 from spinlock.training import start
 from spinlock.training.start import start_model
 from spinlock.training.validation import row_errors, validation_entries

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from spinlock.tokenizer.centroids import mean_abs_cosine
-from spinlock.tokenizer.initialization import BookRequest
+from spinlock.tokenizer.categories.centroids import mean_abs_cosine
+from spinlock.tokenizer.start.initialization import BookRequest
 from spinlock.training.summary import summary_metrics
 
 PARTITION = [np.arange(3), np.arange(3, 6)]

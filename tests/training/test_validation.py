@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from spinlock.tokenizer.rows import Rows
+from spinlock.tokenizer.network.rows import Rows
 from spinlock.training import validation as validation_module
 from spinlock.training.validation import row_errors, validation_entries
 

@@ -73,7 +73,7 @@ CASES = {
     ),
     "code that subset imports": ("spinlock/features/columns.py", one_name_more, SUBSET_ON),
     "code that normalize imports": (
-        "spinlock/tokenizer/normalization_fitting.py",
+        "spinlock/tokenizer/normalization/fitting.py",
         one_name_more,
         NORMALIZE_ON,
     ),

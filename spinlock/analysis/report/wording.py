@@ -10,7 +10,7 @@ from spinlock.analysis.figures.catalog import EXHIBITS
 from spinlock.analysis.metrics import dominant_feature
 from spinlock.analysis.report.page import Page, Section, Shown, Target
 from spinlock.features.split import SPLIT_NAMES
-from spinlock.tokenizer.normalization import FeatureStatistics, Reason
+from spinlock.tokenizer.normalization.statistics import FeatureStatistics, Reason
 
 WHY_DROPPED = {
     Reason.MISSING: "mostly missing",

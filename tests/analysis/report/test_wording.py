@@ -6,7 +6,7 @@ import pytest
 from spinlock.analysis.figures.catalog import EXHIBITS
 from spinlock.analysis.report.page import Shown
 from spinlock.analysis.report.wording import describe
-from spinlock.tokenizer.normalization import Reason
+from spinlock.tokenizer.normalization.statistics import Reason
 
 NOTHING = {exhibit.name: Shown(exhibit.name, exhibit.title, "") for exhibit in EXHIBITS}
 

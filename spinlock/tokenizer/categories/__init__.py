@@ -1,0 +1,1 @@
+"""Categories of features: found by clustering, or given in a mapping."""

@@ -1,0 +1,1 @@
+"""The Categorical Hierarchical VQ-VAE: encoders, residual books, decoder and losses."""

@@ -1,0 +1,82 @@
+"""The joint decoder: each category's own linear decoding, corrected by all categories' codes."""
+
+import torch
+from torch import Tensor, nn
+
+from spinlock.tokenizer.network.layout import CategoryLayout, CategoryLinear, Dropout, EmbeddingDims
+
+
+class JointDecoder(nn.Module):
+    """Decode code sums [C, B, E] of any prefix of the levels to columns [B, D].
+
+    own  = scatter(q_c · D_c + d_c), a category's columns from its own codes;
+    x̂_l = own + (own − mean_l) W_l + b_l, with one W per prefix 0..l, since what other
+    categories tell about a column depends on how finely they are known;
+    at the full depth plus a network of all codes that starts at zero.
+
+    Parameters
+    ----------
+    layout : CategoryLayout
+    dims : EmbeddingDims
+        Of the embeddings of width E.
+    n_levels : int
+    hidden_dim : int
+        Width of the network's hidden layer.
+    dropout : float
+    """
+
+    mean: Tensor
+
+    def __init__(
+        self,
+        layout: CategoryLayout,
+        dims: EmbeddingDims,
+        n_levels: int,
+        hidden_dim: int,
+        dropout: float,
+    ):
+        super().__init__()
+        n_columns = layout.n_columns
+        self.layout = layout
+        self.dims = dims
+        self.own = CategoryLinear(layout.n_categories, dims.width, layout.width, zero=True)
+        self.cross = nn.ParameterList(torch.zeros(n_columns, n_columns) for _ in range(n_levels))
+        self.offset = nn.ParameterList(torch.zeros(n_columns) for _ in range(n_levels))
+        self.register_buffer("mean", torch.zeros(n_levels, n_columns))
+        last = nn.Linear(hidden_dim, n_columns)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.network = nn.Sequential(
+            nn.Linear(dims.total, hidden_dim),
+            nn.GELU(),
+            Dropout(dropout),
+            last,
+        )
+
+    def decode_own(self, codes: Tensor) -> Tensor:
+        """Return columns [B, D], each from the codes [C, B, E] of its own category."""
+        return self.layout.scatter(self.own(codes))
+
+    def correction(self, level: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return copies of W [D, D], b [D] and mean [D] of the prefix 0..level."""
+        parts = self.cross[level], self.offset[level], self.mean[level]
+        return tuple(one.detach().clone() for one in parts)
+
+    @torch.no_grad()
+    def set_correction(self, level: int, cross: Tensor, offset: Tensor, mean: Tensor) -> None:
+        """Set W [D, D], b [D] and mean [D] of the prefix 0..level."""
+        self.cross[level].copy_(cross)
+        self.offset[level].copy_(offset)
+        self.mean[level].copy_(mean)
+
+    def forward(self, codes: Tensor, level: int) -> Tensor:
+        """Return columns [B, D] of the code sums [C, B, E] of levels 0..level."""
+        own, cross = self.decode_own(codes), self.cross[level]
+        decoded = torch.addmm(own, own, cross) + (self.offset[level] - self.mean[level] @ cross)
+        if level == len(self.cross) - 1:
+            decoded = decoded + self.decode_network(codes)
+        return decoded
+
+    def decode_network(self, codes: Tensor) -> Tensor:
+        """Return what the network adds [B, D] at the full depth."""
+        return self.network(self.dims.compact(codes))

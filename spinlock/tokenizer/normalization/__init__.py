@@ -1,0 +1,1 @@
+"""Cleaning and normalisation of feature columns."""

@@ -1,0 +1,221 @@
+"""Cleaning and normalisation fitted to the columns of train rows."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from spinlock.errors import SpinlockError
+from spinlock.tokenizer.normalization.statistics import LARGEST, FeatureStatistics, Reason
+
+MAD_TO_DEVIATION = 1.4826  # of a Gaussian
+GRAM_ROWS = 2048  # rows of all columns that correlations are accumulated from at once
+ROUNDING = 1e-6  # relative deviations below this are rounding noise
+HUGE = 1e300  # magnitude at which every column is capped: float64 can still sum its rows
+
+ReadColumns = Callable[[slice, slice], np.ndarray]
+ALL_ROWS = slice(None)
+
+
+@dataclass(frozen=True)
+class CleaningRules:
+    """What `fit_statistics` drops and caps.
+
+    Attributes
+    ----------
+    max_missing_fraction : float
+        Columns with more non-finite train values are dropped.
+    variance_tolerance : float
+        Columns whose deviation is at most this fraction of their magnitude are constant.
+    deduplicate_threshold : float
+        A column whose |correlation| with an earlier one is above this repeats it.
+    outlier_method : str
+        mad, percentile or none.
+    outlier_bound : float
+        mad: deviations from the median; percentile: per cent cut at either end.
+    normalization_method : str
+        standard (mean, standard deviation) or mad (median, median absolute deviation).
+    """
+
+    max_missing_fraction: float = 0.5
+    variance_tolerance: float = 1e-6
+    deduplicate_threshold: float = 0.999999
+    outlier_method: str = "mad"
+    outlier_bound: float = 5.0
+    normalization_method: str = "standard"
+
+
+def fit_statistics(
+    read_train: ReadColumns,
+    n_rows: int,
+    n_columns: int,
+    rules: CleaningRules,
+    scale_groups: Iterable[np.ndarray] = (),
+    block: int = 64,
+) -> FeatureStatistics:
+    """Fit cleaning and normalisation, column block by column block.
+
+    Parameters
+    ----------
+    read_train : callable
+        Gives train rows [n, columns] of a slice of columns and a slice of the train rows.
+    n_rows, n_columns : int
+        Number of train rows and of raw columns.
+    rules : CleaningRules
+    scale_groups : iterable of int arrays
+        Columns that share one scale, such as the coefficients of a channel of a series: the
+        scale is the root of the summed variances, so that a channel counts as one feature and
+        its curve keeps its shape.
+
+    Raises
+    ------
+    SpinlockError
+        When no column is left.
+    """
+    parts = [
+        _fit_block(np.asarray(read_train(slice(first, first + block), ALL_ROWS), np.float64), rules)
+        for first in range(0, n_columns, block)
+    ]
+    fitted = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    for group in scale_groups:
+        fitted["scale"][group] = _shared_scale(fitted, group)
+    reason = fitted["reason"]
+    if not (reason == Reason.KEPT).any():
+        counts = {one.label: int((reason == one).sum()) for one in Reason if one != Reason.KEPT}
+        raise SpinlockError(
+            f"no feature column is left after cleaning {n_columns} columns: {counts}",
+            remedy="check the dataset, or relax feature_cleaning",
+        )
+    twins = _find_duplicates(read_train, fitted, rules.deduplicate_threshold, n_rows)
+    return FeatureStatistics(kept=np.flatnonzero(reason == Reason.KEPT), **fitted, **twins)
+
+
+def _fit_block(values: np.ndarray, rules: CleaningRules) -> dict[str, np.ndarray]:
+    n_columns = values.shape[1]
+    finite, given = np.isfinite(values), values
+    present = finite.any(axis=0)
+    values = np.where(finite, np.clip(values, -HUGE, HUGE), np.nan)
+    values[:, ~present] = 0.0
+    median = np.nanmedian(values, axis=0)
+    filled = np.where(np.isnan(values), median, values)
+    magnitude = np.abs(filled).max(axis=0)
+    unit = np.where(magnitude > 0, magnitude, 1.0)
+    reason = np.full(n_columns, Reason.KEPT, np.int8)
+    reason[(filled / unit).std(axis=0) <= rules.variance_tolerance] = Reason.CONSTANT
+    reason[finite.mean(axis=0) < 1 - rules.max_missing_fraction] = Reason.MISSING
+    lower, upper = _caps(filled, median, rules)
+    capped = np.clip(filled, lower, upper)
+    center, scale = _center_and_scale(capped, rules.normalization_method)
+    scale = np.where(reason == Reason.KEPT, scale, 1.0)
+    with np.errstate(over="ignore"):
+        lower = np.maximum(np.maximum(lower, center - LARGEST * scale), -HUGE)
+        upper = np.minimum(np.minimum(upper, center + LARGEST * scale), HUGE)
+    return {
+        "reason": reason,
+        "impute": median,
+        "lower": lower,
+        "upper": upper,
+        "center": center,
+        "mean": np.clip(filled, lower, upper).mean(axis=0),
+        "scale": scale,
+        "imputed": (~finite).sum(axis=0),
+        "capped": (((given < lower) | (given > upper)) & finite).sum(axis=0),
+    }
+
+
+def _caps(
+    filled: np.ndarray, median: np.ndarray, rules: CleaningRules
+) -> tuple[np.ndarray, np.ndarray]:
+    if rules.outlier_method == "none":
+        return np.full(len(median), -np.inf), np.full(len(median), np.inf)
+    if rules.outlier_method == "percentile":
+        bound = rules.outlier_bound
+        lower, upper = np.percentile(filled, [bound, 100 - bound], axis=0)
+        # a cap that leaves a single value would make the column constant
+        flat = lower == upper
+        return np.where(flat, filled.min(axis=0), lower), np.where(flat, filled.max(axis=0), upper)
+    spread = rules.outlier_bound * _robust_deviation(filled, median)
+    return median - spread, median + spread
+
+
+def _robust_deviation(filled: np.ndarray, median: np.ndarray) -> np.ndarray:
+    """MAD as a standard deviation; where over half the values are equal, the deviation itself."""
+    mad = MAD_TO_DEVIATION * np.median(np.abs(filled - median), axis=0)
+    return np.where(mad > ROUNDING * np.abs(median), mad, _safe_std(filled))
+
+
+def _center_and_scale(capped: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
+    if method == "mad":
+        median = np.median(capped, axis=0)
+        return median, _robust_deviation(capped, median)
+    return capped.mean(axis=0), _safe_std(capped)
+
+
+def _safe_std(values: np.ndarray) -> np.ndarray:
+    """Return standard deviations without overflow of the squares of very large values."""
+    magnitude = np.abs(values).max(axis=0)
+    unit = np.where(magnitude > 0, magnitude, 1.0)
+    return (values / unit).std(axis=0) * unit
+
+
+def _shared_scale(fitted: dict[str, np.ndarray], group: np.ndarray) -> np.ndarray:
+    kept = group[fitted["reason"][group] == Reason.KEPT]
+    if not len(kept):
+        return fitted["scale"][group]
+    unit = fitted["scale"][kept].max()
+    return np.full(len(group), unit * np.sqrt(((fitted["scale"][kept] / unit) ** 2).sum()))
+
+
+def _find_duplicates(
+    read_train: ReadColumns, fitted: dict[str, np.ndarray], threshold: float, n_rows: int
+) -> dict[str, np.ndarray]:
+    """Mark columns that repeat an earlier kept one, in `fitted['reason']`."""
+    n_columns = len(fitted["reason"])
+    twin = np.full(n_columns, -1)
+    slope, intercept = np.zeros(n_columns), np.zeros(n_columns)
+    kept = np.flatnonzero(fitted["reason"] == Reason.KEPT)
+    correlation = np.triu(_correlations(read_train, fitted, kept, n_rows), k=1)
+    for first, second in kept[np.argwhere(np.abs(correlation) > threshold)]:
+        if fitted["reason"][first] == fitted["reason"][second] == Reason.KEPT:
+            fitted["reason"][second] = Reason.DUPLICATE
+            twin[second] = first
+            slope[second], intercept[second] = _line(read_train, fitted, first, second)
+    return {"twin": twin, "slope": slope, "intercept": intercept}
+
+
+def _correlations(
+    read_train: ReadColumns, fitted: dict[str, np.ndarray], kept: np.ndarray, n_rows: int
+) -> np.ndarray:
+    """Return the correlations of the capped kept columns, accumulated row block by row block."""
+    gram = np.zeros((len(kept), len(kept)))
+    for first in range(0, n_rows, GRAM_ROWS):
+        part = slice(first, min(first + GRAM_ROWS, n_rows))
+        z = _capped(read_train, fitted, slice(0, len(fitted["reason"])), part)[:, kept]
+        z -= fitted["mean"][kept]
+        z /= fitted["scale"][kept]
+        gram += z.T @ z
+    norm = np.sqrt(np.maximum(gram.diagonal(), np.finfo(np.float64).tiny))
+    return np.clip(gram / norm / norm[:, None], -1, 1)
+
+
+def _capped(
+    read_train: ReadColumns,
+    fitted: dict[str, np.ndarray],
+    block: slice,
+    rows: slice = ALL_ROWS,
+) -> np.ndarray:
+    values = np.asarray(read_train(block, rows), np.float64)
+    values = np.where(np.isfinite(values), values, fitted["impute"][block])
+    return np.clip(values, fitted["lower"][block], fitted["upper"][block])
+
+
+def _line(
+    read_train: ReadColumns, fitted: dict[str, np.ndarray], first: int, second: int
+) -> tuple[float, float]:
+    """Return slope and intercept of column `second` as a function of column `first`."""
+    x = _capped(read_train, fitted, slice(first, first + 1))[:, 0]
+    y = _capped(read_train, fitted, slice(second, second + 1))[:, 0]
+    unit = np.abs(x - x.mean()).max()
+    deviation = (x - x.mean()) / unit
+    slope = float((deviation * (y - y.mean())).mean() / (deviation**2).mean() / unit)
+    return slope, float(y.mean() - slope * x.mean())

@@ -1,0 +1,1 @@
+"""The model's start from data: bits, axes, books and corrections, before any gradient step."""

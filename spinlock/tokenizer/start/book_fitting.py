@@ -1,0 +1,74 @@
+"""Residual books fitted to the embeddings of one category."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from spinlock.tokenizer.network.codebook import residual_books, residual_tokens
+from spinlock.tokenizer.start.category_axes import CategoryAxes
+
+FIT_BEAMS = (1, 4, 8, 16)  # widths that residual books are fitted with
+BEAM_ROWS = 16_000  # rows that a width above 4 may give k-means
+FITS = 3  # that validation rows choose from, per category
+
+
+def best_books(
+    z: Tensor, held_out: Tensor, sizes: Sequence[int], generator: torch.Generator, beam: int
+) -> list[Tensor]:
+    """Fit residual books with several beams and return those with the lowest held-out error."""
+    fits = [residual_books(z, sizes, generator, beam=width) for width in fit_beams(len(z))]
+    return min(fits, key=lambda books: books_error(held_out, books, beam))
+
+
+def fit_beams(n_rows: int) -> tuple[int, ...]:
+    """Return the beams that books are fitted with: the fewer rows, the wider.
+
+    A wide beam shows the later levels residuals that are not the closest, as those of unseen
+    rows are not: with few rows for each code this keeps books from learning rows by heart.
+    """
+    affordable = [width for width in FIT_BEAMS if width <= 4 or width * n_rows <= BEAM_ROWS]
+    return tuple(affordable[-FITS:])
+
+
+def books_error(z: Tensor, books: Sequence[Tensor], beam: int) -> float:
+    """Return the squared error of rows z [n, E] under residual books."""
+    tokens = residual_tokens(z, books, beam)
+    decoded = torch.stack([book[tokens[:, i]] for i, book in enumerate(books)]).sum(dim=0)
+    return float((z - decoded).square().sum())
+
+
+def books_in_subspaces(
+    z: Tensor, sizes: Sequence[int], limits: Sequence[int | None], generator: torch.Generator
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Fit each level in the leading principal axes of what the levels before left."""
+    books, projectors = [], []
+    residual = z
+    for size, limit in zip(sizes, limits, strict=True):
+        axes = CategoryAxes.principal(residual, limit or z.shape[1]).analysis
+        projector = axes @ axes.T
+        book, residual = _book_within(residual, projector, size, generator)
+        books.append(book)
+        projectors.append(projector)
+    return books, projectors
+
+
+def books_within(
+    z: Tensor, sizes: Sequence[int], projectors: Sequence[Tensor], generator: torch.Generator
+) -> list[Tensor]:
+    """Fit each level in the subspace that its projector [E, E] gives."""
+    books, residual = [], z
+    for size, projector in zip(sizes, projectors, strict=True):
+        book, residual = _book_within(residual, projector, size, generator)
+        books.append(book)
+    return books
+
+
+def _book_within(
+    residual: Tensor, projector: Tensor, size: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return a book of what a subspace holds of residuals [n, E], and what it leaves."""
+    projected = residual @ projector
+    (book,) = residual_books(projected, [size], generator, beam=1)
+    tokens = residual_tokens(projected, [book], 1)[:, 0]
+    return book, residual - book[tokens]

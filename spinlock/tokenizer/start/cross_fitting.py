@@ -1,0 +1,83 @@
+"""Train rows encoded by books that have not seen them.
+
+The books of a model lie closer to the rows that they are fitted on than to any others: what
+these rows' codes tell of the columns is no measure of what codes tell of unseen rows. Cross-fitting
+(Chernozhukov et al., 2018, Econometrics Journal 21(1), definition 3.1) gives rows the codes of
+books that are fitted on others.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spinlock.tokenizer.network.codebook import residual_books
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.quantizer import ResidualQuantizer
+from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
+from spinlock.tokenizer.network.token_search import TokenSearch
+from spinlock.tokenizer.start.book_fitting import books_within
+
+ENCODINGS = 12_800  # of rows, at most: with more rows, books hardly know them by heart
+TIMES = 8  # that a row is encoded, at most: each time the rows are dealt anew
+LEAST_ROWS = 4  # halves of fewer fit no book
+BEAM, ITERATIONS = 4, 8  # of k-means: books that are used once need no more
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Rows as tokens of books.
+
+    Attributes
+    ----------
+    rows : Rows
+    tokens : Tensor [n, C, L]
+    quantizer : ResidualQuantizer
+        Has the books.
+    """
+
+    rows: Rows
+    tokens: Tensor
+    quantizer: ResidualQuantizer
+
+
+@torch.no_grad()
+def cross_fitted(
+    model: TokenizerModel, rows: Rows, generator: torch.Generator
+) -> Iterator[Encoding]:
+    """Encode rows by books of the model's sizes that have not seen them.
+
+    Each time the rows are dealt in two halves, and the books fitted on the embeddings of one
+    encode the other. Nothing is given for fewer than `LEAST_ROWS` or more than `ENCODINGS` rows.
+    """
+    if not LEAST_ROWS <= len(rows) <= ENCODINGS:
+        return
+    z = torch.cat([model.encoder(part.x, part.fields) for part in rows.split(ROW_BLOCK)], dim=1)
+    for _ in range(min(TIMES, ENCODINGS // len(rows))):
+        order = torch.randperm(len(rows), generator=generator).to(rows.x.device)
+        halves = order.chunk(2)
+        for fitted, encoded in (halves, halves[::-1]):
+            quantizer = _quantizer_of(model, z[:, fitted], generator)
+            part = rows.take(encoded.sort().values)
+            search = TokenSearch(model.encoder, quantizer, model.shape.beam_width)
+            yield Encoding(part, search.draft(part.__getitem__, len(part)), quantizer)
+
+
+def _quantizer_of(
+    model: TokenizerModel, z: Tensor, generator: torch.Generator
+) -> ResidualQuantizer:
+    """Return the model's quantizer with books fitted to embeddings z [C, n, E]."""
+    quantizer = copy.deepcopy(model.quantizer)
+    books = []
+    for c, dim in enumerate(model.encoder.dims.sizes):
+        embeddings, sizes = z[c, :, :dim], quantizer.sizes[c].tolist()
+        spaces = quantizer.spaces(c, dim)
+        books.append(
+            books_within(embeddings, sizes, spaces, generator)
+            if spaces
+            else residual_books(embeddings, sizes, generator, beam=BEAM, iterations=ITERATIONS)
+        )
+    quantizer.set_books(books)
+    return quantizer

@@ -1,0 +1,73 @@
+"""Rows beside the train rows, for events that those show too seldom or not at all.
+
+Columns may hardly vary but for rare events. After normalisation the few events of such a column
+weigh as much as all rows of another. With so few of them the rows do not tell which come together:
+books that learn the combinations by heart fail on the next one, books that also see the events
+apart can add them up.
+"""
+
+import torch
+from torch import Tensor
+
+from spinlock.tokenizer.start.category_axes import CategoryAxes
+
+FEW_COLUMNS = 3
+AT_CAP = 1e-3  # deviations
+RARE = 25.0  # kurtosis: the variance of about one row in so many, or fewer
+
+
+def rare_directions(x: Tensor, axes: CategoryAxes) -> Tensor:
+    """Return what the columns of rows x [n, d] with rare events are in their embedding.
+
+    There is nothing to recombine, and none is returned, where the columns are a single one.
+
+    Returns
+    -------
+    Tensor [R, 2, E]
+        Of each: the direction that reads the column from an embedding, and the one in which
+        the column moves it.
+    """
+    rare = _kurtosis(x) > RARE
+    rare = rare if x.shape[1] > 1 else torch.zeros_like(rare)
+    return torch.stack([axes.synthesis.T[rare], axes.analysis[rare]], dim=1)
+
+
+def with_recombined(z: Tensor, directions: Tensor, generator: torch.Generator) -> Tensor:
+    """Return embeddings z [n, E] and, below them, the same with their rare events dealt out anew.
+
+    The values of each column of `directions` [R, 2, E] go to the rows in an order of their own;
+    what does not depend on these columns stays. Without directions, z is returned as it is.
+    """
+    if not len(directions):
+        return z
+    recombined = z.clone()
+    for reads, moves in directions:
+        coordinate = z @ reads
+        dealt = coordinate[torch.randperm(len(z), generator=generator).to(z.device)]
+        recombined += torch.outer(dealt - coordinate, moves)
+    return torch.cat([z, recombined])
+
+
+def rows_at_caps(x: Tensor, caps: Tensor) -> Tensor:
+    """Return rows [m, d] of outliers that rows x [n, d] do not hold: one column at a cap.
+
+    Cleaning puts an outlier at the cap of its column, far from all else, and where train rows
+    have none there, no code is near. The rows are the mean but for one column, at a finite cap of
+    `caps` [2, d] that no row reaches. Many columns would take too many codes for what hardly
+    ever comes: of more than `FEW_COLUMNS` there are none. Nor of columns with rare events, whose
+    caps are very far out, on the side without events too.
+    """
+    mean, n_columns = x.mean(dim=0), x.shape[1]
+    if n_columns > FEW_COLUMNS:
+        return x[:0]
+    reached = torch.stack([x.amin(dim=0), x.amax(dim=0)])
+    beyond = ((caps - reached).abs() > AT_CAP) & caps.isfinite() & (_kurtosis(x) <= RARE)
+    rows = mean + torch.diag_embed(caps.nan_to_num() - mean)  # [2, d, d]: of each side and column
+    return rows[beyond]
+
+
+def _kurtosis(x: Tensor) -> Tensor:
+    """Return the kurtosis [d] of columns x [n, d]; zero without spread."""
+    deviation = x - x.mean(dim=0)
+    squares = deviation.square().mean(dim=0).clamp_min(torch.finfo(x.dtype).tiny)
+    return (deviation / squares.sqrt()).pow(4).mean(dim=0)

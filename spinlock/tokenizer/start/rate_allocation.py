@@ -1,0 +1,264 @@
+"""Bits per category from measured rate–distortion, and codebook sizes per level."""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spinlock.tokenizer.network.codebook import Beam, kmeans
+from spinlock.tokenizer.start.bit_budget import LEVELS, largest_book_bits
+from spinlock.tokenizer.start.rare_events import with_recombined
+
+log = logging.getLogger(__name__)
+
+CAPS_TRIED = 3  # sizes of the largest book that are compared
+ROWS_FOR_ONE_FOLD = 1500  # from here on a single held-out part is precise enough
+FOLDS = 3
+ROWS_MEASURED = 6000  # rows that the curves are measured on, at most
+LLOYD_STEPS = 8
+
+
+@dataclass(frozen=True)
+class RateDistortion:
+    """Held-out distortion of one category at each number of bits, for one largest book.
+
+    Attributes
+    ----------
+    bits : int array
+        Ascending, from the least that the levels need.
+    distortion : float array
+        Held-out squared error per row at each.
+    """
+
+    bits: np.ndarray
+    distortion: np.ndarray
+
+
+def split_bits(bits: int, cap: int, levels: int = LEVELS) -> list[int]:
+    """Split a category's bits over levels, coarse first: each level as full as it may be.
+
+    The first levels get up to `cap` bits; every level keeps one bit while there are enough.
+    """
+    least = 1 if bits >= levels else 0
+    split = [least] * levels if bits >= levels else [1] * bits + [0] * (levels - bits)
+    spare = bits - sum(split)
+    for level in range(levels):
+        more = min(spare, cap - split[level])
+        split[level] += more
+        spare -= more
+    return split
+
+
+def allocate_bits(curves: Sequence[RateDistortion], budget: int) -> np.ndarray:
+    """Give each category the bits that lower the summed distortion most.
+
+    Greedy on the lower convex hull of the curves, which is optimal for convex ones
+    (Shoham & Gersho, 1988).
+
+    Returns
+    -------
+    int array [C]
+        Bits of each category; their sum is at most `budget`, less only when every
+        category has all it can use.
+    """
+    hulls = [_convex_hull(curve) for curve in curves]
+    bits = np.array([curve.bits[0] for curve in curves])
+    position = np.zeros(len(curves), int)
+    while True:
+        best, best_gain = -1, 0.0
+        for c, (curve, hull) in enumerate(zip(curves, hulls, strict=True)):
+            step = position[c] + 1
+            if step < len(curve.bits) and bits.sum() + 1 <= budget:
+                gain = hull[step - 1] - hull[step]
+                if gain > best_gain:
+                    best, best_gain = c, gain
+        if best < 0:
+            return bits
+        position[best] += 1
+        bits[best] = curves[best].bits[position[best]]
+
+
+def distortion_at(curves: Sequence[RateDistortion], bits: np.ndarray) -> float:
+    """Return the summed distortion of categories that get `bits`."""
+    return float(
+        sum(
+            curve.distortion[np.searchsorted(curve.bits, b)]
+            for curve, b in zip(curves, bits, strict=True)
+        )
+    )
+
+
+def choose_book_sizes(
+    embeddings: Sequence[Tensor],
+    budget: int,
+    generator: torch.Generator,
+    *,
+    given: Sequence[Sequence[int | None]] | None = None,
+    rare: Sequence[Tensor] | None = None,
+    max_tokens: int | None = None,
+    target_distortion: float | None = None,
+) -> list[list[int]]:
+    """Choose the number of codes of every category and level.
+
+    Parameters
+    ----------
+    embeddings : sequence of Tensor [n, E_c]
+        Train rows of each category, in units in which squared errors add up.
+    budget : int
+        Bits per row over all categories and levels.
+    given : sequence [C] of sequence [L] of int or None, optional
+        Sizes of books that are settled and take their bits first; None for those to choose. By
+        default three levels to choose.
+    rare : sequence of Tensor [R_c, 2, E_c], optional
+        Directions of each category whose rare events are measured in new combinations too.
+    max_tokens : int, optional
+        Largest book; by default the one with the lowest held-out distortion.
+    target_distortion : float, optional
+        Use the fewest bits, at most `budget`, with at most this held-out distortion.
+
+    Returns
+    -------
+    list [C] of list [L] of int
+    """
+    given = given or [[None] * LEVELS] * len(embeddings)
+    if all(size is not None for levels in given for size in levels):
+        return [[int(size) for size in levels] for levels in given]  # type: ignore[arg-type]
+    budget -= math.ceil(sum(math.log2(size) for levels in given for size in levels if size))
+    free = sum(size is None for levels in given for size in levels)
+    n_rows = len(embeddings[0])
+    largest = largest_book_bits(n_rows)
+    caps = list(range(max(1, largest - CAPS_TRIED + 1), largest + 1))
+    if max_tokens is not None:
+        caps = [min(largest, int(np.log2(max_tokens)))]
+    folds = _folds(n_rows, generator)
+    options = []
+    directions = rare or [z.new_empty(0, 2, z.shape[1]) for z in embeddings]
+    measured = [
+        _CategoryCurves(z, folds, generator, events, levels)
+        for z, events, levels in zip(embeddings, directions, given, strict=True)
+    ]
+    for cap in caps:
+        curves = [one.curve(cap, all_used=budget >= free) for one in measured]
+        bits = allocate_bits(curves, budget)
+        options.append((distortion_at(curves, bits), cap, bits, curves))
+    _, cap, bits, curves = min(options, key=lambda option: option[:2])
+    if target_distortion is not None:
+        bits = _fewest_bits(curves, budget, target_distortion)
+        if distortion_at(curves, bits) > target_distortion:
+            log.warning(
+                "model.target_quality is not reached by each category alone with the %d bits of "
+                "model.bits; all of them are used",
+                budget,
+            )
+    return [one.sizes(int(total), cap) for one, total in zip(measured, bits, strict=True)]
+
+
+def _fewest_bits(curves: list[RateDistortion], budget: int, target: float) -> np.ndarray:
+    low, high = int(sum(curve.bits[0] for curve in curves)), budget
+    while low < high:
+        middle = (low + high) // 2
+        if distortion_at(curves, allocate_bits(curves, middle)) <= target:
+            high = middle
+        else:
+            low = middle + 1
+    return allocate_bits(curves, low)
+
+
+def _folds(n_rows: int, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+    """Return pairs of row positions: fitted, held out."""
+    order = torch.randperm(n_rows, generator=generator)[:ROWS_MEASURED]
+    if len(order) >= ROWS_FOR_ONE_FOLD:
+        held_out = len(order) // 5
+        return [(order[held_out:], order[:held_out])]
+    parts = order.chunk(min(FOLDS, len(order)))
+    return [
+        (torch.cat([other for other in parts if other is not part]), part)
+        for part in parts
+        if len(parts) > 1
+    ] or [(order, order)]
+
+
+class _CategoryCurves:
+    """Measures the distortion of short residual k-means chains of one category, each once."""
+
+    def __init__(
+        self,
+        z: Tensor,
+        folds: list[tuple[Tensor, Tensor]],
+        generator: torch.Generator,
+        rare: Tensor,
+        given: Sequence[int | None],
+    ):
+        self._given = given
+        self._folds = [
+            tuple(with_recombined(z[rows], rare, generator) for rows in fold) for fold in folds
+        ]
+        self._generator = generator
+        self._chains: dict[tuple[int, ...], tuple[list[Beam], list[Beam], float]] = {}
+
+    def curve(self, cap: int, *, all_used: bool) -> RateDistortion:
+        """Return the curve from no bits, or one of each level, to levels of `cap` bits each."""
+        levels = self._given.count(None)
+        least, most = levels if all_used else 0, levels * cap
+        grid = sorted({least, *range(levels, cap + levels), *range(cap + 2, most, 3), most})
+        grid = [b for b in grid if b <= most]
+        measured = [self._distortion(self.sizes(b, cap)) for b in grid]
+        bits = np.arange(least, most + 1)
+        logarithm = np.interp(bits, grid, np.log(np.maximum(measured, 1e-12)))
+        return RateDistortion(bits, np.exp(logarithm))
+
+    def sizes(self, bits: int, cap: int) -> list[int]:
+        """Return the sizes of all books when those to choose share so many bits."""
+        chosen = iter(split_bits(bits, cap, self._given.count(None)))
+        return [2 ** next(chosen) if size is None else size for size in self._given]
+
+    def _distortion(self, sizes: Sequence[int]) -> float:
+        return self._chain(tuple(size for size in sizes if size > 1))[2]
+
+    def _chain(self, sizes: tuple[int, ...]) -> tuple[list[Beam], list[Beam], float]:
+        if sizes not in self._chains:
+            self._chains[sizes] = self._extend(sizes)
+        return self._chains[sizes]
+
+    def _extend(self, sizes: tuple[int, ...]) -> tuple[list[Beam], list[Beam], float]:
+        if not sizes:
+            fitted = [Beam(z, 1) for z, _ in self._folds]
+            held_out = [Beam(z, 1) for _, z in self._folds]
+            return fitted, held_out, _mean_error(held_out)
+        before_fitted, before_held_out, _ = self._chain(sizes[:-1])
+        fitted, held_out = [], []
+        for a, b in zip(before_fitted, before_held_out, strict=True):
+            codes = kmeans(a.residual[:, 0], sizes[-1], self._generator, LLOYD_STEPS, spread=False)
+            fitted.append(_extended(a, codes))
+            held_out.append(_extended(b, codes))
+        return fitted, held_out, _mean_error(held_out)
+
+
+def _extended(beam: Beam, codes: Tensor) -> Beam:
+    longer = Beam(beam.residual[:, 0], 1)
+    longer.extend(codes)
+    return longer
+
+
+def _mean_error(beams: list[Beam]) -> float:
+    errors = torch.cat([beam.error.flatten() for beam in beams])
+    return float(errors.clamp_min(0).double().mean())
+
+
+def _convex_hull(curve: RateDistortion) -> np.ndarray:
+    """Return the lower convex hull of a curve, at each of its points."""
+    kept: list[int] = []
+    for i in range(len(curve.bits)):
+        while len(kept) > 1:
+            a, b = kept[-2], kept[-1]
+            slope_ab = (curve.distortion[b] - curve.distortion[a]) / (b - a)
+            slope_ai = (curve.distortion[i] - curve.distortion[a]) / (i - a)
+            if slope_ai > slope_ab:
+                break
+            kept.pop()
+        kept.append(i)
+    return np.interp(np.arange(len(curve.bits)), kept, curve.distortion[kept])

@@ -1,0 +1,350 @@
+"""Nearest codes, k-means and the beam search, against brute force."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spinlock.tokenizer.network.codebook import (
+    Beam,
+    Book,
+    cluster_means,
+    code_norms,
+    code_scores,
+    kmeans,
+    lowest,
+    residual_books,
+    residual_tokens,
+    search,
+    take_lowest,
+)
+
+modest = settings(deadline=None, max_examples=40)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def generator_of(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def on_grid(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Small integers: exact in float32, so that equal errors are equal."""
+    return torch.randint(-3, 4, shape, generator=generator).float()
+
+
+def nearest_code(z: Tensor, codes: Tensor) -> Tensor:
+    return lowest(code_scores(z, codes, code_norms(codes)))
+
+
+def decode(tokens: Tensor, books: list[Tensor]) -> Tensor:
+    return torch.stack([book[tokens[:, i]] for i, book in enumerate(books)]).sum(0)
+
+
+def errors(z: Tensor, books: list[Tensor], beam: int) -> Tensor:
+    """Return the squared error of each row in float64."""
+    decoded = decode(residual_tokens(z, books, beam), books)
+    return (z - decoded).double().square().sum(1)
+
+
+@modest
+@given(seeds, st.integers(1, 9), st.integers(1, 4))
+def test_the_nearest_code_is_the_first_of_the_nearest(seed, k, dim):
+    generator = generator_of(seed)
+    z, codes = on_grid((25, dim), generator), on_grid((k, dim), generator)
+    distances = ((z.double().numpy()[:, None] - codes.double().numpy()) ** 2).sum(-1)
+    assert nearest_code(z, codes).tolist() == distances.argmin(1).tolist()
+
+
+@modest
+@given(seeds)
+def test_batched_books_give_the_codes_that_each_book_gives(seed):
+    generator = generator_of(seed)
+    z, codes = on_grid((3, 10, 2), generator), on_grid((3, 5, 2), generator)
+    assert torch.equal(
+        nearest_code(z, codes), torch.stack([nearest_code(z[c], codes[c]) for c in range(3)])
+    )
+
+
+@modest
+@given(seeds, st.integers(1, 9), st.integers(1, 9), st.sampled_from([torch.float32, torch.float64]))
+def test_the_lowest_scores_are_taken_out_the_first_of_equals_first(seed, k, more, dtype):
+    scores = on_grid((25, k + more), generator_of(seed)).to(dtype)
+    expected = scores.sort(dim=-1, stable=True)
+    left = scores.clone()
+    values, places = take_lowest(left, k)
+    assert torch.equal(values, expected.values[:, :k])
+    assert torch.equal(places, expected.indices[:, :k])
+    assert torch.equal(left, scores.scatter(-1, places, torch.inf))
+
+
+@modest
+@given(seeds, st.integers(1, 9), st.integers(1, 9))
+def test_compiled_and_on_a_gpu_the_same_scores_are_taken(seed, k, more):
+    scores = torch.randn(25, k + more, generator=generator_of(seed))
+    expected, taken = scores.clone(), scores.clone()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.compiler.is_compiling", lambda: True)
+        found = take_lowest(taken, k)
+    assert torch.equal(lowest(scores.view(5, 5, -1)), scores.view(5, 5, -1).argmin(-1))
+    for one, other in zip(found, take_lowest(expected, k), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(taken, expected)
+
+
+def test_a_compiled_model_takes_the_same_of_the_lowest():
+    scores = torch.randint(0, 3, (4, 50, 6)).float()
+    compiled = torch.compile(lowest, backend="aot_eager", fullgraph=True)
+    assert torch.equal(compiled(scores), lowest(scores))
+
+
+def test_the_lowest_is_of_the_last_dimension_on_any_device():
+    assert lowest(torch.empty(4, 5, 6, device="meta")).shape == (4, 5)
+
+
+def test_codes_that_do_not_exist_are_infinitely_far():
+    codes = torch.zeros(4, 2)
+    norms = code_norms(codes, torch.tensor([True, True, False, False]))
+    scores = code_scores(torch.zeros(3, 2), codes, norms)
+    assert scores[:, :2].isfinite().all()
+    assert (scores[:, 2:] == torch.inf).all()
+
+
+@modest
+@given(seeds, st.integers(1, 6))
+def test_scores_are_squared_distances_less_the_norm_of_the_row(seed, dim):
+    generator = generator_of(seed)
+    z, codes = on_grid((8, dim), generator), on_grid((5, dim), generator)
+    distances = (z.unsqueeze(1) - codes).square().sum(-1)
+    expected = distances - z.square().sum(1, keepdim=True)
+    assert torch.equal(code_scores(z, codes, code_norms(codes)), expected)
+
+
+@modest
+@given(seeds, st.integers(1, 12), st.integers(1, 30))
+def test_kmeans_depends_on_its_own_generator_and_leaves_the_global_ones_alone(seed, k, n):
+    x = torch.randn(n, 3, generator=generator_of(seed))
+    before = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+    first = kmeans(x, k, generator_of(seed))
+    after = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
+    torch.manual_seed(int(first.abs().sum() * 1000))
+    assert torch.equal(kmeans(x, k, generator_of(seed)), first)
+
+
+@modest
+@given(seeds, st.integers(1, 5), st.integers(0, 20))
+def test_with_more_centres_than_rows_every_row_has_its_own(seed, n, more):
+    x = on_grid((n, 2), generator_of(seed))
+    centres = kmeans(x, n + more, generator_of(seed))
+    assert centres.shape == (n + more, 2)
+    assert centres.isfinite().all()
+    assert (torch.cdist(x, centres).min(1).values < 1e-5).all()
+
+
+@modest
+@given(seeds, st.integers(2, 6))
+def test_planted_clusters_are_found(seed, k):
+    generator = generator_of(seed)
+    planted = torch.arange(k).unsqueeze(1) * torch.tensor([1000.0, -500.0])
+    x = planted.repeat(20, 1) + torch.randn(20 * k, 2, generator=generator)
+    centres = kmeans(x, k, generator)
+    expected = torch.stack([x[c::k].mean(0) for c in range(k)])
+    torch.testing.assert_close(centres[centres[:, 0].argsort()], expected, rtol=1e-4, atol=1e-3)
+
+
+@modest
+@given(seeds, st.integers(1, 8))
+def test_more_steps_of_kmeans_never_raise_the_error(seed, k):
+    x = torch.randn(60, 2, generator=generator_of(seed))
+    error = [
+        float(
+            (x - (c := kmeans(x, k, generator_of(seed), steps))[nearest_code(x, c)]).square().sum()
+        )
+        for steps in (0, 1, 5, 20)
+    ]
+    assert all(later <= earlier * (1 + 1e-4) for earlier, later in itertools.pairwise(error))
+
+
+@modest
+@given(seeds, st.integers(1, 5))
+def test_cluster_means_are_the_means_of_the_rows_of_each_label(seed, k):
+    generator = generator_of(seed)
+    x = torch.randn(30, 2, generator=generator)
+    labels = torch.randint(k, (30,), generator=generator)
+    means, counts = cluster_means(x, labels, k + 1)
+    for label in range(k + 1):
+        mine = x[labels == label]
+        assert counts[label] == len(mine)
+        expected = mine.mean(0) if len(mine) else torch.zeros(2)
+        torch.testing.assert_close(means[label], expected)
+
+
+def exhaustive_errors(z: Tensor, books: list[Tensor]) -> Tensor:
+    sums = torch.stack([torch.stack(one).sum(0) for one in itertools.product(*books)])
+    return (z.unsqueeze(1) - sums).double().square().sum(-1).min(1).values
+
+
+@modest
+@given(seeds, st.lists(st.integers(1, 4), min_size=1, max_size=3))
+def test_a_beam_that_keeps_every_encoding_is_exhaustive(seed, sizes):
+    generator = generator_of(seed)
+    books = [on_grid((k, 2), generator) for k in sizes]
+    z = on_grid((15, 2), generator)
+    assert torch.equal(errors(z, books, beam=64), exhaustive_errors(z, books))
+
+
+@modest
+@given(seeds, st.integers(2, 6))
+def test_over_two_levels_no_row_is_worse_with_a_beam_than_greedily(seed, beam):
+    # where levels are more, or codes equally near, a beam may drop the greedy encoding of a row
+    generator = generator_of(seed)
+    books = [torch.randn(5, 3, generator=generator) for _ in range(2)]
+    z = torch.randn(40, 3, generator=generator)
+    assert (errors(z, books, beam) <= errors(z, books, beam=1) + 1e-5).all()
+
+
+@modest
+@given(seeds, st.sampled_from([2, 4, 8]))
+def test_with_fitted_books_a_beam_does_not_raise_the_error_of_all_rows(seed, beam):
+    generator = generator_of(seed)
+    z = torch.randn(200, 3, generator=generator)
+    books = residual_books(z, [8, 4, 4], generator, beam=1)
+    assert errors(z, books, beam).sum() <= errors(z, books, beam=1).sum()
+
+
+@modest
+@given(seeds, st.integers(1, 5))
+def test_a_beam_says_what_is_left_of_each_encoding_best_first(seed, width):
+    generator = generator_of(seed)
+    books = [on_grid((k, 2), generator) for k in (4, 3, 2)]
+    z = on_grid((12, 2), generator)
+    search = Beam(z, width)
+    for codes in books:
+        search.extend(codes)
+    for path in range(search.tokens.shape[1]):
+        left = z - decode(search.tokens[:, path], books)
+        assert torch.equal(search.residual[:, path], left)
+        assert torch.equal(search.error[:, path], left.square().sum(1))
+    assert (search.error.diff(dim=1) >= 0).all()
+
+
+@modest
+@given(seeds, st.integers(2, 5))
+def test_a_row_alone_is_followed_by_as_wide_a_beam(seed, beam):
+    generator = generator_of(seed)
+    books = [torch.randn(6, 2, generator=generator) for _ in range(3)]
+    z = torch.randn(20, 2, generator=generator)
+    alone = torch.cat([residual_tokens(row, books, beam) for row in z.split(1)])
+    assert torch.equal(alone, residual_tokens(z, books, beam))
+
+
+def test_rows_beyond_one_block_are_encoded_as_if_alone():
+    generator = generator_of(0)
+    z = on_grid((5000, 2), generator)
+    books = [on_grid((6, 2), generator), on_grid((3, 2), generator)]
+    tokens = residual_tokens(z, books, beam=1)
+    for first in (0, 2047, 2048, 4999):
+        assert torch.equal(
+            tokens[first : first + 1], residual_tokens(z[first : first + 1], books, 1)
+        )
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_residual_books_lower_the_error_level_by_level(beam):
+    generator = generator_of(0)
+    z = torch.randn(300, 4, generator=generator)
+    books = residual_books(z, [16, 8, 4], generator, beam=beam)
+    assert [len(book) for book in books] == [16, 8, 4]
+    left = [float(errors(z, books[: i + 1], beam).sum()) for i in range(3)]
+    assert float(z.square().sum()) > left[0] > left[1] > left[2]
+
+
+def test_residual_books_with_enough_codes_leave_nothing():
+    z = torch.randn(10, 3, generator=generator_of(0))
+    books = residual_books(z, [10, 2], generator_of(1), beam=1)
+    assert errors(z, books, beam=1).max() < 1e-9
+
+
+def test_an_empty_cluster_moves_to_the_row_that_is_farthest_from_its_centre():
+    x = torch.tensor([[0.0]] * 40 + [[100.0], [103.0], [107.0], [-60.0]])
+    for seed in range(20):  # random rows are nearly always forty times the same
+        centres = kmeans(x, 5, generator_of(seed), spread=False)
+        assert sorted(centres.flatten().tolist()) == [-60.0, 0.0, 100.0, 103.0, 107.0]
+
+
+def test_a_cluster_of_one_row_is_not_empty():
+    x = torch.tensor([[0.0], [0.1], [0.2], [50.0]])
+    assert sorted(kmeans(x, 2, generator_of(0)).flatten().tolist()) == pytest.approx([0.1, 50.0])
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_centres_that_are_spread_start_in_clusters_that_are_apart(unit):
+    planted = torch.arange(8).unsqueeze(1) * torch.tensor([1.0, -2.0]) * unit
+    for seed in range(20):
+        generator = generator_of(seed)
+        noise = 1e-4 * unit * torch.randn(80, 2, generator=generator)
+        rows = planted.repeat_interleave(10, dim=0) + noise
+        start = kmeans(rows, 8, generator, iterations=0)
+        nearest = torch.cdist(start, planted).argmin(1)
+        assert sorted(nearest.tolist()) == list(range(8))
+        every = kmeans(planted, 8, generator, iterations=0)
+        assert torch.equal(every[every[:, 0].argsort()], planted)
+
+
+@modest
+@given(seeds, st.integers(1, 3))
+def test_a_greedy_margin_is_the_least_difference_between_the_best_code_and_the_next(seed, levels):
+    generator = generator_of(seed)
+    z = torch.randn(6, 3, generator=generator, dtype=torch.float64)
+    books = [torch.randn(5, 3, generator=generator, dtype=torch.float64) for _ in range(levels)]
+    found = search(z, [Book.of(codes) for codes in books], 1)
+    for row, tokens, margin in zip(z, found.tokens, found.margin, strict=True):
+        residual, margins = row, []
+        for codes, token in zip(books, tokens, strict=True):
+            scores = (residual - codes).square().sum(1) - residual.square().sum()
+            best, following = scores.sort().values[:2]
+            assert scores[token] == best
+            margins.append((following - best) / (1 + row.square().sum() + best.abs()))
+            residual = residual - codes[token]
+        assert margin.item() == pytest.approx(min(margins).item(), rel=1e-9)
+
+
+@modest
+@given(seeds)
+def test_the_margin_of_a_beam_is_that_of_what_it_left_out_and_of_the_best(seed):
+    """Of the last level only the best is kept, so only the next one counts there."""
+    generator = generator_of(seed)
+    z = torch.randn(6, 3, generator=generator, dtype=torch.float64)
+    first, second = (torch.randn(k, 3, generator=generator, dtype=torch.float64) for k in (5, 4))
+    found = search(z, [Book.of(first), Book.of(second)], 2)
+    for row, tokens, margin in zip(z, found.tokens, found.margin, strict=True):
+        scale = 1 + row.square().sum()
+        by_code = (row - first).square().sum(1).sort()
+        kept, left = by_code.values[1], by_code.values[2]
+        margins = [(left - kept) / (scale + kept)]
+        paths = [(i, j) for i in by_code.indices[:2].tolist() for j in range(4)]
+        errors = torch.stack([(row - first[i] - second[j]).square().sum() for i, j in paths])
+        best, following = errors.sort().values[:2]
+        margins.append((following - best) / (scale + best))
+        assert tuple(tokens.tolist()) == paths[errors.argmin()]
+        assert margin.item() == pytest.approx(min(margins).item(), rel=1e-9)
+
+
+def test_codes_are_the_same_where_all_their_numbers_are():
+    codes = torch.tensor([[0.0, 1e-9], [-0.0, 1e-9], [0.0, 2e-9], [0.0, -1e-9]])
+    assert Book.of(codes).norms.isfinite().flatten().tolist() == [True, False, True, True]
+
+
+def test_a_book_in_float64_leaves_out_the_same_codes():
+    codes = torch.randn(4, 2, generator=generator_of(0))
+    book = Book.of(torch.cat([codes, codes]))
+    double = book.double()
+    assert double.codes.dtype == double.norms.dtype == torch.float64
+    assert torch.equal(double.norms.isfinite(), book.norms.isfinite())
+    assert double.norms.isfinite().flatten().tolist() == [True] * 4 + [False] * 4

@@ -1,0 +1,61 @@
+import pytest
+import torch
+from torch import Tensor
+
+from spinlock.tokenizer.network import products
+from spinlock.tokenizer.network.products import MANY_ROWS, float32_products, quick_products
+
+BATCH = torch.zeros(MANY_ROWS, 2)
+
+
+@pytest.fixture
+def keeps_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "keeps_float32", lambda: True)
+
+
+def precision_inside(x: Tensor) -> str:
+    with quick_products(x):
+        return torch.get_float32_matmul_precision()
+
+
+def test_products_have_the_error_of_float32() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(shape, generator=generator) for shape in ((300, 200), (200, 100)))
+    exact = a.double() @ b.double()
+    with quick_products(a):
+        error = (a @ b - exact).abs().max()
+    assert error < 16 * torch.finfo(torch.float32).eps * (a.abs() @ b.abs()).max()
+
+
+@pytest.mark.usefixtures("keeps_float32")
+def test_batches_of_many_rows_take_the_quicker_products() -> None:
+    assert precision_inside(BATCH) == "medium"
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.usefixtures("keeps_float32")
+def test_small_batches_and_gpus_stay_as_they_are() -> None:
+    assert precision_inside(BATCH[1:]) == "highest"
+    assert precision_inside(BATCH.to("meta")) == "highest"
+
+
+def test_processor_that_would_round_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "keeps_float32", lambda: False)
+    assert precision_inside(BATCH) == "highest"
+
+
+def test_precision_comes_back_after_an_error() -> None:
+    with pytest.raises(ValueError, match="lost"), float32_products("medium"):
+        raise ValueError("lost")
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_rounding_to_bfloat16_is_seen(monkeypatch: pytest.MonkeyPatch, *, batched: bool) -> None:
+    def rounded(a: Tensor, b: Tensor) -> Tensor:
+        return torch.einsum("...ij,...jk->...ik", a.bfloat16().float(), b.bfloat16().float())
+
+    owner, name = (torch, "bmm") if batched else (Tensor, "__matmul__")
+    monkeypatch.setattr(owner, name, rounded)
+    assert not products.keeps_float32.__wrapped__()
+    assert torch.get_float32_matmul_precision() == "highest"

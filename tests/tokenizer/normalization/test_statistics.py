@@ -1,0 +1,201 @@
+"""What is normalised is finite and told as it was cleaned, and nothing kept is lost."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from spinlock.errors import SpinlockError
+from spinlock.tokenizer.normalization.fitting import CleaningRules, fit_statistics
+from spinlock.tokenizer.normalization.statistics import FeatureStatistics, Reason
+
+modest = settings(deadline=None, max_examples=60)
+UNCAPPED = CleaningRules(outlier_method="none")
+
+# a range that float32 holds in units of its smallest deviation
+cells = st.floats(-1e17, 1e17).filter(lambda x: x == 0 or abs(x) > 1e-15)
+messy_cells = cells | st.sampled_from([np.nan, np.inf, -np.inf, 0.0, 1.0])
+tables = arrays(
+    np.float64, array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=12), elements=messy_cells
+)
+all_rules = st.builds(
+    CleaningRules,
+    normalization_method=st.sampled_from(["standard", "mad"]),
+    outlier_method=st.sampled_from(["mad", "percentile", "none"]),
+    outlier_bound=st.floats(1, 40),
+)
+
+
+def fit(values: np.ndarray, rules: CleaningRules = UNCAPPED, **options) -> FeatureStatistics:
+    return fit_statistics(
+        lambda chosen, rows: values[rows, chosen], *values.shape, rules, **options
+    )
+
+
+def fit_or_none(values: np.ndarray, rules: CleaningRules) -> FeatureStatistics | None:
+    """Fit, or return None where no column is left."""
+    try:
+        return fit(values, rules)
+    except SpinlockError:
+        return None
+
+
+def sample(seed: int = 0, n_rows: int = 200, n_columns: int = 6) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n_rows, n_columns))
+
+
+@modest
+@given(tables, all_rules)
+def test_inverting_gives_back_every_kept_cell_that_was_not_capped(values, rules):
+    statistics = fit_or_none(values, rules)
+    if statistics is None:
+        return
+    restored = statistics.invert(statistics.apply(values))
+    for column in statistics.kept:
+        x = values[:, column]
+        lower, upper = statistics.lower[column], statistics.upper[column]
+        inside = np.isfinite(x) & (x >= lower) & (x <= upper)
+        # of float32, of its smallest number, of float64
+        rounding = 1.2e-7 * np.abs(x - statistics.center[column])
+        rounding += 1e-44 * statistics.scale[column] + 1e-12 * np.abs(x)
+        assert (np.abs(restored[inside, column] - x[inside]) <= rounding[inside]).all()
+
+
+@modest
+@given(tables, all_rules)
+def test_normalised_cells_are_finite_whatever_the_rows(values, rules):
+    statistics = fit_or_none(values[: max(2, len(values) // 2)], rules)
+    if statistics is None or rules.outlier_method == "none":
+        return
+    normalised = statistics.apply(values)
+    assert normalised.dtype == np.float32
+    assert np.isfinite(normalised).all()
+    assert np.isfinite(statistics.invert(normalised)).all()
+
+
+@modest
+@given(tables, all_rules)
+def test_fitting_and_applying_leave_their_input_alone(values, rules):
+    before = values.copy()
+    statistics = fit_or_none(values, rules)
+    if statistics is not None:
+        statistics.apply(values)
+    np.testing.assert_array_equal(values, before)
+
+
+def test_missing_and_infinite_cells_get_the_median_of_the_train_rows():
+    values = sample()
+    values[::5, 1] = np.nan
+    values[1::7, 1] = np.inf
+    values[2::9, 3] = -np.inf
+    statistics = fit(values)
+    normalised = statistics.apply(values)
+    restored = statistics.invert(normalised)
+    for column in (1, 3):
+        absent = ~np.isfinite(values[:, column])
+        expected = np.median(values[~absent, column])
+        np.testing.assert_allclose(restored[absent, column], expected, rtol=1e-5)
+    assert statistics.summary()["imputed_cells"] == (~np.isfinite(values)).sum()
+
+
+def test_a_chain_of_repeats_is_restored_from_the_column_that_is_kept():
+    values = sample(n_columns=1)
+    values = np.hstack([values, 2 * values, 4 * values - 1, 1e13 * values])
+    statistics = fit(values)
+    assert statistics.kept.tolist() == [0]
+    assert statistics.twin.tolist() == [-1, 0, 0, 0]
+    restored = statistics.invert(statistics.apply(values))
+    np.testing.assert_allclose(restored, values, rtol=1e-5, atol=1e-6)
+
+
+@modest
+@given(tables, all_rules)
+def test_every_column_has_one_reason_and_the_summary_counts_them(values, rules):
+    statistics = fit_or_none(values, rules)
+    if statistics is None:
+        return
+    summary = statistics.summary()
+    reasons = [summary[name] for name in ("kept", "missing", "constant", "duplicate")]
+    assert sum(reasons) == values.shape[1]
+    assert summary["kept"] == len(statistics.kept)
+    assert (statistics.reason[statistics.kept] == Reason.KEPT).all()
+
+
+def test_the_codes_of_reasons_stay_what_files_hold():
+    named = {one.label: int(one) for one in Reason}
+    assert named == {"kept": 0, "missing": 1, "constant": 2, "duplicate": 3}
+
+
+def test_statistics_survive_being_arrays(tmp_path):
+    statistics = fit(sample())
+    path = tmp_path / "statistics.npz"
+    np.savez(path, **statistics.arrays())
+    with np.load(path, allow_pickle=False) as stored:
+        again = FeatureStatistics.from_arrays(dict(stored))
+    values = sample(seed=1)
+    np.testing.assert_array_equal(again.apply(values), statistics.apply(values))
+
+
+def test_a_row_is_normalised_alike_in_any_company():
+    statistics, values = fit(sample()), sample(seed=1)
+    np.testing.assert_array_equal(statistics.apply(values)[7:8], statistics.apply(values[7:8]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"scale": np.array(["1"] * 6)}, "scale is no list of numbers"),
+        ({"center": np.zeros((6, 1))}, "center is no list of numbers"),
+        ({"upper": np.zeros(5)}, "upper describes 5 columns of 6"),
+        ({"kept": np.array([0, 1])}, "kept and reason differ"),
+        ({"kept": np.array([], int), "reason": np.full(6, Reason.MISSING)}, "no column is kept"),
+        ({"scale": np.array([1, 1, 1, 1, 1, np.nan])}, "a scale is not a number"),
+    ],
+)
+def test_arrays_that_do_not_describe_the_same_columns_are_refused(changes, problem):
+    statistics = fit(sample())
+    statistics.require_consistent()
+    statistics.require_consistent(6)
+    with pytest.raises(ValueError, match="describes 6 columns of 7"):
+        statistics.require_consistent(7)
+    with pytest.raises(ValueError, match=problem):
+        replace(statistics, **changes).require_consistent()
+
+
+def test_rows_with_imputed_and_with_capped_cells_are_told_apart():
+    values = sample()
+    statistics = fit(values, CleaningRules(outlier_bound=3.0))
+    rows = np.zeros((5, 6))
+    rows[1, 0], rows[2, 1], rows[3, 2], rows[4] = np.nan, 1e6, -1e6, [np.inf, 1e6, 0, 0, 0, 0]
+    expected = [[False, False], [True, False], [False, True], [False, True], [True, True]]
+    altered = np.stack(statistics.altered_cells(rows))
+    assert altered.any(axis=2).T.tolist() == expected
+    assert altered[:, 4].tolist() == [[True] + [False] * 5, [False, True] + [False] * 4]
+
+
+def test_a_cell_at_its_bound_is_not_capped():
+    statistics = fit(sample(), CleaningRules(outlier_bound=3.0))
+    for bound, beyond in ((statistics.lower, -1), (statistics.upper, 1)):
+        rows = np.stack([bound, bound + beyond])
+        _, capped = statistics.altered_cells(rows)
+        assert capped.tolist() == [[False] * 6, [True] * 6]
+
+
+def test_normalized_caps_are_what_the_farthest_cells_become():
+    values = np.random.default_rng(0).normal(size=(300, 3)) * [1.0, 100.0, 1e-3] + [0.0, 50.0, 2.0]
+    statistics = fit(values, CleaningRules())
+    far = statistics.apply(np.array([[-1e8] * 3, [1e8] * 3]))
+    np.testing.assert_allclose(statistics.normalized_caps, far, rtol=1e-6)
+    uncapped = fit(values, CleaningRules(outlier_method="none"))
+    assert uncapped.normalized_caps.tolist() == [[-np.inf] * 3, [np.inf] * 3]
+
+
+def test_without_caps_values_end_where_float32_can_still_sum_their_squares():
+    values = sample()
+    statistics = fit(values)
+    normalised = statistics.apply(np.full((1, 6), 1e300) * [1, -1, 1, -1, 1, -1])
+    np.testing.assert_allclose(normalised, 1e9 * np.array([[1, -1, 1, -1, 1, -1]]), rtol=1e-6)
+    assert statistics.capped.sum() == 0

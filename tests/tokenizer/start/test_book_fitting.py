@@ -1,0 +1,73 @@
+"""Books of one category: their error, and the beams that they are fitted with."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spinlock.tokenizer.network.codebook import residual_tokens
+from spinlock.tokenizer.start import book_fitting
+from spinlock.tokenizer.start.book_fitting import (
+    best_books,
+    books_error,
+    books_in_subspaces,
+    fit_beams,
+)
+
+modest = settings(deadline=None, max_examples=25)
+seeds = st.integers(0, 2**32 - 1)
+
+
+@modest
+@given(seeds, st.integers(1, 4))
+def test_the_error_of_books_is_what_their_tokens_leave(seed, beam):
+    generator = torch.Generator().manual_seed(seed)
+    books = [torch.randn(k, 2, generator=generator) for k in (4, 3)]
+    z = torch.randn(20, 2, generator=generator)
+    tokens = residual_tokens(z, books, beam)
+    left = sum(
+        float((row - books[0][a] - books[1][b]).square().sum())
+        for row, (a, b) in zip(z, tokens.tolist(), strict=True)
+    )
+    assert books_error(z, books, beam) == pytest.approx(left, rel=1e-4)
+
+
+def test_the_books_with_the_lowest_error_of_held_out_rows_are_taken(monkeypatch):
+    z, held_out = torch.zeros(40, 1), torch.tensor([[3.0], [5.0]])
+    codes = {4: 0.0, 8: 4.0, 16: 9.0}  # by the beam that they are fitted with
+
+    def fitted(rows, sizes, generator, beam):
+        assert rows is z
+        return [torch.tensor([[codes[beam]]])]
+
+    monkeypatch.setattr(book_fitting, "residual_books", fitted)
+    (book,) = best_books(z, held_out, [1], torch.Generator(), 3)
+    assert book.item() == codes[8]
+
+
+def test_books_are_compared_with_the_beam_that_will_encode(monkeypatch):
+    beams, error = [], books_error
+
+    def watched(z, books, beam):
+        beams.append(beam)
+        return error(z, books, beam)
+
+    monkeypatch.setattr(book_fitting, "books_error", watched)
+    best_books(torch.randn(40, 2), torch.randn(9, 2), [4, 2], torch.Generator(), 3)
+    assert beams == [3, 3, 3]
+
+
+def test_a_level_in_a_subspace_is_fitted_to_what_the_levels_before_left():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(400, 3, generator=generator) * torch.tensor([3.0, 2.0, 1.0])
+    books, projectors = books_in_subspaces(z, [8, 8], [1, 1], generator)
+    for axis, projector in enumerate(projectors):
+        assert projector[axis, axis] > 0.9
+    assert books_error(z, books, 1) < 0.5 * books_error(z, books[:1], 1)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "beams"), [(40, (4, 8, 16)), (1000, (4, 8, 16)), (1500, (1, 4, 8)), (3200, (1, 4))]
+)
+def test_books_of_few_rows_are_fitted_with_wide_beams(n_rows, beams):
+    assert fit_beams(n_rows) == beams

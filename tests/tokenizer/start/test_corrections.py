@@ -1,0 +1,107 @@
+"""The decoder's corrections: never worse than none, and better for rows that books do not know."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.start import corrections
+from spinlock.tokenizer.start.corrections import fit_corrections
+from spinlock.tokenizer.start.cross_fitting import Encoding
+from spinlock.tokenizer.start.ridge import Moments, ridge_correction
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def error_of(model: TokenizerModel, rows: Rows, levels: int | None = None) -> float:
+    decoded = model.reconstruct(model.tokenize(rows), levels)
+    return float((rows.x - decoded).square().mean())
+
+
+def without_correction(model: TokenizerModel, rows: Rows, levels: int) -> float:
+    codes = model.embed(model.tokenize(rows), levels).transpose(0, 1)
+    with torch.no_grad():
+        decoded = model.decoder.decode_own(codes)
+        if levels == model.n_levels:
+            decoded = decoded + model.decoder.decode_network(codes)
+    return float((rows.x - decoded).square().mean())
+
+
+@torch.no_grad()
+def with_network(model: TokenizerModel) -> TokenizerModel:
+    """Return the model with a network that adds something."""
+    torch.manual_seed(0)
+    model.decoder.network[-1].weight.normal_(0, 0.3)
+    return model
+
+
+@torch.no_grad()
+def own_and_target(model: TokenizerModel, rows: Rows, levels: int) -> tuple[Tensor, Tensor]:
+    codes = model.embed(model.tokenize(rows), levels).transpose(0, 1)
+    whole = levels == model.n_levels
+    target = rows.x - model.decoder.decode_network(codes) if whole else rows.x
+    return model.decoder.decode_own(codes), target
+
+
+def test_train_rows_are_fitted_and_validation_rows_choose(start_of, draw_rows):
+    train, validation = draw_rows(0, 60), draw_rows(1, 30)
+    model = with_network(start_of(train))
+    fit_corrections(model, train, validation)
+    for level in range(3):
+        own, target = own_and_target(model, train, level + 1)
+        moments = Moments(own.mean(dim=0))
+        moments.add(own, target)
+        expected = ridge_correction([moments], *own_and_target(model, validation, level + 1))
+        torch.testing.assert_close(model.decoder.correction(level), expected)
+
+
+def test_no_prefix_is_worse_on_validation_rows_than_without(start_of, draw_rows):
+    train, validation = draw_rows(0, 60), draw_rows(1, 30)
+    model = with_network(start_of(train))
+    fit_corrections(model, train, validation, generator())
+    for levels in (1, 2, 3):
+        alone = without_correction(model, validation, levels)
+        assert error_of(model, validation, levels) <= alone * (1 + 1e-6)
+
+
+def test_the_whole_correction_makes_up_for_the_network(start_of, draw_rows):
+    train, validation = draw_rows(0, 60), draw_rows(1, 30)
+    model = start_of(train)
+    fit_corrections(model, train, validation)
+    before = error_of(model, validation)
+    with torch.no_grad():
+        model.decoder.network[-1].bias.fill_(3.0)
+    assert error_of(model, validation) > before + 1
+    fit_corrections(model, train, validation)
+    assert error_of(model, validation) < before * 1.01
+
+
+def test_codes_of_books_that_have_not_seen_the_rows_help_on_unseen_rows(
+    start_of, draw_rows: Callable[[int, int], Rows]
+):
+    gains = []
+    for seed in range(5):
+        train, validation, test = (draw_rows(3 * seed + i, n) for i, n in enumerate((40, 40, 1000)))
+        model = start_of(train, sizes=[16, 8, 4])
+        fit_corrections(model, train, validation)
+        own_codes = error_of(model, test)
+        fit_corrections(model, train, validation, generator())
+        gains.append(1 - error_of(model, test) / own_codes)
+    assert sum(gains) / len(gains) > 0.01, gains
+    assert sum(gain > 0 for gain in gains) >= 4, gains
+
+
+def test_of_many_rows_those_that_are_fitted_are_spread_over_all(start_of, draw_rows, monkeypatch):
+    rows = draw_rows(0, 90)
+    model, validation = start_of(rows), draw_rows(1, 30)
+    monkeypatch.setattr(corrections, "RIDGE_ROWS", 40)
+    seen = []
+    monkeypatch.setattr(
+        corrections, "Encoding", lambda rows, *rest: seen.append(rows) or Encoding(rows, *rest)
+    )
+    fit_corrections(model, rows, validation)
+    assert torch.equal(seen[0].x, rows.x[::3])

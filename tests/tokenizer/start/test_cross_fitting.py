@@ -1,0 +1,90 @@
+"""Rows encoded by books that have not seen them."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.start import cross_fitting
+from spinlock.tokenizer.start.cross_fitting import Encoding, cross_fitted
+
+
+@pytest.fixture
+def rows(draw_rows: Callable[[int, int], Rows]) -> Rows:
+    return draw_rows(0, 40)
+
+
+def encodings(model: TokenizerModel, rows: Rows, seed: int = 0) -> list[Encoding]:
+    return list(cross_fitted(model, rows, torch.Generator().manual_seed(seed)))
+
+
+@torch.no_grad()
+def missed_by(model: TokenizerModel, encoding: Encoding) -> float:
+    z = model.encoder(encoding.rows.x)
+    return float((z - encoding.quantizer.decode(encoding.tokens.transpose(0, 1))).square().mean())
+
+
+def others_than(all_rows: Tensor, some: Tensor) -> Tensor:
+    """Return the rows that are not among some."""
+    among = (all_rows[:, None] == some[None]).all(dim=-1).any(dim=1)
+    return all_rows[~among]
+
+
+def test_each_time_every_row_is_encoded_once(start_of, rows):
+    model = start_of(rows)
+    found = encodings(model, rows)
+    assert len(found) == 2 * cross_fitting.TIMES
+    for one, other in zip(found[::2], found[1::2], strict=True):
+        both = torch.cat([one.rows.x, other.rows.x])
+        assert torch.equal(both.sort(dim=0).values, rows.x.sort(dim=0).values)
+    assert not torch.equal(found[0].rows.x, found[2].rows.x)
+
+
+def test_tokens_are_those_of_the_books_that_come_with_them(start_of, rows):
+    model = start_of(rows)
+    for one in encodings(model, rows)[:4]:
+        books = model.quantizer.state_dict()
+        model.quantizer.load_state_dict(one.quantizer.state_dict())
+        assert torch.equal(model.draft_tokens(one.rows), one.tokens)
+        model.quantizer.load_state_dict(books)
+
+
+def test_books_are_strangers_to_the_rows_that_they_encode(start_of, rows):
+    model = start_of(rows, sizes=[16, 8, 4])
+    for one in encodings(model, rows):
+        own_half = Rows(others_than(rows.x, one.rows.x))
+        model_books = copy.deepcopy(model.quantizer.state_dict())
+        model.quantizer.load_state_dict(one.quantizer.state_dict())
+        fitted = Encoding(own_half, model.tokenize(own_half), one.quantizer)
+        model.quantizer.load_state_dict(model_books)
+        assert missed_by(model, one) > 2 * missed_by(model, fitted)
+
+
+def test_the_model_is_left_alone_and_the_generator_decides(start_of, rows):
+    model = start_of(rows)
+    before = {name: values.clone() for name, values in model.state_dict().items()}
+    first, again, other = (encodings(model, rows, seed) for seed in (0, 0, 1))
+    assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
+    assert all(torch.equal(a.tokens, b.tokens) for a, b in zip(first, again, strict=True))
+    assert not all(torch.equal(a.rows.x, b.rows.x) for a, b in zip(first, other, strict=True))
+
+
+def test_restricted_levels_stay_in_their_subspace(start_of, rows):
+    model = start_of(rows, dims=[1, 2, None])
+    for one in encodings(model, rows)[:2]:
+        for c in range(2):
+            for level in range(3):
+                inside = one.quantizer.project(one.quantizer.codes(level), level)
+                torch.testing.assert_close(inside, one.quantizer.codes(level))
+            assert torch.linalg.matrix_rank(one.quantizer.book(c, 0), rtol=1e-4) == 1
+
+
+@pytest.mark.parametrize(("n_rows", "times"), [(3, 0), (4, 4), (5, 3), (10, 1), (16, 1), (17, 0)])
+def test_the_more_rows_the_fewer_times(start_of, draw_rows, monkeypatch, n_rows, times):
+    monkeypatch.setattr(cross_fitting, "ENCODINGS", 16)
+    model = start_of(draw_rows(0, 40))
+    assert len(encodings(model, draw_rows(1, n_rows))) == 2 * times

@@ -1,0 +1,281 @@
+"""The start from data: book sizes, the linear paths, books and ridge corrections."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from spinlock.tokenizer.network.codebook import residual_books, residual_tokens
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.model_shape import ModelShape
+from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.start import initialization
+from spinlock.tokenizer.start.category_axes import principal_axes
+from spinlock.tokenizer.start.corrections import fit_corrections
+from spinlock.tokenizer.start.initialization import (
+    BookRequest,
+    decide_book_sizes,
+    initialize_model,
+    partition_quality,
+)
+from spinlock.tokenizer.start.rare_events import rare_directions
+
+PARTITION = [[0, 2, 4, 6], [1, 3, 5]]
+SIZES = [[16, 8, 4], [8, 4, 2]]
+
+
+def rows(seed: int, n_rows: int = 300) -> Tensor:
+    """Rows of seven columns of three causes, shared by the two categories."""
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).normal(size=(3, 7))
+    x = rng.normal(size=(n_rows, 3)) @ mixing + 0.3 * rng.normal(size=(n_rows, 7))
+    return torch.from_numpy(x).float()
+
+
+def shape_of(sizes: list[list[int]], embedding_dim: int = 3, beam_width: int = 2) -> ModelShape:
+    return ModelShape(
+        partition=PARTITION,
+        book_sizes=sizes,
+        column_family=["summary"] * 7,
+        encoders={},
+        embedding_dim=embedding_dim,
+        hidden_dim=4,
+        beam_width=beam_width,
+    )
+
+
+def initialized(sizes: list[list[int]] = SIZES, seed: int = 0, **options) -> TokenizerModel:
+    shape = shape_of(sizes)
+    axes = principal_axes(rows(0), PARTITION, shape.embedding_dim)
+    generator = torch.Generator().manual_seed(seed)
+    return initialize_model(shape, axes, Rows(rows(0)), Rows(rows(1)), generator, **options)
+
+
+def error_of(model: TokenizerModel, x: Tensor, levels: int | None = None) -> float:
+    decoded = model.reconstruct(model.tokenize(Rows(x)), levels)
+    return float((x - decoded).square().mean())
+
+
+def test_without_quantisation_the_linear_path_gives_the_columns_back():
+    shape = shape_of(SIZES, embedding_dim=4)
+    axes = principal_axes(rows(0), PARTITION, 4)
+    generator = torch.Generator().manual_seed(0)
+    model = initialize_model(shape, axes, Rows(rows(0)), Rows(rows(1)), generator)
+    x = rows(2)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model.decoder.decode_own(model.encoder(x)), x, rtol=1e-4, atol=1e-4
+        )
+
+
+def test_the_start_lowers_the_error_of_held_out_rows_level_by_level():
+    model, x = initialized(), rows(2)
+    mean = float((x - rows(0).mean(0)).square().mean())
+    left = [error_of(model, x, levels) for levels in (1, 2, 3)]
+    assert mean > left[0] > left[1] > left[2]
+    assert left[2] < 0.25 * mean
+
+
+def test_more_codes_leave_less():
+    assert error_of(initialized([[64, 16, 8]] * 2), rows(2)) < error_of(initialized(), rows(2))
+
+
+def test_the_corrections_are_never_worse_on_validation_rows_than_each_category_alone():
+    model, x = initialized(), rows(1)
+    tokens = model.tokenize(Rows(x))
+    for level in range(3):
+        with torch.no_grad():
+            own = model.decoder.decode_own(model.embed(tokens, level + 1).transpose(0, 1))
+        alone = float((x - own).square().mean())
+        assert error_of(model, x, level + 1) <= alone * (1 + 1e-6)
+
+
+def test_the_corrections_use_what_categories_tell_of_one_another():
+    model, x = initialized([[8, 2, 2]] * 2), rows(1)
+    tokens = model.tokenize(Rows(x))
+    with torch.no_grad():
+        own = model.decoder.decode_own(model.embed(tokens).transpose(0, 1))
+    assert error_of(model, x) < 0.95 * float((x - own).square().mean())
+
+
+def test_corrections_are_fitted_to_train_rows_and_chosen_by_validation_rows():
+    train, validation = Rows(rows(0, n_rows=30)), Rows(rows(1, n_rows=30))
+    axes = principal_axes(train.x, PARTITION, 3)
+    generator = torch.Generator().manual_seed(0)
+    model = initialize_model(shape_of(SIZES), axes, train, validation, generator)
+
+    def the_same_with(*sides: Rows) -> bool:
+        again = copy.deepcopy(model)
+        fit_corrections(again, *sides)
+        pairs = zip(model.state_dict().values(), again.state_dict().values(), strict=True)
+        return all(torch.equal(*pair) for pair in pairs)
+
+    assert the_same_with(train, validation)
+    assert not the_same_with(train, train)
+    assert not the_same_with(validation, validation)
+
+
+def test_books_are_fitted_to_some_of_the_train_rows_and_chosen_by_validation_rows(monkeypatch):
+    given, best = [], initialization.best_books
+    monkeypatch.setattr(initialization, "FIT_ROWS", 100)
+    monkeypatch.setattr(
+        initialization, "best_books", lambda *parts: given.append(parts[:2]) or best(*parts)
+    )
+    axes = principal_axes(rows(0), PARTITION, 3)
+    initialized()
+    for one, members, (fitted, held_out) in zip(axes, PARTITION, given, strict=True):
+        train, validation = (one.project(rows(seed)[:, members]) for seed in (0, 1))
+        torch.testing.assert_close(held_out, validation)
+        place = torch.cdist(fitted, train).argmin(dim=1)
+        torch.testing.assert_close(fitted, train[place])
+        assert len(fitted) == 100
+        assert (place.diff() > 0).all(), "in their order"
+        assert place[-1] > 200, "from all of them"
+
+
+def test_rows_at_the_caps_have_codes():
+    caps = torch.tensor([[-30.0], [30.0]]).repeat(1, 7)
+    outliers = rows(0).mean(dim=0) + 30.0 * torch.eye(7)
+    with_caps, without = (initialized([[32, 2]] * 2, caps=given) for given in (caps, None))
+    assert error_of(with_caps, outliers) < 0.8 * error_of(without, outliers)
+
+
+def test_partial_decoders_start_as_the_categories_own_decoding():
+    model = initialized()
+    codes = torch.randn(2, 5, 3)
+    for partial in model.partial(codes.repeat(3, 1, 1)).chunk(3):
+        assert torch.equal(model.layout.scatter(partial), model.decoder.decode_own(codes))
+
+
+def test_equal_seeds_give_equal_models_and_the_global_generator_is_left_alone():
+    before = torch.random.get_rng_state()
+    first = initialized(seed=4).state_dict()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.rand(3)
+    second = initialized(seed=4).state_dict()
+    assert all(torch.equal(values, second[name]) for name, values in first.items())
+    other = initialized(seed=5).state_dict()
+    assert not torch.equal(first["quantizer.all_codes"], other["quantizer.all_codes"])
+
+
+def test_each_code_starts_with_its_share_of_a_batch():
+    model = initialized(batch_size=64)
+    assert model.quantizer.count(0)[0].tolist() == [4.0] * 16
+    assert model.quantizer.count(0)[1].tolist() == [8.0] * 8 + [0.0] * 8
+
+
+def test_a_level_with_few_latent_dimensions_has_codes_in_so_many():
+    model = initialized(latent_dims=[[1, 2, None], [None, 1, 3]])
+    ranks = [
+        [
+            int(torch.linalg.matrix_rank(model.quantizer.book(c, level), rtol=1e-4))
+            for level in (0, 1)
+        ]
+        for c in (0, 1)
+    ]
+    assert ranks == [[1, 2], [3, 1]]
+    left = [error_of(model, rows(2), levels) for levels in (1, 2, 3)]
+    assert left[0] > left[1] > left[2]
+
+
+def test_restricted_levels_choose_the_same_codes_in_training_and_afterwards():
+    model = initialized(latent_dims=[[1, 2, None], [None, 1, 3]])
+    with torch.no_grad():
+        z = model.encoder(rows(2))
+        greedy = model.quantizer(z)
+    assert torch.equal(model.tokenize(Rows(rows(2)), beam=1), greedy.tokens.permute(2, 1, 0))
+
+
+def decided(**request) -> list[list[int]]:
+    axes = principal_axes(rows(0), PARTITION, 3)
+    return decide_book_sizes(
+        rows(0), PARTITION, axes, BookRequest(**request), torch.Generator().manual_seed(0)
+    )
+
+
+def test_sizes_that_the_settings_give_are_taken():
+    explicit = [[(None, 7), (2, 3)], [(None, 5), (None, 9)]]
+    assert decided(explicit=explicit) == [[7, 3], [5, 9]]
+
+
+def test_sizes_that_the_settings_leave_open_are_filled_as_automatic_ones():
+    explicit = [[(None, 8), (None, None)], [(None, None), (None, 16)]]
+    filled = decided(bits=18, explicit=explicit)
+    assert filled[0][0] == 8
+    assert filled[1][1] == 16
+    assert np.log2(filled).sum() == 18
+
+
+def test_bits_are_chosen_with_rare_events_in_new_combinations(monkeypatch):
+    given = {}
+    monkeypatch.setattr(
+        initialization, "choose_book_sizes", lambda *_, **options: given.update(options) or []
+    )
+    x = torch.zeros(400, 3)
+    x[3, 0] = x[50, 1] = 20.0
+    x[:, 2] = torch.linspace(-1, 1, 400)
+    x -= x.mean(dim=0)
+    (axes,) = principal_axes(x, [[0, 1, 2]], 3)
+    decide_book_sizes(x, [[0, 1, 2]], [axes], BookRequest(), torch.Generator())
+    (rare,) = given["rare"]
+    torch.testing.assert_close(rare, rare_directions(x, axes))
+    assert len(rare) == 2
+
+
+def test_a_budget_is_kept_and_a_target_quality_may_need_less():
+    budgeted = np.log2(decided(bits=30)).sum()
+    assert budgeted <= 30
+    modest_target = np.log2(decided(bits=30, target_quality=0.7)).sum()
+    higher_target = np.log2(decided(bits=30, target_quality=0.85)).sum()
+    assert modest_target < higher_target < budgeted
+
+
+def test_what_embeddings_leave_out_counts_towards_a_target_quality():
+    target, dims = 0.75, 1  # which loses a fifth of the variance
+    request = BookRequest(bits=60, target_quality=target)
+    generator = torch.Generator().manual_seed(0)
+    reached = partition_quality(rows(0), rows(2), PARTITION, request, dims, generator)
+    assert target - 0.01 < reached < target + 0.02  # 6 bits, the fewest, reach 0.72
+
+
+def test_a_target_quality_beyond_what_embeddings_hold_takes_the_whole_budget():
+    axes = principal_axes(rows(0), PARTITION, 2)
+    sizes = [
+        decide_book_sizes(rows(0), PARTITION, axes, request, torch.Generator().manual_seed(0))
+        for request in (BookRequest(bits=18, target_quality=0.98), BookRequest(bits=18))
+    ]
+    assert sizes[0] == sizes[1]
+
+
+def test_a_target_quality_that_was_promised_is_reached():
+    sizes = decided(bits=60, target_quality=0.7)
+    model = initialized(sizes)
+    total = float((rows(2) - rows(0).mean(0)).square().mean())
+    assert 1 - error_of(model, rows(2)) / total > 0.7 - 0.03
+
+
+def test_the_quality_of_a_partition_is_a_number_where_nothing_varies():
+    mean = rows(0).mean(dim=0, keepdim=True)
+    generator = torch.Generator().manual_seed(0)
+    quality = partition_quality(rows(0), mean, PARTITION, BookRequest(bits=12), 3, generator)
+    assert np.isfinite(quality)
+
+
+def test_the_quality_of_a_partition_is_that_of_its_books_alone():
+    request = BookRequest(bits=12)
+    generator = torch.Generator().manual_seed(0)
+    quality = partition_quality(rows(0), rows(1), PARTITION, request, 3, generator)
+    generator = torch.Generator().manual_seed(0)
+    axes = principal_axes(rows(0), PARTITION, 3)
+    sizes = decide_book_sizes(rows(0), PARTITION, axes, request, generator)
+    decoded = torch.empty_like(rows(1))
+    for one, members, k in zip(axes, PARTITION, sizes, strict=True):
+        books = residual_books(one.project(rows(0)[:, members]), k, generator, beam=1)
+        tokens = residual_tokens(one.project(rows(1)[:, members]), books, 1)
+        codes = sum(book[tokens[:, i]] for i, book in enumerate(books))
+        decoded[:, members] = codes @ one.synthesis + one.mean
+    total = (rows(1) - rows(0).mean(0)).square().sum()
+    expected = 1 - float((rows(1) - decoded).square().sum() / total)
+    assert quality == pytest.approx(expected, abs=1e-4)

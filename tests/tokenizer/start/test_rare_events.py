@@ -1,0 +1,135 @@
+"""Rare events are found, dealt out anew, and told apart by the books that saw them so."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from spinlock.tokenizer.network.model_shape import ModelShape
+from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.start.category_axes import CategoryAxes, principal_axes
+from spinlock.tokenizer.start.initialization import initialize_model
+from spinlock.tokenizer.start.rare_events import rare_directions, rows_at_caps, with_recombined
+from spinlock.tokenizer.start.rate_allocation import choose_book_sizes
+
+N_ROWS = 400
+
+
+def spiked(places: list[list[int]], n_rows: int = N_ROWS) -> Tensor:
+    """Return rows that are zero but for a one in some rows of each column, normalised."""
+    x = torch.zeros(n_rows, len(places))
+    for column, rows in enumerate(places):
+        x[rows, column] = 1.0
+    return (x - x.mean(0)) / x.std(0, correction=0)
+
+
+def test_columns_that_vary_in_few_rows_are_rare():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.cat([torch.randn(N_ROWS, 2, generator=generator), spiked([[3, 50]])], dim=1)
+    (axes,) = principal_axes(x, [[0, 1, 2]], 3)
+    directions = rare_directions(x, axes)
+    assert directions.shape == (1, 2, 3)
+    assert axes.project(x) @ directions[0, 0] == pytest.approx(x[:, 2].numpy(), abs=1e-4)
+
+
+def test_a_column_alone_and_columns_without_spread_have_nothing_to_recombine():
+    for x in (spiked([[3]]), torch.zeros(5, 2)):
+        assert not len(rare_directions(x, CategoryAxes.principal(x, 2)))
+    z = torch.zeros(5, 2)
+    assert with_recombined(z, z.new_empty(0, 2, 2), torch.Generator()) is z
+
+
+def test_recombined_rows_have_the_same_events_elsewhere_and_the_rest_in_place():
+    generator = torch.Generator().manual_seed(1)
+    z = torch.randn(50, 3, generator=generator)
+    directions = torch.eye(3)[1:, None].expand(2, 2, 3)
+    both = with_recombined(z, directions, generator)
+    again = both[50:]
+    assert torch.equal(both[:50], z)
+    torch.testing.assert_close(again[:, 0], z[:, 0])
+    torch.testing.assert_close(again.sort(dim=0).values, z.sort(dim=0).values)
+    assert not torch.equal(again[:, 1].argsort(), again[:, 2].argsort())
+    assert (again[:, 1:] != z[:, 1:]).float().mean() > 0.9
+
+
+def test_events_that_move_one_another_are_dealt_from_the_rows_as_they_are():
+    z = torch.randn(50, 2, generator=torch.Generator().manual_seed(1))
+    reads, moves = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 1.0], [1.0, 1.0]])
+    both = with_recombined(z, torch.stack([reads, moves], 1), torch.Generator().manual_seed(2))
+    change = both[50:] - z
+    generator = torch.Generator().manual_seed(2)
+    dealt = [z[torch.randperm(50, generator=generator), i] - z[:, i] for i in (0, 1)]
+    torch.testing.assert_close(change, (dealt[0] + dealt[1]).unsqueeze(1).expand(50, 2))
+
+
+def test_bits_are_given_to_combinations_that_no_row_shows():
+    z = spiked([list(range(8)), list(range(8)), list(range(8))])  # always all three together
+    together, apart = (
+        choose_book_sizes(
+            [z], 9, torch.Generator().manual_seed(0), rare=rare, target_distortion=0.1
+        )
+        for rare in (None, [torch.eye(3)[:, None].expand(3, 2, 3)])
+    )
+    assert torch.tensor(apart).prod() > torch.tensor(together).prod()
+
+
+def test_books_tell_a_combination_that_no_train_row_shows():
+    places = [[5, 6, 7, 8, 9, 10], [5, 6, 7, 8, 9, 10]]  # the two events come together
+    train = spiked(places)
+    (axes,) = principal_axes(train, [[0, 1]], 2)
+    shape = ModelShape(
+        partition=[[0, 1]],
+        book_sizes=[[4, 2, 2]],
+        column_family=["summary"] * 2,
+        encoders={},
+        embedding_dim=2,
+        hidden_dim=4,
+        beam_width=4,
+    )
+    rows = Rows(train)
+    model = initialize_model(shape, [axes], rows, rows, torch.Generator().manual_seed(0))
+    alone = torch.stack([train[5, 0], train[0, 1]])[None]  # one event without the other
+    tokens = model.tokenize(Rows(alone))
+    codes = model.embed(tokens).transpose(0, 1)
+    with torch.no_grad():
+        decoded = model.decoder.decode_own(codes)  # the correction expects both again
+    assert float((decoded - alone).square().sum() / alone.square().sum()) < 0.1
+
+
+def test_rows_at_caps_are_the_mean_but_for_a_column_at_a_cap_that_no_row_reaches():
+    x = torch.tensor([[0.0, -3.0, 2.0], [2.0, 1.0, 2.0]])
+    caps = torch.tensor([[-5.0, -3.0, -torch.inf], [2.0, 4.0, 6.0]])
+    expected = torch.tensor([[-5.0, -1.0, 2.0], [1.0, 4.0, 2.0], [1.0, -1.0, 6.0]])
+    assert torch.equal(rows_at_caps(x, caps), expected)
+
+
+def test_there_are_no_rows_at_caps_of_many_columns_or_where_nothing_is_capped():
+    x = torch.randn(9, 4)
+    caps = torch.tensor([[-9.0], [9.0]]).expand(2, 4)
+    assert rows_at_caps(x, caps).shape == (0, 4)
+    assert rows_at_caps(x[:, :3], caps[:, :3]).shape == (6, 3)
+    assert rows_at_caps(x[:, :3], torch.inf * caps[:, :3]).shape == (0, 3)
+
+
+def test_a_column_of_rare_events_has_no_rows_at_caps():
+    x = torch.cat([torch.linspace(-2, 2, N_ROWS).unsqueeze(1), spiked([[7]])], dim=1)
+    caps = torch.tensor([[-5.0, -20.0], [5.0, 20.0]])
+    assert rows_at_caps(x, caps)[:, 0] == pytest.approx([-5.0, 5.0])
+
+
+def test_an_outlier_that_no_train_row_has_is_told_by_a_code_at_the_cap():
+    x = torch.randn(200, 1, generator=torch.Generator().manual_seed(0))
+    rows = Rows(x)
+    shape = ModelShape([[0]], [[8, 8, 4]], ["summary"], {})
+    axes = principal_axes(x, [[0]], 1)
+    outliers = Rows(torch.tensor([[-9.0], [12.0]]))
+    told = {}
+    for name, caps in {"caps": torch.tensor([[-9.0], [12.0]]), "none": None}.items():
+        generator = torch.Generator().manual_seed(0)
+        model = initialize_model(shape, axes, rows, rows, generator, caps=caps)
+        told[name] = {
+            "outliers": model.reconstruct(model.tokenize(outliers)).flatten(),
+            "rows": (model.reconstruct(model.tokenize(rows)) - x).square().mean(),
+        }
+    assert told["caps"]["outliers"] == pytest.approx([-9.0, 12.0], abs=0.2)
+    assert told["none"]["outliers"].abs().max() < 7
+    assert told["caps"]["rows"] < 0.01

@@ -1,0 +1,221 @@
+"""Bits go where they lower the distortion most, and never beyond the budget."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spinlock.tokenizer.start import rate_allocation
+from spinlock.tokenizer.start.rate_allocation import (
+    LEVELS,
+    ROWS_FOR_ONE_FOLD,
+    RateDistortion,
+    _CategoryCurves,
+    _folds,
+    allocate_bits,
+    choose_book_sizes,
+    distortion_at,
+    split_bits,
+)
+
+modest = settings(deadline=None, max_examples=60)
+
+
+@modest
+@given(st.integers(1, 10), st.integers(1, 5), st.data())
+def test_split_bits_are_spent_coarse_first_and_leave_no_level_empty(cap, levels, data):
+    bits = data.draw(st.integers(0, cap * levels))
+    split = split_bits(bits, cap, levels)
+    assert sum(split) == bits
+    assert len(split) == levels
+    assert max(split) <= cap
+    assert split == sorted(split, reverse=True)
+    if bits >= levels:
+        assert min(split) >= 1
+        below_cap = [b for b in split if b < cap]
+        assert all(b == 1 for b in below_cap[1:])
+
+
+def curve(distortions: list[float], first: int = 0) -> RateDistortion:
+    return RateDistortion(np.arange(first, first + len(distortions)), np.array(distortions))
+
+
+@st.composite
+def convex_curves(draw) -> list[RateDistortion]:
+    curves = []
+    for _ in range(draw(st.integers(1, 3))):
+        falls = sorted(draw(st.lists(st.integers(0, 50), min_size=0, max_size=4)), reverse=True)
+        start = sum(falls) + draw(st.integers(0, 20))
+        curves.append(curve([start - sum(falls[:i]) for i in range(len(falls) + 1)]))
+    return curves
+
+
+@modest
+@given(convex_curves(), st.integers(0, 14))
+def test_for_convex_curves_no_other_allocation_is_better(curves, budget):
+    bits = allocate_bits(curves, budget)
+    best = min(
+        distortion_at(curves, np.array(choice))
+        for choice in itertools.product(*(one.bits for one in curves))
+        if sum(choice) <= budget
+    )
+    assert bits.sum() <= budget
+    assert distortion_at(curves, bits) == pytest.approx(best)
+
+
+def test_a_step_that_pays_only_later_is_taken():
+    curves = [curve([10.0, 10.0, 0.0]), curve([9.0, 7.0, 6.0])]
+    assert allocate_bits(curves, 2).tolist() == [2, 0]
+
+
+def test_categories_keep_the_least_that_their_levels_need():
+    curves = [curve([5.0, 4.0], first=3), curve([50.0, 1.0], first=3)]
+    assert allocate_bits(curves, 6).tolist() == [3, 3]
+    assert allocate_bits(curves, 7).tolist() == [3, 4]
+
+
+def test_distortion_is_summed_at_the_bits_of_each_category():
+    curves = [curve([5.0, 4.0], first=3), curve([50.0, 10.0, 1.0])]
+    assert distortion_at(curves, np.array([4, 1])) == 14
+
+
+@pytest.mark.parametrize("n_rows", [2, 10, 700, 1500, 7000])
+def test_rows_are_held_out_of_what_is_fitted(n_rows):
+    folds = _folds(n_rows, torch.Generator().manual_seed(0))
+    for fitted, held_out in folds:
+        assert len(fitted) > 0 < len(held_out)
+        assert not set(fitted.tolist()) & set(held_out.tolist())
+    if n_rows < ROWS_FOR_ONE_FOLD:
+        each = torch.cat([held_out for _, held_out in folds])
+        assert sorted(each.tolist()) == list(range(n_rows))
+
+
+def test_distortion_is_the_error_of_rows_that_books_have_not_seen():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(60, 12, generator=generator) * torch.linspace(0.5, 2, 60).unsqueeze(1)
+    fold = torch.arange(40), torch.arange(40, 60)
+    curves = _CategoryCurves(z, [fold], generator, z.new_empty(0, 2, 12), [None] * LEVELS)
+    curve = curves.curve(4, all_used=False)
+    untold = float(z[40:].square().sum(dim=1).mean())
+    assert curve.distortion[0] == pytest.approx(untold, rel=1e-4)
+    fitted, held_out, _ = curves._chain((2**4,) * LEVELS)
+    seen, unseen = (
+        float(torch.cat([beam.error.flatten() for beam in beams]).mean())
+        for beams in (fitted, held_out)
+    )
+    assert curve.distortion[4 * LEVELS] == pytest.approx(unseen, rel=1e-4)
+    assert unseen > 1.5 * seen
+
+
+def test_the_largest_book_is_the_one_that_leaves_the_least(monkeypatch):
+    left = {5: 2.0, 6: 1.0, 7: 3.0}  # by the bits of the largest book
+
+    def measured(curves, _):
+        return left[int(curves[0].bits[-1]) // LEVELS]
+
+    monkeypatch.setattr(rate_allocation, "distortion_at", measured)
+    assert np.max(choose(embeddings((1.0,), n_rows=300), 30)) == 2**6
+
+
+def embeddings(scales: tuple[float, ...], n_rows: int = 200) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [scale * torch.randn(n_rows, 3, generator=generator) for scale in scales]
+
+
+def choose(z: list[torch.Tensor], budget: int, **options) -> list[list[int]]:
+    return choose_book_sizes(z, budget, torch.Generator().manual_seed(1), **options)
+
+
+def bits_of(sizes: list[list[int]]) -> list[float]:
+    return np.log2(sizes).sum(1).tolist()
+
+
+@pytest.mark.parametrize("budget", [1, 4, 6, 11, 20, 500])
+def test_sizes_are_powers_of_two_within_the_budget(budget):
+    sizes = choose(embeddings((1.0, 2.0)), budget)
+    assert np.shape(sizes) == (2, 3)
+    assert sum(bits_of(sizes)) <= budget
+    assert all(k == 2 ** int(np.log2(k)) for k in np.ravel(sizes))
+    if budget >= 6:
+        assert np.min(sizes) >= 2
+    if budget <= 20:
+        assert sum(bits_of(sizes)) == budget
+
+
+def test_a_category_that_varies_more_gets_more_bits():
+    small, large = bits_of(choose(embeddings((0.3, 3.0)), 14))
+    assert large > small
+
+
+def test_levels_are_front_loaded():
+    for levels in choose(embeddings((1.0, 2.0)), 16):
+        assert levels == sorted(levels, reverse=True)
+
+
+@pytest.mark.parametrize("max_tokens", [2, 7, 16])
+def test_no_book_is_larger_than_allowed(max_tokens):
+    assert np.max(choose(embeddings((1.0, 2.0)), 60, max_tokens=max_tokens)) <= max_tokens
+
+
+@pytest.mark.parametrize("max_tokens", [None, 1024])
+def test_books_are_not_larger_than_half_the_rows(max_tokens):
+    z = embeddings((1.0,), n_rows=100)
+    assert np.max(choose(z, 60, max_tokens=max_tokens)) <= 50
+
+
+@pytest.mark.parametrize("n_rows", [2, 3, 5, 40])
+def test_few_rows_are_enough(n_rows):
+    assert np.shape(choose(embeddings((1.0, 1.0), n_rows), 12)) == (2, 3)
+
+
+def test_equal_generators_give_equal_sizes():
+    z = embeddings((1.0, 2.0, 0.5))
+    assert choose(z, 20) == choose(z, 20)
+
+
+def test_a_target_takes_fewer_bits_the_weaker_it_is():
+    z = embeddings((1.0, 2.0))
+    variance = sum(float(one.var(0).sum()) for one in z)
+    spent = [
+        sum(bits_of(choose(z, 30, target_distortion=share * variance)))
+        for share in (1.0, 0.5, 0.2, 1e-9)
+    ]
+    assert spent == sorted(spent)
+    assert spent[0] == 6  # one bit for each level
+    assert spent[1] < spent[2] < 30
+    # what cannot be reached takes all that helps
+    assert spent[3] == sum(bits_of(choose(z, 30)))
+
+
+@pytest.mark.parametrize(
+    ("given", "budget", "chosen"),
+    [
+        ([[None] * 5] * 2, 24, 24),
+        ([[16, None, None]] * 2, 24, 16),
+        ([[None, 10, None], [None, None, None]], 20, 16),  # ten codes take four bits
+        ([[None]] * 2, 8, 8),
+        ([[32, None], [32, None]], 8, 0),
+    ],
+)
+def test_sizes_that_are_given_take_their_bits_first(given, budget, chosen):
+    generator = torch.Generator().manual_seed(0)
+    sizes = choose_book_sizes(embeddings((3.0, 1.0)), budget, generator, given=given)
+    assert [len(levels) for levels in sizes] == [len(levels) for levels in given]
+    bits = 0.0
+    for levels, wanted in zip(sizes, given, strict=True):
+        for size, settled in zip(levels, wanted, strict=True):
+            assert settled in (None, size)
+            bits += 0 if settled else np.log2(size)
+    assert bits == chosen
+
+
+def test_a_quality_that_the_bits_do_not_reach_is_told(caplog):
+    generator = torch.Generator().manual_seed(0)
+    choose_book_sizes(embeddings((3.0, 1.0)), 6, generator, target_distortion=1e-9)
+    assert "target_quality is not reached" in caplog.text
+    caplog.clear()
+    choose_book_sizes(embeddings((3.0, 1.0)), 6, generator, target_distortion=1e9)
+    assert not caplog.text
