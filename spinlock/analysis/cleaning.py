@@ -21,8 +21,9 @@ class Altered:
     capped_cells: np.ndarray
 
     @classmethod
-    def of(cls, imputed: np.ndarray, capped: np.ndarray) -> Self:
-        """Count cells [n, D] by row and by column."""
+    def of(cls, imputed: np.ndarray, beyond: np.ndarray) -> Self:
+        """Count cells [n, D] that are imputed, and beyond their caps, by row and by column."""
+        capped = beyond != 0
         return cls(imputed.any(axis=1), imputed.sum(axis=0), capped.any(axis=1), capped.sum(axis=0))
 
     @classmethod

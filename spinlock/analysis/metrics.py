@@ -13,6 +13,7 @@ from spinlock.tokenizer.categories.centroids import centroid_cosines
 WORST_FEATURES = 10
 NEIGHBOURS = 10
 DEPENDENCE_ROWS = 1000  # each pair of categories costs the square of it
+CAPS_MATTER = 0.05  # of R² of the median feature, that capping hides
 DOMINANT = 0.5  # share of the variance: a feature that has more decides the pooled R²
 RATIO_LIMIT = 1e-300
 
@@ -65,6 +66,20 @@ def dominant_feature(by_feature: Mapping[str, Any]) -> dict[str, Any] | None:
     heaviest = by_feature.get("heaviest")
     several = len(by_feature.get("worst", ())) > 2
     return heaviest if heaviest and several and heaviest["share"] > DOMINANT else None
+
+
+def hidden_by_caps(measured: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the median feature's R² with and without caps; None where they are much the same.
+
+    `measured` is what metrics.json holds.
+    """
+    capped, whole = (
+        measured.get(name, {}).get("median")
+        for name in ("quality_by_feature", "quality_before_caps")
+    )
+    if capped is None or whole is None or capped - whole <= CAPS_MATTER:
+        return None
+    return capped, whole
 
 
 def quality_by_group(

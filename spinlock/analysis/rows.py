@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import numpy as np
+from scipy import sparse
 
 from spinlock.analysis.cleaning import Altered
 from spinlock.features.dataset import OperatorDataset
@@ -28,6 +29,8 @@ class RowsOfSplit:
     split : int8 array [n]
     altered : Altered
         What cleaning changed in them.
+    beyond : sparse float32 array [reported rows, D]
+        How far their values are beyond the caps, in units of x.
     account : mapping
         What the stage `subset` left out or filled.
 
@@ -42,28 +45,28 @@ class RowsOfSplit:
         x: np.ndarray,
         tokens: np.ndarray,
         altered: Altered,
+        beyond: sparse.csr_array,
         split: np.ndarray,
         account: Mapping[str, Any],
     ):
         self.x, self.tokens, self.split = x, tokens, split
-        self.altered, self.account = altered, account
+        self.altered, self.beyond, self.account = altered, beyond, account
         self.side = reported_side(split)
 
     @classmethod
     def of_table(cls, table: FeatureTable, tokenizer: Tokenizer) -> Self:
         """Read and encode all rows of a subset."""
         blocks = ((table.read(block), table.fields(block)) for block in table.blocks())
-        encoded = _encoded(blocks, len(table.split), tokenizer)
-        return cls(*encoded, table.split, table.account)
+        return cls(*_encoded(blocks, table.split, tokenizer), table.split, table.account)
 
     @classmethod
     def of_dataset(cls, source: OperatorDataset, tokenizer: Tokenizer) -> Self:
         """Read and encode all rows of a dataset; each is reported on."""
-        blocks = tokenizer.read_blocks(source)
-        x, tokens, altered = _encoded(blocks, source.n_operators, tokenizer)
+        split = np.full(source.n_operators, TEST, np.int8)
+        encoded = _encoded(tokenizer.read_blocks(source), split, tokenizer)
         if source.digest() == tokenizer.source_digest:
             log.warning("this is the dataset that the model was trained on: not a fair test")
-        return cls(x, tokens, altered, np.full(len(x), TEST, np.int8), {})
+        return cls(*encoded, split, {})
 
     def of(self, *sides: int) -> np.ndarray:
         """Return the positions of the rows of some sides."""
@@ -103,15 +106,20 @@ def pair_rows(split: np.ndarray, most: int) -> np.ndarray:
 
 
 def _encoded(
-    blocks: Iterable[tuple[np.ndarray, np.ndarray | None]], n_rows: int, tokenizer: Tokenizer
-) -> tuple[np.ndarray, np.ndarray, Altered]:
+    blocks: Iterable[tuple[np.ndarray, np.ndarray | None]], split: np.ndarray, tokenizer: Tokenizer
+) -> tuple[np.ndarray, np.ndarray, Altered, sparse.csr_array]:
     """Return normalised rows [n, D], tokens [n, C, L], and what cleaning changed in them."""
-    x = np.empty((n_rows, len(tokenizer.kept)), np.float32)  # blocks put together would be twice it
-    tokens, altered, first = [], [], 0
+    reported = split == reported_side(split)
+    # blocks put together would be twice it
+    x = np.empty((len(split), len(tokenizer.kept)), np.float32)
+    tokens, altered, beyond, first = [], [], [], 0
     for values, fields in blocks:
         part = x[first : first + len(values)]
         part[:] = tokenizer.normalize(values)
         tokens.append(tokenizer.tokenize(part, fields))
-        altered.append(Altered.of(*tokenizer.statistics.altered_cells(values)))
+        imputed, excess = tokenizer.statistics.altered_cells(values)
+        altered.append(Altered.of(imputed, excess))
+        beyond.append(sparse.csr_array(excess[reported[first : first + len(values)]]))
         first += len(values)
-    return x, np.concatenate(tokens), Altered.of_blocks(altered)
+    cut = sparse.vstack(beyond, format="csr")
+    return x, np.concatenate(tokens), Altered.of_blocks(altered), cut

@@ -95,8 +95,9 @@ def _write_tokens(
         first = 0
         for values, fields in tokenizer.read_blocks(source):
             writer.write(first, tokenizer.encode(values, fields))
-            changed = tokenizer.statistics.altered_cells(values)
-            imputed, capped = imputed + changed[0].sum(), capped + changed[1].sum()
+            missing, beyond = tokenizer.statistics.altered_cells(values)
+            imputed += np.count_nonzero(missing)
+            capped += np.count_nonzero(beyond)
             first += len(values)
             progress.update(task, completed=first)
     cells = source.n_operators * len(tokenizer.kept)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from spinlock.analysis.baselines import Baseline
 from spinlock.analysis.evaluation import baselines_of, measure, probe_label
-from spinlock.analysis.metrics import dominant_feature
+from spinlock.analysis.metrics import dominant_feature, hidden_by_caps
 from spinlock.analysis.rows import RowsOfSplit
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import open_dataset
@@ -62,6 +62,7 @@ def run(
     write_text(metrics, json.dumps(measured, indent=2) + "\n")
     _write_baselines(compared, baselines)
     _warn_of_one_feature(measured["quality_by_feature"])
+    _warn_of_caps(measured)
     for target in measured["targets"]:
         sign = "<" if target["below"] else ">"
         state = "met" if target["met"] else "NOT MET"
@@ -76,6 +77,18 @@ def _warn_of_one_feature(by_feature: Mapping[str, Any]) -> None:
             "see normalization_method and feature_cleaning.outlier_method",
             heaviest["feature"],
             100 * heaviest["share"],
+        )
+
+
+def _warn_of_caps(measured: Mapping[str, Any]) -> None:
+    hidden = hidden_by_caps(measured)
+    if hidden:
+        log.warning(
+            "quality is of values as they are capped: R² of the median feature is %.3f, and %.3f "
+            "of the values before, of which %.1f %% are beyond the caps; tokens for the tails want "
+            "logarithms of such features, or another feature_cleaning.outlier_method",
+            *hidden,
+            100 * measured["quality_before_caps"]["capped_share"],
         )
 
 
@@ -105,7 +118,10 @@ def measure_model(
         with FeatureTable(subset) as table:
             _require_own_subset(table, tokenizer)
             rows = RowsOfSplit.of_table(table, tokenizer)
-    return measure(tokenizer, rows, experiment.evaluation.max_pair_rows)
+    measured = measure(tokenizer, rows, experiment.evaluation.max_pair_rows)
+    _warn_of_one_feature(measured["quality_by_feature"])
+    _warn_of_caps(measured)
+    return measured
 
 
 def _require_own_subset(table: FeatureTable, tokenizer: Tokenizer) -> None:

@@ -16,9 +16,12 @@ from spinlock.files import atomic_path
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.tokenizer.normalization.fitting import CleaningRules, fit_statistics
-from spinlock.tokenizer.normalization.statistics import FeatureStatistics
+from spinlock.tokenizer.normalization.statistics import FeatureStatistics, Reason
 
 log = logging.getLogger(__name__)
+
+HEAVY_TAILED = 0.05  # share of the train values beyond the caps
+NAMED = 3
 
 
 @memory_for("normalize", "lower max_samples, or give the job more memory")
@@ -36,7 +39,36 @@ def run(config: Path | Experiment, subset: Path, output: Path) -> None:
                 scale_groups=series_channels(table),
             )
     log.info("columns and cells: %s", statistics.summary())
+    names = [column.full_name for column in table.columns]
+    _warn_of_caps(statistics, names, len(rows))
+    _warn_of_flat_columns(statistics, names)
     write_statistics(statistics, output)
+
+
+def _warn_of_caps(statistics: FeatureStatistics, names: Sequence[str], n_rows: int) -> None:
+    share = statistics.capped[statistics.kept] / n_rows
+    if share.mean() > HEAVY_TAILED:
+        heaviest = np.argsort(-share, kind="stable")[:NAMED]
+        log.warning(
+            "%.0f %% of the train values are beyond the caps (most: %s): tokens tell nothing of "
+            "how far beyond; give logarithms of features with heavy tails, or see "
+            "feature_cleaning.outlier_method and outlier_bound",
+            100 * share.mean(),
+            ", ".join(f"{names[statistics.kept[i]]} {share[i]:.0%}" for i in heaviest),
+        )
+
+
+def _warn_of_flat_columns(statistics: FeatureStatistics, names: Sequence[str]) -> None:
+    flat = np.flatnonzero(statistics.reason == Reason.NEARLY_CONSTANT)
+    if len(flat):
+        log.warning(
+            "%d features take many values, but vary by less than "
+            "feature_cleaning.variance_tolerance of their magnitude, and are dropped: %s%s; take "
+            "their offset away, or lower it",
+            len(flat),
+            ", ".join(names[i] for i in flat[:NAMED]),
+            ", …" if len(flat) > NAMED else "",
+        )
 
 
 def cleaning_rules(experiment: Experiment) -> CleaningRules:

@@ -44,6 +44,7 @@ def test_dropped_columns_are_named_under_their_reason(account):
         Reason.MISSING.label: [],
         Reason.CONSTANT.label: ["initial/constant"],
         Reason.DUPLICATE.label: [],
+        Reason.NEARLY_CONSTANT.label: [],
     }
 
 

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy import sparse
 from scipy.stats import entropy
 
 from spinlock.analysis import metrics
@@ -40,8 +41,10 @@ def rows(tokenizer):
     noise = np.array([0.1, 0.4, 0.8])[split]
     x = decoded + noise[:, None] * rng.normal(size=decoded.shape)
     x[split == TEST] += 0.5
-    altered = Altered.of(rng.random(x.shape) < 0.01, rng.random(x.shape) < 0.02)
-    return RowsOfSplit(x.astype(np.float32), tokens, altered, split, {})
+    beyond = (rng.random(x.shape) < 0.02) * rng.normal(size=x.shape)
+    altered = Altered.of(rng.random(x.shape) < 0.01, beyond)
+    cut = sparse.csr_array(beyond[split == TEST].astype(np.float32))
+    return RowsOfSplit(x.astype(np.float32), tokens, altered, cut, split, {})
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +106,21 @@ def test_quality_of_categories_and_families_is_that_of_their_columns(
         assert found == r2_by_level([i for i, own in enumerate(families) if own == family])
     for category, columns in tokenizer.categories.items():
         assert measured["quality_by_category"][category] == r2_by_level(columns)
+
+
+def test_quality_before_caps_is_of_the_values_with_what_caps_take(
+    tokenizer, rows, held_out, measured
+):
+    beyond = rows.beyond.toarray()
+    whole = rows.x[held_out] + beyond
+    mean = tokenizer.statistics.normalized_mean
+    decoded = tokenizer.reconstruct(rows.tokens[held_out])
+    r2 = 1 - ((whole - decoded) ** 2).sum(axis=0) / ((whole - mean) ** 2).sum(axis=0)
+    found = measured["quality_before_caps"]
+    assert found["median"] == pytest.approx(np.median(r2), abs=1e-6)
+    assert found["minimum"] == pytest.approx(r2.min(), abs=1e-6)
+    assert found["capped_share"] == pytest.approx((beyond != 0).mean())
+    assert found["median"] != measured["quality_by_feature"]["median"]
 
 
 def test_quality_of_features_is_that_of_all_levels(tokenizer, rows, held_out, measured):

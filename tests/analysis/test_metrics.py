@@ -189,6 +189,21 @@ def test_a_feature_is_dominant_that_has_more_than_half_of_the_variance_of_severa
     assert metrics.dominant_feature({}) is None
 
 
+@pytest.mark.parametrize(
+    ("capped", "whole", "hidden"),
+    [
+        (0.9, 0.5, (0.9, 0.5)),
+        (0.9, 0.86, None),
+        (0.9, 0.95, None),
+        (None, 0.5, None),
+        (0.9, None, None),
+    ],
+)
+def test_caps_hide_what_the_median_feature_loses_by_them(capped, whole, hidden):
+    measured = {"quality_by_feature": {"median": capped}, "quality_before_caps": {"median": whole}}
+    assert metrics.hidden_by_caps(measured) == hidden
+
+
 def test_a_column_that_varies_by_very_little_has_a_quality():
     x = np.array([[1e-140], [-1e-140]])
     assert metrics.quality(x, x, np.zeros(1)) == 1.0

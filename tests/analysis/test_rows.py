@@ -70,7 +70,7 @@ def telling():
     """A tokenizer whose features are the columns, and whose token is what the fields hold."""
 
     def altered_cells(values):
-        return np.zeros(values.shape, bool), np.zeros(values.shape, bool)
+        return np.zeros(values.shape, bool), np.zeros(values.shape)
 
     return SimpleNamespace(
         kept=np.arange(2),
@@ -93,7 +93,9 @@ def test_rows_of_many_blocks_are_those_of_the_table(evidence, write_table):
         rows = RowsOfSplit.of_table(table, tokenizer)
     np.testing.assert_array_equal(rows.x, tokenizer.normalize(values))
     np.testing.assert_array_equal(rows.tokens, tokenizer.encode(values))
-    imputed, capped = tokenizer.statistics.altered_cells(values)
+    imputed, beyond = tokenizer.statistics.altered_cells(values)
+    np.testing.assert_array_equal(rows.beyond.toarray(), beyond[rows.reported])
+    capped = beyond != 0
     assert (imputed.sum(), capped[[2, 3, last]].sum()) == (2, 3)
     for cells, by_row, by_column in (
         (imputed, rows.altered.imputed_rows, rows.altered.imputed_cells),

@@ -15,6 +15,7 @@ from spinlock.stages import evaluate
 from spinlock.stages.normalize import read_statistics
 from spinlock.tokenizer.tokenizer import Tokenizer
 
+MOSTLY_CAPPED = {"quality_before_caps": {"median": 0.2, "capped_share": 0.4}}
 OTHERS = ("feature_statistics.npz", "categories.json")
 
 
@@ -118,6 +119,14 @@ def test_rows_are_counted_for_every_metric(rows_of, metrics):
     assert [rows[name] for name in SPLIT_NAMES] == [len(rows_of(side)) for side in range(3)]
     assert rows["utilization_of"] == rows["train"] + rows["validation"] + rows["test"]
     assert rows["pairs_of"] == rows["dependence_of"] == rows["validation"] + rows["test"]
+
+
+def test_what_caps_hide_is_told(caplog):
+    evaluate._warn_of_caps({"quality_by_feature": {"median": 0.9}} | MOSTLY_CAPPED)
+    assert "median feature is 0.900, and 0.200 of the values before, of which 40.0 %" in caplog.text
+    caplog.clear()
+    evaluate._warn_of_caps({"quality_by_feature": {"median": 0.21}} | MOSTLY_CAPPED)
+    assert not caplog.text
 
 
 def test_a_feature_that_decides_the_quality_alone_is_told(finished, caplog):

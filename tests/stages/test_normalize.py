@@ -8,8 +8,9 @@ from spinlock.errors import SpinlockError
 from spinlock.features.split import TEST, VALIDATION
 from spinlock.features.table import FeatureTable
 from spinlock.settings import Experiment
-from spinlock.stages import normalize
+from spinlock.stages import normalize, subset
 from spinlock.tokenizer.normalization.fitting import CleaningRules
+from spinlock.tokenizer.normalization.statistics import Reason
 
 
 def test_rows_that_do_not_train_never_influence_the_fit(finished, tmp_path):
@@ -86,3 +87,50 @@ def test_the_rules_are_those_of_the_settings():
 
 def test_settings_and_rules_have_the_same_defaults():
     assert normalize.cleaning_rules(experiment_of()) == CleaningRules()
+
+
+@pytest.fixture
+def normalized(tmp_path, write_dataset):
+    """Return what makes the statistics of columns [n, D] by the stages subset and normalize."""
+
+    def make(values):
+        dataset, table = write_dataset({"summary": values}), tmp_path / "subset.h5"
+        experiment = Experiment.model_validate(
+            {"dataset_path": str(dataset), "families": {"summary": {}}}
+        )
+        subset.run(experiment, [dataset], table)
+        normalize.run(experiment, table, tmp_path / "statistics.npz")
+        return normalize.read_statistics(tmp_path / "statistics.npz")
+
+    return make
+
+
+def test_many_values_beyond_the_caps_are_told(normalized, caplog):
+    values = np.random.default_rng(0).normal(size=(300, 4))
+    normalized(values)
+    assert "beyond the caps" not in caplog.text
+    values[:, 1:] = np.exp(2 * values[:, 1:])
+    statistics = normalized(values)
+    share = statistics.capped / 240
+    assert (
+        f"{share.mean():.0%}".replace("%", " %") + " of the train values are beyond the caps"
+        in caplog.text
+    )
+    most = share.argmax()
+    assert f"(most: summary/summary_{most} {share[most]:.0%}, " in caplog.text
+    assert "summary_0" not in caplog.text
+
+
+def test_columns_that_vary_little_beside_their_offset_are_told_and_noise_is_not(normalized, caplog):
+    values = np.random.default_rng(0).normal(size=(300, 4))
+    values[:, 1] = 1.7e9 + np.arange(300)
+    values[:, 2] = 0.1 + np.spacing(0.1) * (np.arange(300) % 3)
+    statistics = normalized(values)
+    assert statistics.reason.tolist() == [
+        Reason.KEPT,
+        Reason.NEARLY_CONSTANT,
+        Reason.CONSTANT,
+        Reason.KEPT,
+    ]
+    assert "1 features take many values" in caplog.text
+    assert "dropped: summary/summary_1; take" in caplog.text

@@ -7,7 +7,7 @@ import numpy as np
 
 from spinlock.analysis.evidence import Evidence
 from spinlock.analysis.figures.catalog import EXHIBITS
-from spinlock.analysis.metrics import dominant_feature
+from spinlock.analysis.metrics import dominant_feature, hidden_by_caps
 from spinlock.analysis.report.page import Page, Section, Shown, Target
 from spinlock.features.split import SPLIT_NAMES
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics, Reason
@@ -15,6 +15,7 @@ from spinlock.tokenizer.normalization.statistics import FeatureStatistics, Reaso
 WHY_DROPPED = {
     Reason.MISSING: "mostly missing",
     Reason.CONSTANT: "constant",
+    Reason.NEARLY_CONSTANT: "varies by less than variance_tolerance",
     Reason.DUPLICATE: "repeats an earlier feature",
 }
 LEFT_OUT = {
@@ -44,7 +45,8 @@ def describe(evidence: Evidence, split: np.ndarray, shown: Mapping[str, Shown]) 
         f"tokens, {tokenizer.bits:.0f} bits per operator.",
         targets=[_target(one) for one in evidence.metrics["targets"]],
         measured_on=f"Figures of quality are measured on {measured.n_rows:,} {measured.rows} rows."
-        + _dominant(evidence.metrics),
+        + _dominant(evidence.metrics)
+        + _capped(evidence.metrics),
         sections=_sections(shown),
         cleaning=_cleaning(tokenizer.statistics, split, account),
         provenance=list(_flattened(tokenizer.provenance)),
@@ -59,6 +61,18 @@ def _dominant(metrics: Mapping[str, Any]) -> str:
     if not heaviest:
         return ""
     return f" {heaviest['feature']} alone has {heaviest['share']:.0%} of their variance."
+
+
+def _capped(metrics: Mapping[str, Any]) -> str:
+    """Return a sentence on what caps hide of the features, where that is much."""
+    hidden = hidden_by_caps(metrics)
+    if not hidden:
+        return ""
+    share = metrics["quality_before_caps"]["capped_share"]
+    return (
+        f" Values are capped: R² of the median feature is {hidden[0]:.3f}, and {hidden[1]:.3f} of "
+        f"the values before, of which {share:.1%} are beyond the caps."
+    )
 
 
 def _target(entry: Mapping[str, Any]) -> Target:

@@ -10,6 +10,7 @@ from spinlock.tokenizer.normalization.statistics import LARGEST, FeatureStatisti
 
 MAD_TO_DEVIATION = 1.4826  # of a Gaussian
 GRAM_ROWS = 2048  # rows of all columns that correlations are accumulated from at once
+NOISE, NOISE_VALUES = 1e-12, 16  # deviation, or different values, that rounding of constants has
 ROUNDING = 1e-6  # relative deviations below this are rounding noise
 HUGE = 1e300  # magnitude at which every column is capped: float64 can still sum its rows
 
@@ -101,7 +102,10 @@ def _fit_block(values: np.ndarray, rules: CleaningRules) -> dict[str, np.ndarray
     magnitude = np.abs(filled).max(axis=0)
     unit = np.where(magnitude > 0, magnitude, 1.0)
     reason = np.full(n_columns, Reason.KEPT, np.int8)
-    reason[(filled / unit).std(axis=0) <= rules.variance_tolerance] = Reason.CONSTANT
+    deviation = (filled / unit).std(axis=0)
+    for column in np.flatnonzero(deviation <= rules.variance_tolerance):
+        rounded = deviation[column] <= NOISE or len(np.unique(filled[:, column])) <= NOISE_VALUES
+        reason[column] = Reason.CONSTANT if rounded else Reason.NEARLY_CONSTANT
     reason[finite.mean(axis=0) < 1 - rules.max_missing_fraction] = Reason.MISSING
     lower, upper = _caps(filled, median, rules)
     capped = np.clip(filled, lower, upper)

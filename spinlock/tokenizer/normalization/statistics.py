@@ -18,6 +18,7 @@ class Reason(IntEnum):
     MISSING = 1
     CONSTANT = 2
     DUPLICATE = 3
+    NEARLY_CONSTANT = 4
 
     @property
     def label(self) -> str:
@@ -81,15 +82,27 @@ class FeatureStatistics:
         return normalised
 
     def altered_cells(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return which cells of raw rows `apply` imputes, and which it caps: two bool [n, D]."""
+        """Return what `apply` changes in raw rows [n, raw columns].
+
+        Returns
+        -------
+        bool array [n, D]
+            Cells that are imputed.
+        float32 array [n, D]
+            How far cells are beyond their caps, normalised, up to `LARGEST`; 0 within.
+        """
         kept = self.kept
-        imputed, capped = np.empty((2, len(values), len(kept)), bool)
-        lower, upper = self.lower[kept], self.upper[kept]
+        imputed = np.empty((len(values), len(kept)), bool)
+        beyond = np.empty(imputed.shape, np.float32)
+        lower, upper, scale = self.lower[kept], self.upper[kept], self.scale[kept]
         for block, x in self._kept_blocks(values):
-            finite = np.isfinite(x)
-            np.logical_not(finite, out=imputed[block])
-            np.logical_and((x < lower) | (x > upper), finite, out=capped[block])
-        return imputed, capped
+            np.logical_not(np.isfinite(x), out=imputed[block])
+            x[imputed[block]] = 0
+            with np.errstate(over="ignore"):
+                excess = (x - x.clip(lower, upper)) / scale
+            excess[imputed[block]] = 0
+            beyond[block] = excess.clip(-LARGEST, LARGEST)
+        return imputed, beyond
 
     def _kept_blocks(self, values: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Give blocks of rows, and copies of their kept columns in float64."""

@@ -83,6 +83,16 @@ def test_the_rows_of_figures_and_a_feature_that_decides_them_are_told(described,
     assert page.measured_on == f"{rows} summary/x alone has 90% of their variance."
 
 
+def test_what_caps_hide_is_told(evidence):
+    before = {"median": 0.4, "capped_share": 0.123}
+    metrics = evidence.metrics | {
+        "quality_by_feature": {"median": 0.9},
+        "quality_before_caps": before,
+    }
+    page = describe(replace(evidence, metrics=metrics), np.zeros(1, int), NOTHING)
+    assert "is 0.900, and 0.400 of the values before, of which 12.3%" in page.measured_on
+
+
 def test_dropped_features_are_named_with_the_reason(evidence):
     statistics = evidence.tokenizer.statistics
     reason = statistics.reason.copy()

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from spinlock.errors import SpinlockError
 from spinlock.tokenizer.normalization.fitting import CleaningRules, fit_statistics
-from spinlock.tokenizer.normalization.statistics import FeatureStatistics, Reason
+from spinlock.tokenizer.normalization.statistics import LARGEST, FeatureStatistics, Reason
 
 modest = settings(deadline=None, max_examples=60)
 UNCAPPED = CleaningRules(outlier_method="none")
@@ -126,7 +126,7 @@ def test_every_column_has_one_reason_and_the_summary_counts_them(values, rules):
 
 def test_the_codes_of_reasons_stay_what_files_hold():
     named = {one.label: int(one) for one in Reason}
-    assert named == {"kept": 0, "missing": 1, "constant": 2, "duplicate": 3}
+    assert named == {"kept": 0, "missing": 1, "constant": 2, "duplicate": 3, "nearly_constant": 4}
 
 
 def test_statistics_survive_being_arrays(tmp_path):
@@ -171,7 +171,7 @@ def test_rows_with_imputed_and_with_capped_cells_are_told_apart():
     rows = np.zeros((5, 6))
     rows[1, 0], rows[2, 1], rows[3, 2], rows[4] = np.nan, 1e6, -1e6, [np.inf, 1e6, 0, 0, 0, 0]
     expected = [[False, False], [True, False], [False, True], [False, True], [True, True]]
-    altered = np.stack(statistics.altered_cells(rows))
+    altered = np.stack(statistics.altered_cells(rows)) != 0
     assert altered.any(axis=2).T.tolist() == expected
     assert altered[:, 4].tolist() == [[True] + [False] * 5, [False, True] + [False] * 4]
 
@@ -180,8 +180,24 @@ def test_a_cell_at_its_bound_is_not_capped():
     statistics = fit(sample(), CleaningRules(outlier_bound=3.0))
     for bound, beyond in ((statistics.lower, -1), (statistics.upper, 1)):
         rows = np.stack([bound, bound + beyond])
-        _, capped = statistics.altered_cells(rows)
-        assert capped.tolist() == [[False] * 6, [True] * 6]
+        _, excess = statistics.altered_cells(rows)
+        assert excess[0].tolist() == [0] * 6
+        np.testing.assert_allclose(excess[1], beyond / statistics.scale, rtol=1e-6)
+
+
+def test_cells_and_what_they_are_beyond_their_caps_are_the_values_before():
+    values = sample() ** 3
+    statistics = fit(values, CleaningRules(outlier_bound=2.0))
+    _, excess = statistics.altered_cells(values)
+    assert 0 < np.count_nonzero(excess) < excess.size
+    whole = statistics.apply(values).astype(np.float64) + excess
+    np.testing.assert_allclose(whole, (values - statistics.center) / statistics.scale, atol=1e-5)
+
+
+def test_what_is_beyond_a_cap_has_a_largest_value():
+    statistics = fit(sample(), CleaningRules())
+    _, excess = statistics.altered_cells(np.array([[1e308] * 6, [-1e308] * 6]))
+    assert excess.tolist() == [[LARGEST] * 6, [-LARGEST] * 6]
 
 
 def test_normalized_caps_are_what_the_farthest_cells_become():
