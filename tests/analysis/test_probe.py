@@ -52,3 +52,12 @@ def test_one_neighbour_decides():
     x = np.array([[0.0], [1.0], [1.1], [5.0], [5.1], [5.2], [0.1]])
     labels = np.array([0, 1, 1, 0, 1, 1, 0])
     assert probe({"x": x}, labels, np.arange(6), np.array([6]))["nearest"]["x"] == 1
+
+
+def test_labels_that_hardly_two_rows_share_are_not_to_be_learned():
+    labels = np.arange(40) % 21
+    for n_train, learned in ((40, False), (42, True)):
+        known = np.append(labels, [19, 20])[:n_train]
+        x = np.arange(float(n_train))[:, None]
+        found = probe({"x": x}, known, np.arange(n_train), np.arange(n_train))
+        assert ("nearest" in found) is learned

@@ -14,7 +14,7 @@ from spinlock.errors import SpinlockError
 from spinlock.tokenizer.network.rows import Rows
 from spinlock.training import loop
 from spinlock.training.loop import Trainer
-from spinlock.training.objective import LossWeights
+from spinlock.training.objective import TERMS, LossWeights
 from spinlock.training.validation import validation_entries
 
 
@@ -313,3 +313,34 @@ def test_only_batches_of_the_usual_size_are_compiled(make_trainer, monkeypatch):
     assert len(trainer.train_rows) % 17 > 1
     full = len(trainer.train_rows) // 17
     assert sizes == [17] * full * trainer.epoch
+
+
+def test_the_losses_of_an_entry_are_the_means_over_its_batches(make_trainer, monkeypatch):
+    trainer, seen = make_trainer(num_epochs=1), []
+    forward = trainer.objective.forward
+
+    def watched(*batch):
+        terms, quantized = forward(*batch)
+        seen.append(terms.detach())
+        return terms, quantized
+
+    monkeypatch.setattr(trainer.objective, "forward", watched)
+    entry = finish(trainer).history[1]
+    means = torch.stack(seen).mean(dim=0).tolist()
+    assert [entry[f"{name}_loss"] for name in TERMS] == pytest.approx(means)
+
+
+def test_steps_are_taken_at_the_rate_of_their_epoch(make_trainer):
+    trainer, rates = make_trainer(num_epochs=3, scheduler="cosine"), []
+    for entry in trainer.run():
+        if entry["epoch"]:
+            rates.append(trainer.optimizer.param_groups[0]["lr"])
+            assert rates[-1] == entry["learning_rate"]
+    assert rates == sorted(set(rates), reverse=True)
+
+
+def test_no_more_of_a_book_is_reset_at_once_than_the_settings_say(make_trainer):
+    every_code_is_dead = {"dead_code_threshold": 1e-6, "dead_code_max_reset_fraction": 0.25}
+    trainer = finish(make_trainer(num_epochs=2, dead_code_reset_interval=1, **every_code_is_dead))
+    assert trainer.model.quantizer.sizes.tolist() == [[8, 4, 2]] * 2
+    assert trainer.history[1]["codes_reset"] == 2 * (2 + 1 + 0)

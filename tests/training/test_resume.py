@@ -178,3 +178,9 @@ def test_a_file_that_says_nothing_of_its_making_is_refused(trainer, tmp_path):
 def test_differences_are_the_names_whose_digests_differ():
     assert differences(STAMP | {"more": "x"}, STAMP) == []
     assert differences({"settings": "aaa", "code": "x"}, STAMP) == ["code", "data"]
+
+
+def test_a_state_that_says_nothing_of_its_making_is_not_used(tmp_path):
+    path = tmp_path / "last.pt"
+    write_state(path, {"training_state": {"epoch": 2}})
+    assert SavedState(path, STAMP).read() is None

@@ -78,3 +78,10 @@ def test_a_schedule_goes_on_from_its_state(losses, data):
         second.observe(loss)
     assert second.state_dict() == whole.state_dict()
     assert second.at(10) == whole.at(10)
+
+
+def test_a_gain_of_a_thousandth_is_one_for_plateau():
+    schedule = LearningRate(1.0, "plateau", 0, 100)
+    for validation in range(20):
+        schedule.observe(0.999**validation)
+    assert schedule.at(1) == 1.0

@@ -186,3 +186,62 @@ def test_books_larger_than_the_rows_are_told_once(make_model, caplog):
     caplog.clear()
     make_model()
     assert not caplog.text
+
+
+def test_a_single_validation_row_is_no_reason_for_joint_axes(monkeypatch):
+    errors = {"principal": torch.tensor([5.0]), "joint": torch.tensor([1.0])}
+    monkeypatch.setattr(start, "row_errors", lambda model, _: errors[model])
+    assert not start._is_better("joint", "principal", None)
+
+
+def test_joint_axes_are_fitted_to_train_rows_for_the_bits_of_the_principal_ones(
+    make_request, make_plan, train, validation, monkeypatch
+):
+    given, requests = [], []
+
+    def watched(x, partition, limit, bits, most_bits):
+        given.append((x, limit, bits, most_bits.tolist()))
+        return principal_axes(x, partition, limit)
+
+    decide = start.decide_book_sizes
+    monkeypatch.setattr(start, "joint_axes", watched)
+    monkeypatch.setattr(
+        start, "decide_book_sizes", lambda *parts: requests.append(parts[3]) or decide(*parts)
+    )
+    books = BookRequest(bits=60, target_quality=0.5)
+    start_model(make_request(books=books), train, validation, make_plan())
+    ((x, limit, bits, most_bits),) = given
+    assert x is train.x
+    assert limit == 3
+    assert bits < 60
+    assert most_bits == [3 * 6 / 2] * 2  # 130 rows are enough for 64 codes
+    assert requests == [books, BookRequest(bits=round(bits))]
+
+
+@pytest.mark.parametrize(("most_columns", "times"), [(6, 1), (5, 0)])
+def test_joint_axes_are_tried_for_so_many_columns(
+    make_request, make_plan, train, validation, monkeypatch, most_columns, times
+):
+    tried = []
+    monkeypatch.setattr(start, "MOST_COLUMNS", most_columns)
+    monkeypatch.setattr(start, "_is_better", lambda *_: tried.append(0))
+    start_model(make_request(), train, validation, make_plan())
+    assert len(tried) == times
+
+
+def test_corrections_may_be_fitted_to_codes_of_books_that_have_not_seen_the_rows(
+    make_request, make_plan, train, validation
+):
+    books = BookRequest(explicit=[[(None, 32), (None, 16)]] * 2)
+    model = start_model(make_request(books=books), train, validation, make_plan(seed=3))
+    again, alone = copy.deepcopy(model), copy.deepcopy(model)
+    fit_corrections(again, train, validation, torch.Generator().manual_seed(3))
+    fit_corrections(alone, train, validation)
+    found, expected, other = (one.decoder.state_dict() for one in (model, again, alone))
+    assert all(torch.equal(values, expected[name]) for name, values in found.items())
+    assert not all(torch.equal(values, other[name]) for name, values in found.items())
+
+
+def test_books_as_large_as_the_rows_are_not_told(make_model, caplog):
+    make_model(books=BookRequest(explicit=[[(None, 130), (None, 2)], [(None, 8), (None, 4)]]))
+    assert not caplog.text

@@ -7,6 +7,7 @@ from spinlock.tokenizer.start.bit_budget import (
     LEVELS,
     largest_book_bits,
     most_bits,
+    rows_of_books,
     usable_bits,
     useful_categories,
 )
@@ -46,3 +47,22 @@ def test_a_category_uses_no_more_bits_than_its_values_take():
     assert usable_bits(x, [np.arange(3), np.array([3, 4])], 400) == 3 + full
     assert usable_bits(x, [np.arange(5)], 400) == full
     assert usable_bits(x, [np.array([3])], 10) == most_bits(1, 10)
+
+
+def test_a_category_uses_no_more_bits_than_its_books_hold():
+    x = np.arange(400.0)[:, None] // 4  # a hundred values
+    assert usable_bits(x, [np.array([0])], 400) == np.log2(100)
+    assert usable_bits(x, [np.array([0])], 4) == most_bits(1, 4) == 3
+
+
+def test_there_are_two_categories_at_least():
+    assert useful_categories(1, 3200) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "max_tokens", "rows"), [(1000, None, 1000), (1000, 16, 32), (10, 16, 10)]
+)
+def test_books_that_may_not_be_larger_count_as_those_of_fewer_rows(n_rows, max_tokens, rows):
+    assert rows_of_books(n_rows, max_tokens) == rows
+    if max_tokens:
+        assert 2 ** largest_book_bits(rows) <= max_tokens

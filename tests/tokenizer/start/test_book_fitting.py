@@ -11,6 +11,7 @@ from spinlock.tokenizer.start.book_fitting import (
     best_books,
     books_error,
     books_in_subspaces,
+    books_within,
     fit_beams,
 )
 
@@ -63,11 +64,26 @@ def test_a_level_in_a_subspace_is_fitted_to_what_the_levels_before_left():
     books, projectors = books_in_subspaces(z, [8, 8], [1, 1], generator)
     for axis, projector in enumerate(projectors):
         assert projector[axis, axis] > 0.9
+        assert float(projector.trace()) == pytest.approx(1, abs=1e-4)
     assert books_error(z, books, 1) < 0.5 * books_error(z, books[:1], 1)
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "beams"), [(40, (4, 8, 16)), (1000, (4, 8, 16)), (1500, (1, 4, 8)), (3200, (1, 4))]
+    ("n_rows", "beams"),
+    [
+        (40, (4, 8, 16)),
+        (1000, (4, 8, 16)),
+        (1500, (1, 4, 8)),
+        (3200, (1, 4)),
+        (80_000, (1, 4)),
+    ],
 )
 def test_books_of_few_rows_are_fitted_with_wide_beams(n_rows, beams):
     assert fit_beams(n_rows) == beams
+
+
+def test_a_level_within_a_given_subspace_is_fitted_to_what_the_levels_before_left():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(400, 2, generator=generator)
+    books = books_within(z, [8, 8], [torch.eye(2)] * 2, generator)
+    assert books_error(z, books, 1) < 0.5 * books_error(z, books[:1], 1)

@@ -34,3 +34,8 @@ def test_the_sign_of_an_axis_is_that_of_its_largest_entry(seed):
     largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
     assert (largest > 0).all()
     torch.testing.assert_close(mirrored, axes, atol=1e-4, rtol=0)
+
+
+def test_the_mean_is_that_of_the_rows():
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 3))).float() + 7
+    torch.testing.assert_close(CategoryAxes.principal(x, 2).mean, x.mean(dim=0))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -105,3 +106,31 @@ def test_of_many_rows_those_that_are_fitted_are_spread_over_all(start_of, draw_r
     )
     fit_corrections(model, rows, validation)
     assert torch.equal(seen[0].x, rows.x[::3])
+
+
+def test_own_codes_keep_a_third_of_the_weight_and_may_be_taken_alone(
+    start_of, draw_rows, monkeypatch
+):
+    train, validation, given = draw_rows(0, 60), draw_rows(1, 30), []
+    model = start_of(train)
+
+    def watched(fits, *held_out):
+        given.append([one.weight for one in fits])
+        return ridge_correction(fits, *held_out)
+
+    monkeypatch.setattr(corrections, "ridge_correction", watched)
+    fit_corrections(model, train, validation, generator())
+    encoded = 8 * 60  # each row as often as rows are dealt
+    assert given == [pytest.approx([60, encoded + encoded / 2])] * 3
+
+
+def test_the_rows_that_other_books_encode_are_train_rows(start_of, draw_rows, monkeypatch):
+    train, validation, seen = draw_rows(0, 60), draw_rows(1, 30), []
+    monkeypatch.setattr(
+        corrections, "cross_fitted", lambda model, rows, _: seen.append((model, rows)) or []
+    )
+    model = start_of(train)
+    fit_corrections(model, train, validation, generator())
+    ((encoder, rows),) = seen
+    assert encoder is model
+    assert rows is train

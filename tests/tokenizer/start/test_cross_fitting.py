@@ -88,3 +88,23 @@ def test_the_more_rows_the_fewer_times(start_of, draw_rows, monkeypatch, n_rows,
     monkeypatch.setattr(cross_fitting, "ENCODINGS", 16)
     model = start_of(draw_rows(0, 40))
     assert len(encodings(model, draw_rows(1, n_rows))) == 2 * times
+
+
+def test_books_have_the_sizes_of_their_category(checkpoint):
+    model, x = checkpoint.model, torch.randn(60, 10)
+    quantizer = model.quantizer
+    assert len({*map(tuple, quantizer.sizes.tolist())}) == 2
+    for one in encodings(model, Rows(x))[:2]:
+        for level in range(model.n_levels):
+            codes, exist = one.quantizer.codes(level), quantizer.valid(level)
+            assert codes[exist].any(dim=-1).all()
+            assert not codes[~exist].any()
+
+
+def test_books_are_fitted_to_what_networks_add_too(checkpoint):
+    model, rows = copy.deepcopy(checkpoint.model), Rows(torch.randn(60, 10))
+    with torch.no_grad():
+        model.encoder.head.bias.fill_(50.0)
+    for one in encodings(model, rows)[:2]:
+        sums = one.quantizer.decode(one.tokens.transpose(0, 1))
+        torch.testing.assert_close(sums.mean(dim=1), torch.full((2, 4), 50.0), rtol=0, atol=3)

@@ -279,3 +279,71 @@ def test_the_quality_of_a_partition_is_that_of_its_books_alone():
     total = (rows(1) - rows(0).mean(0)).square().sum()
     expected = 1 - float((rows(1) - decoded).square().sum() / total)
     assert quality == pytest.approx(expected, abs=1e-4)
+
+
+def test_no_automatic_book_is_larger_than_asked_for():
+    assert np.max(decided(bits=30, max_tokens=4)) == 4
+
+
+def test_levels_of_all_dimensions_are_not_restricted():
+    shape = shape_of(SIZES, embedding_dim=4)  # of which the second category has three
+    axes = principal_axes(rows(0), PARTITION, 4)
+    plain, limited = (
+        initialize_model(
+            shape,
+            axes,
+            Rows(rows(0)),
+            Rows(rows(1)),
+            torch.Generator().manual_seed(0),
+            latent_dims=limits,
+        )
+        for limits in (None, [[4, None, 4], [3, 4, 3]])
+    )
+    assert torch.equal(limited.quantizer.all_codes, plain.quantizer.all_codes)
+
+
+def test_restricted_levels_keep_their_subspace_for_training():
+    quantizer = initialized(latent_dims=[[1, 2, None], [None, 1, 3]]).quantizer
+    ranks = [[round(float(one.trace())) for one in quantizer.spaces(c, 3)] for c in (0, 1)]
+    assert ranks == [[1, 2, 3], [3, 1, 3]]
+    assert not initialized().quantizer.spaces(0, 3)
+
+
+def test_books_are_compared_with_the_beam_of_the_model(monkeypatch):
+    beams, best = [], initialization.best_books
+    monkeypatch.setattr(
+        initialization, "best_books", lambda *parts: beams.append(parts[-1]) or best(*parts)
+    )
+    assert initialized().shape.beam_width == 2
+    assert beams == [2, 2]
+
+
+def fitted_by_books(monkeypatch, train: Tensor, validation: Tensor, **options) -> list[Tensor]:
+    """Return the rows that the books of categories [0, 1], [2] are fitted and chosen by."""
+    given, best = [], initialization.best_books
+    monkeypatch.setattr(
+        initialization, "best_books", lambda *parts: given.extend(parts[:2]) or best(*parts)
+    )
+    shape = ModelShape([[0, 1], [2]], [[4, 2]] * 2, ["summary"] * 3, {}, embedding_dim=2)
+    axes = principal_axes(train, shape.partition, 2)
+    generator = torch.Generator().manual_seed(0)
+    initialize_model(shape, axes, Rows(train), Rows(validation), generator, **options)
+    return given
+
+
+def test_books_are_fitted_and_chosen_with_rare_events_in_new_combinations(monkeypatch):
+    train, validation = torch.randn(400, 3), torch.randn(50, 3)
+    train[:, 0] = 0
+    train[7, 0] = 20.0
+    lengths = [len(one) for one in fitted_by_books(monkeypatch, train, validation)]
+    assert lengths == [800, 100, 400, 50]
+
+
+def test_the_caps_that_train_rows_do_not_reach_are_outliers_whatever_validation_rows_do(
+    monkeypatch,
+):
+    train, validation = torch.randn(400, 3), torch.randn(50, 3)
+    caps = torch.tensor([[-9.0], [9.0]]).repeat(1, 3)
+    validation[0] = 9.0
+    lengths = [len(one) for one in fitted_by_books(monkeypatch, train, validation, caps=caps)]
+    assert lengths == [404, 50, 402, 50]

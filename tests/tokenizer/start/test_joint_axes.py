@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
 from spinlock.tokenizer.start import joint_axes as module
@@ -116,8 +117,8 @@ def test_a_category_says_no_more_than_its_books_hold(seed, most, level):
     assert one.bits <= float((weights / level).log2().sum()) / 2 + 1e-9
 
 
-@pytest.mark.parametrize("bits", [4.0, 12.0])
-def test_categories_together_take_the_bits_and_no_more_than_a_sweep_beyond(monkeypatch, bits):
+@pytest.mark.parametrize(("bits", "unit"), [(0.5, 10.0), (4.0, 1.0), (12.0, 1.0), (30.0, 1.0)])
+def test_categories_together_take_the_bits_and_no_more_than_a_sweep_beyond(monkeypatch, bits, unit):
     made = []
 
     class Noted(Channel):
@@ -126,7 +127,9 @@ def test_categories_together_take_the_bits_and_no_more_than_a_sweep_beyond(monke
             made.append(self)
 
     monkeypatch.setattr(module, "Channel", Noted)
-    joint_axes(correlated(3), PARTITION, 9, bits, [20.0] * 3)
+    x = correlated(3)
+    x[:, :3] *= unit
+    joint_axes(x, PARTITION, 9, bits, [20.0] * 3)
     # a sweep of COOLING adds half its logarithm to each of nine directions at most
     assert bits <= sum(one.bits for one in made) < bits + 9 * -np.log2(COOLING) / 2
 
@@ -167,3 +170,19 @@ def test_narrow_embeddings_of_few_rows_and_constant_columns_are_finite():
             assert axes.synthesis.shape == (2, len(members))
             assert axes.analysis.isfinite().all()
             assert axes.synthesis.isfinite().all()
+
+
+def test_the_covariance_is_shrunk_as_ledoit_and_wolf_do():
+    rows = normal(0, 30, 9) @ normal(1, 9, 9)
+    rows -= rows.mean(dim=0)
+    expected, shrinkage = ledoit_wolf(rows.numpy(), assume_centered=True)
+    assert 0.01 < shrinkage < 0.99
+    np.testing.assert_allclose(module._covariance(rows), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_of_many_rows_those_that_are_measured_are_spread_over_all(monkeypatch):
+    x = correlated(3, n_rows=90)
+    expected = fit(x[::3])
+    monkeypatch.setattr(module, "MOST_ROWS", 40)
+    for one, other in zip(fit(x), expected, strict=True):
+        assert torch.equal(one.analysis, other.analysis)

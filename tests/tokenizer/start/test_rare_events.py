@@ -133,3 +133,26 @@ def test_an_outlier_that_no_train_row_has_is_told_by_a_code_at_the_cap():
     assert told["caps"]["outliers"] == pytest.approx([-9.0, 12.0], abs=0.2)
     assert told["none"]["outliers"].abs().max() < 7
     assert told["caps"]["rows"] < 0.01
+
+
+@pytest.mark.parametrize(("events", "rare"), [(10, 1), (20, 0)])
+def test_events_are_rare_where_less_than_about_one_row_in_25_has_one(events, rare):
+    x = torch.cat([torch.linspace(-2, 2, N_ROWS)[:, None], spiked([[*range(events)]])], dim=1) + 7
+    assert len(rare_directions(x, CategoryAxes.principal(x, 2))) == rare
+
+
+def test_a_column_is_read_by_synthesis_and_moved_by_analysis():
+    x = torch.cat([torch.randn(N_ROWS, 1), spiked([[3, 50]])], dim=1)
+    mean, analysis = x.mean(dim=0), torch.tensor([[2.0, 0.0], [1.0, 4.0]])
+    axes = CategoryAxes(mean, analysis, torch.linalg.inv(analysis))
+    both = with_recombined(axes.project(x), rare_directions(x, axes), torch.Generator())
+    columns = mean + both[N_ROWS:] @ axes.synthesis
+    torch.testing.assert_close(columns[:, 0], x[:, 0])
+    torch.testing.assert_close(columns[:, 1].sort().values, x[:, 1].sort().values)
+
+
+@pytest.mark.parametrize(("short", "reached"), [(0.1, False), (1e-4, True)])
+def test_a_cap_is_reached_but_for_rounding(short, reached):
+    x = torch.linspace(-5 + short, 5 - short, 9).unsqueeze(1)
+    caps = torch.tensor([[-5.0], [5.0]])
+    assert len(rows_at_caps(x, caps)) == (0 if reached else 2)

@@ -145,8 +145,9 @@ def test_sizes_are_powers_of_two_within_the_budget(budget):
         assert sum(bits_of(sizes)) == budget
 
 
-def test_a_category_that_varies_more_gets_more_bits():
-    small, large = bits_of(choose(embeddings((0.3, 3.0)), 14))
+@pytest.mark.parametrize("unit", [1.0, 1e-3])
+def test_a_category_that_varies_more_gets_more_bits(unit):
+    small, large = bits_of(choose(embeddings((0.3 * unit, 3.0 * unit)), 14))
     assert large > small
 
 
@@ -219,3 +220,34 @@ def test_a_quality_that_the_bits_do_not_reach_is_told(caplog):
     caplog.clear()
     choose_book_sizes(embeddings((3.0, 1.0)), 6, generator, target_distortion=1e9)
     assert not caplog.text
+
+
+def test_rows_are_held_out_by_chance():
+    for n_rows in (700, 6000):  # a dataset may be sorted
+        for _, held_out in _folds(n_rows, torch.Generator().manual_seed(0)):
+            assert held_out.max() - held_out.min() > 0.9 * n_rows
+
+
+@pytest.mark.parametrize("given", [[None] * 3, [4, None, None], [None, 5]])
+def test_what_is_measured_are_all_books_those_that_are_given_too(given):
+    generator = torch.Generator().manual_seed(0)
+    (z,) = embeddings((1.0,), n_rows=90)
+    fold = torch.arange(60), torch.arange(60, 90)
+    curves = _CategoryCurves(z, [fold], generator, z.new_empty(0, 2, 3), given)
+    curve = curves.curve(3, all_used=False)
+    for bits in (0, *range(given.count(None), curve.bits[-1] // 2 + 2)):
+        sizes = tuple(size for size in curves.sizes(bits, 3) if size > 1)
+        _, held_out, _ = curves._chain(sizes)
+        unseen = torch.cat([beam.error.flatten() for beam in held_out]).mean()
+        assert curve.distortion[bits] == pytest.approx(float(unseen), rel=1e-4)
+    assert curve.distortion[0] == pytest.approx(curves._chain(tuple(filter(None, given)))[2])
+
+
+def test_between_measured_bits_the_logarithm_of_the_distortion_is_interpolated():
+    (z,) = embeddings((1.0,), n_rows=60)
+    fold = torch.arange(40), torch.arange(40, 60)
+    generator = torch.Generator().manual_seed(0)
+    curves = _CategoryCurves(z, [fold], generator, z.new_empty(0, 2, 3), [None] * LEVELS)
+    curve = curves.curve(5, all_used=True)  # measured at 3 to 7, 10 and 13 to 15 bits
+    logarithms = np.log(curve.distortion[curve.bits >= 7][:4])
+    assert np.diff(logarithms) == pytest.approx([np.ptp(logarithms) / -3] * 3)

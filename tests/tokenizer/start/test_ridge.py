@@ -129,3 +129,20 @@ def test_a_correction_that_held_out_rows_contradict_is_left_out():
 def test_own_decodings_without_variance_are_no_problem(value):
     own, x = torch.full((9, 3), value), torch.randn(9, 3)
     assert all(part.isfinite().all() for part in fitted(own, x, own, x))
+
+
+@modest
+@given(seeds, st.sampled_from([0.1, 1.0, 5.0, 30.0]))
+def test_held_out_rows_of_another_mean_choose_the_strength_with_the_lowest_error(seed, noise):
+    own, x, own_held_out, x_held_out = problem(seed, noise, n_rows=12)
+    own_held_out, x_held_out = own_held_out + 2, x_held_out + 1
+    a, target = (one.double().numpy() for one in (own, x - own))
+    mean, offset = a.mean(0), target.mean(0)
+    gram, moment = (a - mean).T @ (a - mean), (a - mean).T @ (target - offset)
+    errors = [float((x_held_out - own_held_out).double().square().sum())]
+    for strength in STRENGTHS:
+        cross = np.linalg.solve(gram + strength * np.trace(gram) / 4 * np.eye(4), moment)
+        fit = tuple(torch.from_numpy(one) for one in (cross, offset, mean))
+        errors.append(error_of(fit, own_held_out, x_held_out))
+    found = fitted(own, x, own_held_out, x_held_out)
+    assert error_of(found, own_held_out, x_held_out) == pytest.approx(min(errors), rel=1e-4)
