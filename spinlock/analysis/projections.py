@@ -27,6 +27,8 @@ def project(vectors: np.ndarray, method: str, seed: int) -> np.ndarray:
         umap (McInnes et al. 2018) or tsne (van der Maaten and Hinton 2008).
     seed : int
     """
+    if not np.ptp(vectors, axis=0).any():  # UMAP divides by the extent
+        return np.zeros((len(vectors), 2))
     components = principal_components(vectors, LINEAR_DIMS)
     return _umap(components, seed) if method == "umap" else _tsne(components, seed)
 

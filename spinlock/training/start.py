@@ -1,6 +1,7 @@
 """The model that training starts from: axes, book sizes by rate–distortion, the start from data."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -62,7 +63,7 @@ def start_model(
         bits = _bits(model)
         room = _room(request.books, bits, len(train))
         joint = joint_axes(train.x, partition, limit, bits.sum(), room)
-        books = replace(request.books, bits=round(bits.sum()), target_quality=None)
+        books = replace(request.books, bits=math.ceil(bits.sum()), target_quality=None)
         other = _model_on(joint, replace(request, books=books), train, validation, plan)
         model = other if _is_better(other, model, validation) else model
     fit_corrections(model, train, validation, torch.Generator().manual_seed(plan.seed))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from spinlock.analysis.projections import FEWEST_POINTS, principal_components, project
+from spinlock.analysis.projections import FEWEST_POINTS, METHODS, principal_components, project
 
 
 @pytest.fixture
@@ -30,8 +30,9 @@ def test_maps_keep_islands_apart_and_come_out_the_same_each_time(islands, method
     assert np.isfinite(fewest).all()
 
 
-def test_equal_points_have_a_map():
-    assert np.isfinite(project(np.ones((8, 3)), "tsne", seed=0)).all()
+@pytest.mark.parametrize("method", METHODS)
+def test_equal_points_have_one_place(method):
+    assert project(np.full((8, 3), 0.1), method, seed=0).tolist() == [[0, 0]] * 8
 
 
 def test_principal_components_keep_distances(islands):

@@ -218,6 +218,18 @@ def test_joint_axes_are_fitted_to_train_rows_for_the_bits_of_the_principal_ones(
     assert requests == [books, BookRequest(bits=round(bits))]
 
 
+def test_joint_axes_get_as_many_bits_where_given_books_hold_no_whole_number(
+    make_request, make_plan, train, validation, monkeypatch
+):
+    request = make_request(books=BookRequest(bits=20, explicit=[[(None, 70), (None, None)]] * 2))
+    bits = []
+    for joint in (True, False):
+        monkeypatch.setattr(start, "_is_better", lambda *_, taken=joint: taken)
+        sizes = start_model(request, train, validation, make_plan()).quantizer.sizes
+        bits.append(np.log2(sizes).sum())
+    assert bits[0] == bits[1]
+
+
 @pytest.mark.parametrize(("most_columns", "times"), [(6, 1), (5, 0)])
 def test_joint_axes_are_tried_for_so_many_columns(
     make_request, make_plan, train, validation, monkeypatch, most_columns, times

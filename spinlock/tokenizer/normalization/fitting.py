@@ -79,7 +79,7 @@ def fit_statistics(
     ]
     fitted = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     for group in scale_groups:
-        fitted["scale"][group] = _shared_scale(fitted, group)
+        _share_scale(fitted, group)
     reason = fitted["reason"]
     if not (reason == Reason.KEPT).any():
         counts = {one.label: int((reason == one).sum()) for one in Reason if one != Reason.KEPT}
@@ -162,12 +162,20 @@ def _safe_std(values: np.ndarray) -> np.ndarray:
     return (values / unit).std(axis=0) * unit
 
 
-def _shared_scale(fitted: dict[str, np.ndarray], group: np.ndarray) -> np.ndarray:
+def _share_scale(fitted: dict[str, np.ndarray], group: np.ndarray) -> None:
+    """Give the columns of a group one scale, and those without a cap the bounds of that scale."""
     kept = group[fitted["reason"][group] == Reason.KEPT]
     if not len(kept):
-        return fitted["scale"][group]
+        return
+    center, own = fitted["center"][group], fitted["scale"][group]
     unit = fitted["scale"][kept].max()
-    return np.full(len(group), unit * np.sqrt(((fitted["scale"][kept] / unit) ** 2).sum()))
+    shared = unit * np.sqrt(((fitted["scale"][kept] / unit) ** 2).sum())
+    fitted["scale"][group] = shared
+    with np.errstate(over="ignore"):
+        for name, sign in (("lower", -1), ("upper", 1)):
+            free = sign * (fitted[name][group] - center) >= LARGEST / 2 * own
+            farthest = np.clip(center + sign * LARGEST * shared, -HUGE, HUGE)
+            fitted[name][group] = np.where(free, farthest, fitted[name][group])
 
 
 def _find_duplicates(

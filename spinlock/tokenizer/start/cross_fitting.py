@@ -62,7 +62,8 @@ def cross_fitted(
             quantizer = _quantizer_of(model, z[:, fitted], generator)
             part = rows.take(encoded.sort().values)
             search = TokenSearch(model.encoder, quantizer, model.shape.beam_width)
-            yield Encoding(part, search.draft(part.__getitem__, len(part)), quantizer)
+            tokens = search.draft(part.__getitem__, len(part))
+            yield Encoding(Rows(part.x), tokens, quantizer)  # fields would be kept many times
 
 
 def _quantizer_of(

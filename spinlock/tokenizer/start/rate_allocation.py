@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,21 +65,27 @@ def allocate_bits(curves: Sequence[RateDistortion], budget: int) -> np.ndarray:
         Bits of each category; their sum is at most `budget`, less only when every
         category has all it can use.
     """
+    allocations = _allocations(curves)
+    chosen = next(allocations)
+    for bits in allocations:
+        if bits.sum() > budget:
+            break
+        chosen = bits
+    return chosen
+
+
+def _allocations(curves: Sequence[RateDistortion]) -> Iterator[np.ndarray]:
+    """Give the bits [C] for the least budget, then with one bit more each, while that helps."""
     hulls = [_convex_hull(curve) for curve in curves]
-    bits = np.array([curve.bits[0] for curve in curves])
+    gains = [np.append(hull[:-1] - hull[1:], 0.0) for hull in hulls]
     position = np.zeros(len(curves), int)
     while True:
-        best, best_gain = -1, 0.0
-        for c, (curve, hull) in enumerate(zip(curves, hulls, strict=True)):
-            step = position[c] + 1
-            if step < len(curve.bits) and bits.sum() + 1 <= budget:
-                gain = hull[step - 1] - hull[step]
-                if gain > best_gain:
-                    best, best_gain = c, gain
-        if best < 0:
-            return bits
+        yield np.array([curve.bits[i] for curve, i in zip(curves, position, strict=True)])
+        next_gains = [gain[i] for gain, i in zip(gains, position, strict=True)]
+        best = int(np.argmax(next_gains))
+        if next_gains[best] <= 0:
+            return
         position[best] += 1
-        bits[best] = curves[best].bits[position[best]]
 
 
 def distortion_at(curves: Sequence[RateDistortion], bits: np.ndarray) -> float:
@@ -158,14 +164,12 @@ def choose_book_sizes(
 
 
 def _fewest_bits(curves: list[RateDistortion], budget: int, target: float) -> np.ndarray:
-    low, high = int(sum(curve.bits[0] for curve in curves)), budget
-    while low < high:
-        middle = (low + high) // 2
-        if distortion_at(curves, allocate_bits(curves, middle)) <= target:
-            high = middle
-        else:
-            low = middle + 1
-    return allocate_bits(curves, low)
+    for bits in _allocations(curves):
+        if bits.sum() > budget:
+            break
+        if distortion_at(curves, bits) <= target:
+            return bits
+    return allocate_bits(curves, budget)
 
 
 def _folds(n_rows: int, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:

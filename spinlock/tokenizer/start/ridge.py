@@ -91,7 +91,10 @@ def ridge_correction(
     for fit in fits:
         mean, b = fit.means()
         eigenvalues, vectors, rotated = _spectrum(*fit.about(mean, b))
-        unit = eigenvalues.mean().clamp_min(torch.finfo(torch.float64).tiny)
+        unit = eigenvalues.mean()
+        noise = torch.finfo(torch.float32).eps * mean.abs().max()
+        if unit <= fit.weight * noise**2:  # codes that all decode alike tell nothing
+            continue
         linear, quadratic = _error_terms(vectors, rotated, *held_out.about(mean, b))
         shifted = _error(own_held_out, x_held_out, b)
         chosen = None

@@ -17,7 +17,7 @@ from spinlock.features.table import Column, TableHeader, TableWriter
 from spinlock.settings import Experiment
 from spinlock.stages import normalize
 from spinlock.tokenizer.normalization.fitting import CleaningRules, fit_statistics
-from spinlock.tokenizer.normalization.statistics import FeatureStatistics, Reason
+from spinlock.tokenizer.normalization.statistics import LARGEST, FeatureStatistics, Reason
 
 modest = settings(deadline=None, max_examples=60)
 UNCAPPED = CleaningRules(outlier_method="none")
@@ -239,6 +239,21 @@ def test_rules_that_differ_give_statistics_that_differ():
         )
     }
     assert len(centers) == 4
+
+
+@pytest.mark.parametrize("method", ["none", "mad"])
+def test_columns_of_a_group_are_capped_as_they_would_be_alone(method):
+    values = np.random.default_rng(0).normal(size=(300, 4)) * [1, 1, 0.1, 0.001]
+    rules = CleaningRules(outlier_method=method)
+    alone, grouped = fit(values, rules), fit(values, rules, scale_groups=[np.arange(4)])
+    if method == "none":
+        assert np.isinf(grouped.normalized_caps).all()
+        far = LARGEST * grouped.scale
+        np.testing.assert_allclose(grouped.upper - grouped.center, far)
+        np.testing.assert_allclose(grouped.center - grouped.lower, far)
+    else:
+        np.testing.assert_array_equal(grouped.upper, alone.upper)
+        np.testing.assert_array_equal(grouped.lower, alone.lower)
 
 
 def test_a_group_of_which_no_column_is_kept_has_no_scale_of_its_own():

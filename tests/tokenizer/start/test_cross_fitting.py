@@ -44,6 +44,11 @@ def test_each_time_every_row_is_encoded_once(start_of, rows):
     assert not torch.equal(found[0].rows.x, found[2].rows.x)
 
 
+def test_fields_are_not_kept_with_every_encoding(start_of, rows):
+    found = encodings(start_of(rows), Rows(rows.x, torch.zeros(len(rows), 1, 2, 2)))
+    assert all(one.rows.fields is None for one in found)
+
+
 def test_tokens_are_those_of_the_books_that_come_with_them(start_of, rows):
     model = start_of(rows)
     for one in encodings(model, rows)[:4]:

@@ -14,6 +14,7 @@ from spinlock.tokenizer.start.rate_allocation import (
     ROWS_FOR_ONE_FOLD,
     RateDistortion,
     _CategoryCurves,
+    _fewest_bits,
     _folds,
     allocate_bits,
     choose_book_sizes,
@@ -189,6 +190,13 @@ def test_a_target_takes_fewer_bits_the_weaker_it_is():
     assert spent[1] < spent[2] < 30
     # what cannot be reached takes all that helps
     assert spent[3] == sum(bits_of(choose(z, 30)))
+
+
+def test_the_fewest_bits_are_found_where_more_bits_lose_for_a_while():
+    curves = [curve([10.0, 4.0, 6.0, 3.0]), curve([5.0, 4.5])]
+    assert _fewest_bits(curves, 4, 4.0 + 5.0).tolist() == [1, 0]
+    assert _fewest_bits(curves, 4, 3.0 + 5.0).tolist() == [3, 0]
+    assert _fewest_bits(curves, 4, 0.0).tolist() == [3, 1]
 
 
 @pytest.mark.parametrize(
