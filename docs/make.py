@@ -1,4 +1,4 @@
-"""Write what is generated: the template configuration, blocks and pictures of the README.
+"""Write what is generated: templates of settings, blocks of the pages, pictures of the README.
 
 The rule graph comes from Snakemake, the table of quality from docs/quality.md; the table of targets
 and the pictures from results/arch_summary, made by `make all`, and stay as they are where those
@@ -13,11 +13,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from spinlock.settings.documentation import default_yaml
+from spinlock.settings.documentation import dataset_yaml, default_yaml
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 TEMPLATE = ROOT / "configs/vqvae/default.yaml"
+LAYOUT = ROOT / "docs/dataset-layout.md"
 QUALITY = ROOT / "docs/quality.md"
 METRICS = ROOT / "results/arch_summary/metrics.json"
 REPORT = "results/arch_summary/report.html"
@@ -100,9 +101,16 @@ def with_block(text: str, name: str, content: str) -> str:
     return pattern.sub(lambda match: f"{match[1]}\n{content}\n{match[2]}", text)
 
 
+def write_block(page: Path, name: str, content: str) -> None:
+    """Replace a block of a page."""
+    text = page.read_text(encoding="utf-8")
+    page.write_text(with_block(text, name, content), encoding="utf-8")
+
+
 def main() -> None:
     """Write everything that is generated."""
     TEMPLATE.write_text(default_yaml(), encoding="utf-8")
+    write_block(LAYOUT, "settings", f"```yaml\n{dataset_yaml()}\n```")
     readme = with_block(README.read_text(encoding="utf-8"), "rules", rule_graph())
     readme = with_block(readme, "quality", quality_table())
     if METRICS.is_file():

@@ -11,7 +11,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from spinlock import cli
-from spinlock.settings import load_experiment
+from spinlock.settings import OperatorDatasetSettings, load_dataset_settings, load_experiment
+from spinlock.settings.documentation import dataset_yaml
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -117,6 +118,14 @@ def test_the_configuration_on_the_page_is_valid(tmp_path):
     experiment = load_experiment(path)
     assert experiment.training.num_epochs == 500
     assert set(experiment.families) == {"summary", "architecture"}
+
+
+def test_the_settings_of_datasets_on_the_page_are_what_the_settings_generate(tmp_path):
+    (block,) = fenced(ROOT / "docs/dataset-layout.md", "yaml")
+    assert block == dataset_yaml() + "\n", "run `make docs`"
+    path = tmp_path / "page.yaml"
+    path.write_text(block)
+    assert load_dataset_settings(path) == OperatorDatasetSettings(num_operators=1000)
 
 
 def test_every_configuration_is_in_the_table_once():
