@@ -95,7 +95,7 @@ quality: $(READY) ## Measure the tokens beside other quantisers, on many tables 
 troubleshooting: $(READY) ## Try each advice on tuning, and show before and after
 	python -m benchmarks.troubleshooting
 
-docs: $(READY) ## Write what is generated: the template configuration, blocks of the README
+docs: $(READY) ## Write what is generated: templates of settings, blocks of pages, pictures
 	python docs/make.py
 
 hashes: ## Look up the hashes of what envs/requirements.lock names

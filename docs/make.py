@@ -1,23 +1,30 @@
-"""Write what is generated: the template configuration, blocks and pictures of the README.
+"""Write what is generated: templates of settings, blocks of the pages, pictures of the README.
 
 The rule graph comes from Snakemake, the table of quality from docs/quality.md; the table of targets
 and the pictures from results/arch_summary, made by `make all`, and stay as they are where those
 results are not there.
 """
 
+import inspect
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-from spinlock.settings.documentation import default_yaml
+from spinlock import Tokenizer
+from spinlock.features.series import describe_series, restore_series
+from spinlock.settings.documentation import dataset_yaml, default_yaml
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 TEMPLATE = ROOT / "configs/vqvae/default.yaml"
+API = ROOT / "docs/api.md"
+LAYOUT = ROOT / "docs/dataset-layout.md"
 QUALITY = ROOT / "docs/quality.md"
 METRICS = ROOT / "results/arch_summary/metrics.json"
 REPORT = "results/arch_summary/report.html"
@@ -81,6 +88,60 @@ def quality_table() -> str:
     return table
 
 
+def tokenizer_tables() -> str:
+    """Return the public methods and attributes of the tokenizer, one line each."""
+    members = {
+        name: inspect.getattr_static(Tokenizer, name)
+        for base in Tokenizer.__mro__[:-1]
+        for name in vars(base)
+        if not name.startswith("_")
+    }
+    attributes = [
+        f"| `{name}` | {_first_line(member)} |"
+        for name, member in members.items()
+        if isinstance(member, property)
+    ]
+    methods = [
+        f"| `{_call(name, getattr(Tokenizer, name))}` | {_first_line(getattr(Tokenizer, name))} |"
+        for name, member in members.items()
+        if not isinstance(member, property)
+    ]
+    return "\n".join(
+        [
+            "| method | what it does |",
+            "|---|---|",
+            *methods,
+            "",
+            "| attribute | what it is |",
+            "|---|---|",
+            *attributes,
+        ]
+    )
+
+
+def series_table() -> str:
+    """Return the functions that make columns of series, and series of columns."""
+    functions = (describe_series, restore_series)
+    rows = [f"| `{_call(one.__name__, one)}` | {_first_line(one)} |" for one in functions]
+    return "\n".join(["| function | what it does |", "|---|---|", *rows])
+
+
+def _call(name: str, function: Callable[..., Any]) -> str:
+    """Return how a function or method is called: its parameters and their defaults."""
+    given = [
+        one.replace(annotation=inspect.Parameter.empty)
+        for one in inspect.signature(function).parameters.values()
+        if one.name != "self"
+    ]
+    return f"{name}{inspect.Signature(given)}"
+
+
+def _first_line(documented: Any) -> str:
+    """Return the first line of a docstring, as a cell of a table."""
+    first, _, _ = str(inspect.getdoc(documented)).partition("\n")
+    return first.replace("|", "\\|")
+
+
 def write_pictures() -> None:
     """Write small copies of some figures of the default experiment."""
     PICTURES.mkdir(exist_ok=True)
@@ -100,9 +161,18 @@ def with_block(text: str, name: str, content: str) -> str:
     return pattern.sub(lambda match: f"{match[1]}\n{content}\n{match[2]}", text)
 
 
+def write_block(page: Path, name: str, content: str) -> None:
+    """Replace a block of a page."""
+    text = page.read_text(encoding="utf-8")
+    page.write_text(with_block(text, name, content), encoding="utf-8")
+
+
 def main() -> None:
     """Write everything that is generated."""
     TEMPLATE.write_text(default_yaml(), encoding="utf-8")
+    write_block(API, "api", tokenizer_tables())
+    write_block(API, "series", series_table())
+    write_block(LAYOUT, "settings", f"```yaml\n{dataset_yaml()}\n```")
     readme = with_block(README.read_text(encoding="utf-8"), "rules", rule_graph())
     readme = with_block(readme, "quality", quality_table())
     if METRICS.is_file():

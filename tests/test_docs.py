@@ -1,17 +1,20 @@
 """What the documentation says is so: links, commands, configurations and code."""
 
+import importlib.util
 import os
 import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from spinlock import cli
-from spinlock.settings import load_experiment
+from spinlock.settings import OperatorDatasetSettings, load_dataset_settings, load_experiment
+from spinlock.settings.documentation import dataset_yaml
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -23,6 +26,8 @@ PAGES = [
 ]
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 TARGET = re.compile(r"results/([\w/-]+)/([\w.]+)$")
+# of a page that is run: a block of code or of settings, or an indented command
+STEP = re.compile(r"^```(python|yaml)\n(.*?)^```|^    spinlock ([^\n]*)$", re.DOTALL | re.MULTILINE)
 MADE = {"best_model.pt", "metrics.json", "tokens.h5", "tokens.parquet", "report.html"}
 
 
@@ -66,7 +71,7 @@ def test_the_command_line_takes_every_command(words):
     command = get_command(cli.app).commands[words[1]]
     with command.make_context(words[1], words[2:]) as context:
         config = context.params.get("config")
-    assert config is None or config.is_file() or config.stem == "my_experiment"
+    assert config is None or config.is_file() or config.stem in ("my_experiment", "my_series")
 
 
 @pytest.mark.parametrize(
@@ -119,6 +124,25 @@ def test_the_configuration_on_the_page_is_valid(tmp_path):
     assert set(experiment.families) == {"summary", "architecture"}
 
 
+def test_the_settings_of_datasets_on_the_page_are_what_the_settings_generate(tmp_path):
+    (block,) = fenced(ROOT / "docs/dataset-layout.md", "yaml")
+    assert block == dataset_yaml() + "\n", "run `make docs`"
+    path = tmp_path / "page.yaml"
+    path.write_text(block)
+    assert load_dataset_settings(path) == OperatorDatasetSettings(num_operators=1000)
+
+
+def test_the_reference_is_what_the_docstrings_say():
+    spec = importlib.util.spec_from_file_location("make", ROOT / "docs/make.py")
+    make = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make)
+    page = (ROOT / "docs/api.md").read_text()
+    assert page == make.with_block(page, "api", make.tokenizer_tables()), "run `make docs`"
+    assert page == make.with_block(page, "series", make.series_table()), "run `make docs`"
+    assert "\n| `encode(" in page
+    assert "\n| `restore_series(" in page
+
+
 def test_every_configuration_is_in_the_table_once():
     folder = ROOT / "configs/vqvae"
     files = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")}
@@ -154,6 +178,54 @@ def test_the_worked_example_of_an_encoder_trains(
     assert type(network).__name__ == "QuadraticEncoder"
     assert network.output_dim == 8
     assert os.listdir(tmp_path / "made")  # noqa: PTH208
+
+
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory):
+    """Run the page on own data from top to bottom, and give its folder and its variables."""
+    from spinlock.stages import program
+
+    page, folder = ROOT / "docs/own-data.md", tmp_path_factory.mktemp("own_data")
+    names, runner = {}, CliRunner()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(cli.logging, "basicConfig", lambda **_: None)
+        patch.setattr(program, "limit_threads", lambda _: None)
+        for language, block, command in STEP.findall(page.read_text()):
+            if language == "python":
+                exec(compile(block, str(page), "exec"), names)
+            elif language == "yaml":
+                config = folder / re.match(r"# (\S+\.yaml)", block)[1]
+                config.parent.mkdir(parents=True, exist_ok=True)
+                config.write_text(block)
+            else:
+                done = runner.invoke(cli.app, shlex.split(command))
+                assert done.exit_code == 0, f"{command}: {done.exception or done.output}"
+    return folder, names
+
+
+def test_the_page_on_own_data_runs_from_top_to_bottom(own_data):
+    _, names = own_data
+    frame, again, test = names["frame"], names["again"], names["test"]
+    assert list(again.columns) == list(frame.columns)
+    left = ((again - frame) ** 2).sum().to_numpy() / ((frame - frame.mean()) ** 2).sum().to_numpy()
+    assert np.median(left) < 0.1
+    assert names["coarse"].shape == frame.shape
+    np.testing.assert_array_equal(names["values"], again)
+    assert list(names["joined"]["diagnosis"]) == list(names["diagnosis"])
+    assert names["words"].shape == (569, names["tokens"][0].size)
+    assert len(np.unique(names["words"])) <= names["n_words"]
+    assert names["loss"].item() < 0.7
+    assert names["dense"].shape[0] == 569
+    assert names["pipeline"].score(frame.iloc[test], names["diagnosis"][test]) > 0.8
+
+
+def test_series_of_the_page_come_back_as_curves(own_data):
+    folder, names = own_data
+    given, found = names["waves"], names["curves"]
+    assert ((given - found) ** 2).sum() < 0.1 * ((given - given.mean(axis=0)) ** 2).sum()
+    read = names["wave_tok"].encode(folder / "waves.h5")
+    np.testing.assert_array_equal(read, names["wave_tokens"])
 
 
 def test_the_readme_shows_the_quality_that_was_measured_last():

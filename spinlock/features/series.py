@@ -10,7 +10,7 @@ from scipy.fft import dct, idct
 
 
 def describe_series(series: np.ndarray, coefficients: int) -> np.ndarray:
-    """Return the leading DCT-II coefficients of each channel.
+    """Return leading DCT-II coefficients [n, channels * coefficients] of series [n, T, channels].
 
     Parameters
     ----------

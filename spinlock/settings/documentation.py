@@ -1,10 +1,15 @@
-"""configs/vqvae/default.yaml, made from the settings themselves: every key, what it means."""
+"""Templates of settings, made from the settings themselves: every key, what it means.
+
+configs/vqvae/default.yaml for experiments; for simulated operators a block of
+docs/dataset-layout.md, since every file of configs/datasets is a dataset.
+"""
 
 import textwrap
 from typing import Any
 
 import yaml
 
+from spinlock.settings.dataset import OperatorDatasetSettings
 from spinlock.settings.experiment import Experiment
 from spinlock.settings.families import ENCODER_PARAMS, Family
 from spinlock.settings.section import Section
@@ -18,12 +23,18 @@ EXAMPLE = {
     "dataset_path": "datasets/baseline_10k.h5",
     "families": {"architecture": {"encoder": "MLPEncoder"}, "summary": {"encoder": "MLPEncoder"}},
 }
+EXAMPLE_OPERATORS = 1000  # the one key of a dataset that has no default
 
 
 def default_yaml() -> str:
     """Return the text of the template configuration."""
     experiment = Experiment.model_validate(EXAMPLE)
     return HEADER + "\n" + "\n".join(_section(experiment, indent=0)) + "\n"
+
+
+def dataset_yaml() -> str:
+    """Return a template of configs/datasets/<name>.yaml."""
+    return "\n".join(_section(OperatorDatasetSettings(num_operators=EXAMPLE_OPERATORS), indent=0))
 
 
 def _section(section: Section, indent: int) -> list[str]:

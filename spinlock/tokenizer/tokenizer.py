@@ -82,7 +82,7 @@ class Tokenizer(FittedTransformer):
 
     @property
     def columns(self) -> list[Column]:
-        """The raw columns that are read, in order."""
+        """The raw columns that are read, in order; each has `family`, `name` and `full_name`."""
         return self._checkpoint.header.columns
 
     @property
@@ -102,7 +102,7 @@ class Tokenizer(FittedTransformer):
 
     @property
     def categories(self) -> dict[str, np.ndarray]:
-        """Category → positions among the kept columns."""
+        """Name of each category → positions of its columns among those that are kept."""
         return self._checkpoint.categories
 
     @property
@@ -112,7 +112,7 @@ class Tokenizer(FittedTransformer):
 
     @property
     def codebooks(self) -> list[list[np.ndarray]]:
-        """Code vectors [K, E] of every category and level."""
+        """Code vectors, a list [C] of lists [L] of arrays [K, E]."""
         quantizer = self._model.quantizer
         return [
             [quantizer.book(c, level).detach().cpu().numpy() for level in range(self.n_levels)]
@@ -160,7 +160,7 @@ class Tokenizer(FittedTransformer):
         return level_names(self.n_levels)
 
     def get_feature_names_out(self, input_features: Any = None) -> list[str]:  # noqa: ARG002
-        """Names of the token columns of `transform`, which are those of tokens.parquet.
+        """Names [C · L] of the columns of `transform`, which are those of tokens.parquet.
 
         `input_features` is there for scikit-learn's pipelines, and is not read.
         """
@@ -239,7 +239,7 @@ class Tokenizer(FittedTransformer):
         """
         tokens = self.encode(features)
         flat = tokens.reshape(len(tokens), self.codebook_sizes.size)
-        return self.in_container(flat, self.get_feature_names_out(), features)
+        return self._in_container(flat, self.get_feature_names_out(), features)
 
     def inverse_transform(self, tokens: np.ndarray | pd.DataFrame) -> np.ndarray:
         """Return features of a flat table of tokens [n, C · L]; a frame's columns go by name."""
@@ -251,7 +251,7 @@ class Tokenizer(FittedTransformer):
         return self._checkpoint.statistics.apply(feature_table(values, self.columns))
 
     def denormalize(self, normalised: np.ndarray) -> np.ndarray:
-        """Return raw columns of normalised rows."""
+        """Return raw columns [n, columns], in original units, of normalised rows [n, D]."""
         return self._checkpoint.statistics.invert(normalised)
 
     def tokenize(

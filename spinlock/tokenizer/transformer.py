@@ -37,7 +37,7 @@ class FittedTransformer:
         self._output = transform or self._output
         return self
 
-    def in_container(
+    def _in_container(
         self, table: np.ndarray, names: Sequence[str], given: Any
     ) -> np.ndarray | pd.DataFrame:
         """Return a table as `set_output` says, else as scikit-learn is configured.

@@ -1,10 +1,26 @@
 """Which files are written of a model for use without spinlock."""
 
+import re
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
 from spinlock.errors import SpinlockError
+from spinlock.features.dataset import open_dataset
 from spinlock.stages import export
+from spinlock.tokenizer.tokenizer import Tokenizer
+
+PAGE = Path(__file__).parents[2] / "docs/export.md"
+
+
+@pytest.fixture(scope="module")
+def exported(finished, tmp_path_factory):
+    """Give the files of all formats, in a folder of the name that the page on export has."""
+    return export.run(
+        finished.path("best_model.pt"), tmp_path_factory.mktemp("export") / "exported"
+    )
 
 
 def test_the_program_writes_the_formats_that_are_asked_for(finished, tmp_path):
@@ -27,12 +43,24 @@ def test_without_graphs_no_time_is_spent_on_tracing(finished, tmp_path):
     assert [path.name for path in written] == ["model.safetensors", "model.json"]
 
 
-def test_all_formats_are_written_by_default(finished, tmp_path):
-    written = export.run(finished.path("best_model.pt"), tmp_path)
-    assert {path.name for path in written} == {
+def test_all_formats_are_written_by_default(exported):
+    assert {path.name for path in exported} == {
         "encode.pt2", "decode.pt2", "encode.onnx", "decode.onnx", "model.safetensors", "model.json",
     }  # fmt: skip
-    assert all(path.stat().st_size for path in written)
+    assert all(path.stat().st_size for path in exported)
+
+
+def test_the_code_of_the_page_runs_the_graphs(exported, finished, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+    monkeypatch.chdir(exported[0].parents[1])
+    tokenizer = Tokenizer.load("exported/model.safetensors")
+    with open_dataset(finished.dataset) as source:
+        ((features, _),) = tokenizer.read_blocks(source)
+    names = {"features": features.astype(np.float32)}
+    for block in re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE):
+        exec(compile(block, str(PAGE), "exec"), names)
+    np.testing.assert_array_equal(names["tokens"], tokenizer.encode(names["features"]))
+    np.testing.assert_allclose(names["x"], tokenizer.decode(names["tokens"]), rtol=1e-5, atol=1e-5)
 
 
 def test_a_grid_for_a_model_that_reads_no_fields_is_an_error(finished, tmp_path):

@@ -75,18 +75,21 @@ EXHIBITS = (
         "operator_map_feature",
         "Operators",
         "One feature over the map",
-        "The same map, coloured by one feature in original units (visualization.color_by; by "
-        "default the feature that varies most along the first principal component).",
+        "The same map of operators, coloured by one feature in original units "
+        "(visualization.color_by; by default the feature that varies most along the first "
+        "principal component).",
         drawings.draw_value_map,
     ),
     Exhibit(
         "silhouette",
         "Categories",
         "Why this many categories",
-        "Silhouette of the clustering and the mean |cosine| between category centroids on train"
-        " rows, for every number of categories that was tried; the ring marks the one that was "
-        "taken, by this rule or by the settings (num_categories_auto). The dashed line is "
-        "training.orthogonality_target.",
+        "Silhouette of the clustering and the mean |cosine| between category centroids on train "
+        "rows, for every number of categories that was tried; the ring marks the one that was "
+        "taken. Unless training.num_categories_auto says otherwise, it has the highest silhouette "
+        "of those not above the dashed line (training.orthogonality_target), or the lowest "
+        "|cosine| where all are above it. With automatic books only numbers that suit model.bits "
+        "count: fewer categories could not hold the bits, and with more each would get too few.",
         drawings.draw_silhouette,
     ),
     Exhibit(

@@ -15,6 +15,7 @@ from spinlock.analysis.figures.style import (
     GREY,
     PALETTE,
     color_of,
+    draw_target,
     ink_on,
     label,
     new_figure,
@@ -59,11 +60,7 @@ def silhouette_figure(
         )
         axes.set_ylabel(name)
         axes.margins(y=0.15)
-    lower.axhline(target, color=PALETTE[1], linestyle="--", linewidth=0.9)
-    lower.text(
-        0.01, target, f"target {target:g}", transform=lower.get_yaxis_transform(),
-        ha="left", va="top", color=PALETTE[1], fontsize=7.5,
-    )  # fmt: skip
+    draw_target(lower, target)
     lower.set_ylim(bottom=0)
     lower.xaxis.get_major_locator().set_params(integer=True)
     lower.set_xlabel("number of categories K")

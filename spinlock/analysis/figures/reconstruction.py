@@ -9,6 +9,7 @@ from spinlock.analysis.figures.style import (
     GREY,
     PALETTE,
     color_of,
+    draw_target,
     label,
     legend_marks,
     new_figure,
@@ -46,8 +47,7 @@ def feature_quality_figure(
         ranks, np.maximum(quality[order], floor), s=9, c=[color_of(k) for k in kind_of],
         linewidths=0,
     )  # fmt: skip
-    left.axhline(target, color=PALETTE[1], linestyle="--", linewidth=0.9)
-    left.text(len(ranks) - 1, target, f"target {target:g}", ha="right", va="top", color=PALETTE[1])
+    draw_target(left, target)
     left.set_ylim(floor, 1.02)
     left.set_xlabel("features, worst first")
     left.set_ylabel(f"R² on {rows} rows")

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec
 import numpy as np
 from cycler import cycler
 from matplotlib import style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -120,6 +121,15 @@ def legend_marks(names: Sequence[str]) -> list[Line2D]:
         )
         for i, name in enumerate(names)
     ]  # fmt: skip
+
+
+def draw_target(axes: Axes, target: float) -> None:
+    """Draw a level that is aimed at, named in the right margin: there are no data there."""
+    axes.axhline(target, color=PALETTE[1], linestyle="--", linewidth=0.9)
+    axes.text(
+        1.01, target, f"target\n{target:g}", transform=axes.get_yaxis_transform(),
+        ha="left", va="center", color=PALETTE[1], fontsize=7.5,
+    )  # fmt: skip
 
 
 def ink_on(values: np.ndarray, low: float, high: float) -> np.ndarray:

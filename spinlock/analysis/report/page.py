@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,11 @@ class Shown:
     width: int = 0
     height: int = 0
     reason: str = ""
+
+    @property
+    def in_words(self) -> str:
+        """What stands for the picture where none is seen: the caption's first sentence."""
+        return re.split(r"(?<=[.?])\s", self.question, maxsplit=1)[0]
 
 
 @dataclass(frozen=True)

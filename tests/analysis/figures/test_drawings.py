@@ -33,7 +33,7 @@ def test_the_quality_of_features_is_that_of_all_levels(evidence):
     bars = [bar.get_width() for bar in right.patches]
     whole = np.sort(evidence.reconstruction.by_feature[-1])
     np.testing.assert_allclose(bars, whole[: len(bars)])
-    assert [text.get_text() for text in left.texts] == ["target 0.9"]
+    assert [text.get_text() for text in left.texts] == ["target\n0.9"]
 
 
 def test_the_number_of_categories_that_was_chosen_is_marked(evidence):

@@ -1,5 +1,8 @@
+import numpy as np
 import pytest
 
+from spinlock.analysis.figures.categories import silhouette_figure
+from spinlock.analysis.figures.reconstruction import feature_quality_figure
 from spinlock.analysis.figures.style import label, new_figure, number, render, styled
 
 
@@ -41,3 +44,20 @@ def test_long_names_keep_both_ends():
 
 def test_numbers_have_a_true_minus():
     assert number(-0.012345) == "−0.0123"
+
+
+@pytest.mark.parametrize("quality", [0.2, 0.895, 1.0])
+def test_the_name_of_a_target_lies_on_nothing_that_is_drawn(quality):
+    figures = [
+        feature_quality_figure(np.full(9, quality), ["f" * 60] * 9, ["f"] * 9, 0.9, "test"),
+        silhouette_figure(np.arange(2, 9), np.ones(7), np.full(7, quality), 5, 0.9),
+    ]
+    for figure in figures:
+        figure.draw_without_rendering()
+        (name,) = [text for axes in figure.axes for text in axes.texts]
+        place = name.get_window_extent()
+        others = [axes.get_window_extent() for axes in figure.axes]
+        others += [tick.get_window_extent() for axes in figure.axes
+                   for tick in axes.get_yticklabels()]  # fmt: skip
+        assert not [other for other in others if other.overlaps(place)]
+        assert place.x1 <= figure.bbox.x1

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spinlock.analysis.figures.catalog import EXHIBITS
 from spinlock.analysis.report import page as page_module
-from spinlock.analysis.report.page import embedded
+from spinlock.analysis.report.page import Shown, embedded
 
 LOADING = ("src", "href", "srcset", "data", "poster", "action")
 
@@ -56,6 +57,23 @@ def test_identifiers_are_unique_and_links_within_the_page_lead_somewhere(text):
 
 def test_a_figure_that_was_left_out_gives_its_reason(html):
     assert html.count("Left out: brevity.") == html.count("<figure") - 2
+
+
+def test_a_picture_is_told_by_the_first_sentence_of_its_caption(html):
+    told = [attributes["alt"] for tag, attributes in Tags(html).tags if tag == "img"]
+    assert told == [
+        "How many features of each family a category holds, and up to three that correlate best "
+        "with the rest of it and do not repeat each other.",
+        "Every loss term, epoch by epoch; the dotted line is the model that was kept.",
+    ]
+
+
+def test_every_picture_is_told_in_a_sentence():
+    for exhibit in EXHIBITS:
+        told = Shown(exhibit.name, exhibit.title, exhibit.question).in_words
+        assert exhibit.question.startswith(told)
+        assert told[-1] in ".?"
+        assert 30 < len(told) < 300
 
 
 def test_a_page_repeats_byte_by_byte(evidence, described, html):
