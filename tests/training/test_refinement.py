@@ -64,6 +64,7 @@ def test_quality_of_a_step_is_measured_about_the_mean_of_the_train_rows(
         assert entry["val_quality"] == pytest.approx(1 - entry["val_loss"] / total, abs=1e-5)
 
 
+@pytest.mark.usefixtures("strangers_decide")
 def test_corrections_are_fitted_to_train_rows_and_chosen_by_validation_rows(
     make_model, train, validation
 ):

@@ -241,6 +241,7 @@ def test_joint_axes_are_tried_for_so_many_columns(
     assert len(tried) == times
 
 
+@pytest.mark.usefixtures("strangers_decide")
 def test_corrections_may_be_fitted_to_codes_of_books_that_have_not_seen_the_rows(
     make_request, make_plan, train, validation
 ):

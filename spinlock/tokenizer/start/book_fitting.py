@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spinlock.tokenizer.network.codebook import residual_books, residual_tokens
 from spinlock.tokenizer.start.category_axes import CategoryAxes
+from spinlock.tokenizer.start.rows_between import with_rows_between
 
 FIT_BEAMS = (1, 4, 8, 16)  # widths that residual books are fitted with
 BEAM_ROWS = 16_000  # rows that a width above 4 may give k-means
@@ -16,8 +17,16 @@ FITS = 3  # that validation rows choose from, per category
 def best_books(
     z: Tensor, held_out: Tensor, sizes: Sequence[int], generator: torch.Generator, beam: int
 ) -> list[Tensor]:
-    """Fit residual books with several beams and return those with the lowest held-out error."""
-    fits = [residual_books(z, sizes, generator, beam=width) for width in fit_beams(len(z))]
+    """Fit residual books with several beams and return those with the lowest held-out error.
+
+    They are fitted on rows z [n, E] alone, and with rows between these.
+    """
+    more = with_rows_between(z, generator)
+    fits = [
+        residual_books(rows, sizes, generator, beam=width)
+        for rows in ([z] if more is z else [z, more])
+        for width in fit_beams(len(z))
+    ]
     return min(fits, key=lambda books: books_error(held_out, books, beam))
 
 
