@@ -152,7 +152,7 @@ def orthogonality(x: np.ndarray, partition: Sequence[np.ndarray]) -> dict[str, f
 
 
 def code_dependence(embeddings: np.ndarray) -> dict[str, float | None]:
-    """Return mean and maximum distance correlation between the codes [n, C, E] of categories.
+    """Return mean and maximum squared distance correlation of the codes [n, C, E] of categories.
 
     Bias-corrected by U-centring (Székely & Rizzo 2014, "Partial distance correlation with
     methods for dissimilarities", eq. 2.5–2.8): zero on average for independent categories.

@@ -17,7 +17,9 @@ PAIR_ROWS = 2000
 def summary_metrics(
     model: TokenizerModel, rows: Rows, train_mean: torch.Tensor, partition: Sequence[np.ndarray]
 ) -> dict[str, float | None]:
-    """Return quality, utilization, orthogonality and topographic of rows; None where undefined.
+    """Return quality, utilization, orthogonality and topographic of rows.
+
+    None where there is no book of several codes, and no two categories; 0 where rows do not vary.
 
     For a first look while training; the stage `evaluate` measures everything on test rows.
     """

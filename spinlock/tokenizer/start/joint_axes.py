@@ -33,8 +33,8 @@ def joint_axes(
     """Fit the embeddings of all categories to rows x [n, D].
 
     Starting from no bits at all, the error that any direction may have is lowered in sweeps over
-    the categories, until together they take the bits: each category finds what the others, as
-    they are, leave to say.
+    the categories, at most `SWEEPS` times, until together they take the bits: each category finds
+    what the others, as they are, leave to say.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from spinlock.tokenizer.start.category_axes import CategoryAxes
 
 FEW_COLUMNS = 3
 AT_CAP = 1e-3  # deviations
-RARE = 25.0  # kurtosis: the variance of about one row in so many, or fewer
+RARE = 25.0  # kurtosis, which one row in 27 with all the variance has
 
 
 def rare_directions(x: Tensor, axes: CategoryAxes) -> Tensor:
