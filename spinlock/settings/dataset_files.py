@@ -69,8 +69,12 @@ def _can_be_generated(path: Path) -> bool:
 
 
 def _is_generated(path: Path) -> bool:
-    can_be = _can_be_generated(path)
-    return can_be and not (path.is_file() and not (DATASETS / path.stem).is_dir())
+    """Whether a dataset is read from its shards: a file without any beside it was put there."""
+    return _can_be_generated(path) and (not path.is_file() or _has_shards(path.stem))
+
+
+def _has_shards(name: str) -> bool:
+    return any((DATASETS / name).glob("shard_*.h5"))
 
 
 def named_files(experiment: Experiment) -> list[Path]:

@@ -85,8 +85,15 @@ def test_a_file_that_was_put_in_place_of_a_generated_dataset_is_read(project):
 
 def test_shards_go_on_being_read_after_they_are_joined_to_one_file(project):
     (project / "datasets" / "small").mkdir(parents=True)
+    (project / "datasets" / "small" / "shard_00000.h5").touch()
     (project / "datasets" / "small.h5").touch()
     assert len(dataset_files(experiment("datasets/small.h5"))) == 3
+
+
+def test_a_folder_without_shards_does_not_take_the_place_of_a_given_file(project):
+    (project / "datasets" / "small" / "logs").mkdir(parents=True)
+    (project / "datasets" / "small.h5").touch()
+    assert dataset_files(experiment("datasets/small.h5")) == [Path("datasets/small.h5")]
 
 
 def test_files_in_datasets_are_given_unless_they_are_joined_from_shards(project):
@@ -96,6 +103,7 @@ def test_files_in_datasets_are_given_unless_they_are_joined_from_shards(project)
         (project / "datasets" / f"{name}.h5").touch()
     assert given_datasets() == ["mine", "small"]
     (project / "datasets" / "small").mkdir()
+    (project / "datasets" / "small" / "shard_00000.h5").touch()
     assert given_datasets() == ["mine"]
 
 
