@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import h5py
 import numpy as np
 
+from spinlock.errors import SpinlockError
+
 log = logging.getLogger(__name__)
 
 QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
@@ -19,13 +21,20 @@ def column_names(
 ) -> list[str]:
     """Return the names of a family's columns.
 
-    The attribute `feature_registry` of the group, JSON {category: {name: column}}; else the
-    attribute `feature_names` of the group, its aggregate or the dataset; else
-    `<family>_<column>`. Names that do not fit the columns are passed over with one warning.
+    The attribute `feature_registry` of the group, JSON {category: {name: column}}; else
+    `feature_names` of the group, its aggregate or the dataset, an attribute or a dataset in the
+    group; else `<family>_<column>`. Names that do not fit the columns are passed over with one
+    warning.
+
+    Raises
+    ------
+    SpinlockError
+        When names fit another axis than that of the columns.
     """
     candidates = [("feature_registry", _registry(group))]
     places = {place.name: place for place in (group, dataset.parent, dataset)}
     candidates += [("feature_names", _names(place)) for place in places.values()]
+    of_another_axis = None
     for attribute, found in candidates:
         if found is None:
             continue
@@ -33,6 +42,8 @@ def column_names(
         problem = _misfit(names, sorted(found), n_columns)
         if problem is None:
             return names
+        if len(names) != n_columns and len(names) in dataset.shape:
+            of_another_axis = f"{attribute} has {len(names)} names"
         log.warning(
             "family %s: %s has %d names for %d columns%s; it is not used",
             family,
@@ -40,6 +51,12 @@ def column_names(
             len(names),
             n_columns,
             problem,
+        )
+    if of_another_axis:
+        raise SpinlockError(
+            f"{dataset.name} {dataset.shape} looks transposed: {of_another_axis}",
+            where=dataset.file.filename,
+            remedy="write one row per operator and one column per feature, or correct the names",
         )
     return [f"{family}_{column}" for column in range(n_columns)]
 
