@@ -65,6 +65,34 @@ def test_names_are_read_in_every_form_and_place(names_of, place, names):
     assert names_of({place: {"feature_names": names}}) == (["a", "b", "c"], [])
 
 
+@pytest.mark.parametrize("group", [GROUP, AGGREGATE])
+@pytest.mark.parametrize(
+    "names",
+    [["a", "b", "c"], np.array([b"a", b"b", b"c"]), json.dumps(["a", "b", "c"])],
+    ids=["texts", "bytes", "JSON"],
+)
+def test_names_may_be_a_dataset_beside_the_features(write_h5, group, names):
+    contents = {DATASET: np.zeros((9, 3)), f"{group}/feature_names": names}
+    with open_dataset(write_h5(contents)) as source:
+        assert source.families["summary"].column_names == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("names", [np.zeros(3), np.array([[b"a", b"b", b"c"]]), h5py.Empty("S1")])
+def test_a_dataset_that_holds_no_names_is_passed_over(write_h5, names):
+    contents = {DATASET: np.zeros((9, 3)), f"{GROUP}/feature_names": names}
+    with open_dataset(write_h5(contents)) as source:
+        assert source.families["summary"].column_names == NUMBERED
+
+
+def test_a_dataset_of_names_in_another_file_is_refused(write_h5, refused):
+    write_h5({"names": ["a", "b", "c"]}, name="other.h5")
+    link = {f"{GROUP}/feature_names": h5py.ExternalLink("other.h5", "/names")}
+    path = write_h5({DATASET: np.zeros((9, 3))} | link)
+    refused(path, "is a link to another file")
+    with open_dataset(path, external=True) as source:
+        assert source.families["summary"].column_names == ["a", "b", "c"]
+
+
 def test_the_group_wins_over_the_dataset(names_of):
     attributes = {DATASET: {"feature_names": list("abc")}, GROUP: {"feature_names": list("xyz")}}
     assert names_of(attributes)[0] == ["x", "y", "z"]
