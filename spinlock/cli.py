@@ -7,7 +7,7 @@ import sys
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -143,10 +143,7 @@ def inspect(
         print_json(found)
         return
     out.print(f"{found['operators']:,} operators")
-    families = found["families"]
-    properties = [key for key in next(iter(families.values())) if key != "first_names"]
-    rows = [[key.replace("_", " "), *[one[key] for one in families.values()]] for key in properties]
-    print_table(["", *families], rows)
+    _print_families(found["families"])
     out.print(f"initial fields: {found['initial_fields'] or 'none'}")
     labels = [f"/{path} ({n} values)" for path, n in found["labels"].items()]
     out.print(f"labels: {', '.join(labels) or 'none'}", highlight=False)
@@ -317,6 +314,24 @@ def main() -> None:
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(1)
+
+
+def _print_families(families: dict[str, dict[str, Any]]) -> None:
+    """Print a table that 80 columns hold, and a line for each family of what they do not."""
+    shown = [
+        "shape",
+        "rows_with_gaps",
+        "columns_with_gaps",
+        "constant_columns",
+        "largest_magnitude",
+    ]
+    rows = [[name, *[one[key] for key in shown]] for name, one in families.items()]
+    print_table(["family", *[key.replace("_", " ") for key in shown]], rows)
+    for name, one in families.items():
+        more = ", …" if len(one["first_names"]) < one["shape"][-1] else ""
+        names = ", ".join(one["first_names"])
+        line = f"{name}: {one['type']}, {one['megabytes']} MB; {names}{more}"
+        out.print(line, highlight=False, soft_wrap=True)
 
 
 def _log(verbose: bool) -> None:

@@ -228,6 +228,15 @@ def test_inspect_counts_gaps_and_constants(spinlock, planted_features, write_dat
     assert found["constant_columns"] == 1
 
 
+def test_inspect_breaks_no_name_of_five_families(spinlock, write_dataset, monkeypatch):
+    names = [f"observables_{i:02d}_abc" for i in range(5)]
+    dataset = write_dataset({name: np.full((30, 300), -1e12) for name in names})
+    monkeypatch.setenv("COLUMNS", "80")
+    _, shown, _ = spinlock("inspect", dataset)
+    assert all(f"│ {name} │ [30, 300]" in shown for name in names)
+    assert max(map(len, shown.splitlines()[:11])) <= 80
+
+
 def test_inspect_shows_families_side_by_side(spinlock, planted_features, write_dataset):
     dataset = write_dataset(planted_features(30))
     with h5py.File(dataset, "a") as file:
@@ -237,7 +246,9 @@ def test_inspect_shows_families_side_by_side(spinlock, planted_features, write_d
     lines = shown.splitlines()
     assert lines[0] == "30 operators"
     assert all(family in shown for family in ("architecture", "summary"))
-    assert "rows with gaps" in shown
+    assert "architecture: float32, 0.001 MB; architecture_0, architecture_1, " in shown
+    assert "architecture_4\n" in shown
+    assert "summary_4, …\n" in shown
     assert lines[-2:] == ["initial fields: none", "labels: /metadata/kind (3 values)"]
 
 
