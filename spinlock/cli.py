@@ -336,9 +336,24 @@ def _print_families(families: dict[str, dict[str, Any]]) -> None:
 
 def _log(verbose: bool) -> None:
     handler = RichHandler(console=Console(stderr=True), show_path=False)
+    handler.addFilter(_FirstWarning())
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler]
     )
+
+
+class _FirstWarning(logging.Filter):
+    """Let a warning through once: checks and stages open the same dataset one after another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in self._told
+        self._told.add(text)
+        return new or record.levelno < logging.WARNING
 
 
 if __name__ == "__main__":

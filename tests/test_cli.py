@@ -1,6 +1,7 @@
 """The command line: what it prints, and how it fails."""
 
 import json
+import logging
 import shlex
 from pathlib import Path
 
@@ -58,6 +59,22 @@ def test_a_dry_run_checks_the_data_prints_the_settings_and_writes_nothing(
     assert '"rows": 100' in shown
     assert '"summary": [12]' in shown
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_command_tells_a_warning_once(monkeypatch, capsys, experiment, tmp_path):
+    with h5py.File(tmp_path / "dataset.h5", "a") as file:
+        file["features/summary"].attrs["feature_names"] = ["a", "b"]
+    root = logging.getLogger()
+    before = list(root.handlers)
+    monkeypatch.setattr(cli.logging, "basicConfig", lambda **k: root.addHandler(*k["handlers"]))
+    command = ["train-vqvae", "--config", experiment, "--epochs", "1", "--output", tmp_path / "out"]
+    monkeypatch.setattr("sys.argv", ["spinlock", *map(str, command)])
+    try:
+        with pytest.raises(SystemExit):
+            cli.main()
+    finally:
+        root.handlers[:] = before
+    assert capsys.readouterr().err.count("family summary: feature_names has 2 names") == 1
 
 
 def test_a_dataset_of_the_command_line_takes_the_place_of_the_settings_one(
