@@ -197,6 +197,7 @@ def evaluate(
         list[Path] | None,
         typer.Argument(help="Rows to measure on [default: the test rows, subset.h5 by the model]."),
     ] = None,
+    output: Annotated[Path | None, typer.Option(help="metrics.json to write.")] = None,
     allow_external: External = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -205,10 +206,15 @@ def evaluate(
 
     Example: `spinlock evaluate --model results/arch_summary/best_model.pt other.h5 --json`
     """
+    from spinlock.files import refuse_overwriting
     from spinlock.stages import evaluate as stage
 
     _log(verbose)
+    if output is not None:
+        refuse_overwriting([output], [model, *(dataset or [])])
     measured = stage.measure_model(model, dataset or [], allow_external=allow_external)
+    if output is not None:
+        stage.write_metrics(output, measured)
     if as_json:
         print_json(measured)
         return

@@ -111,12 +111,17 @@ def test_train_encode_decode_evaluate_compare_verify(spinlock, experiment, tmp_p
     status, shown, _ = spinlock("evaluate", "--model", model, "--json")
     assert status == 0
     assert json.loads(shown)["rows"]["measured_on"] == "test"
-    assert spinlock("evaluate", "--model", model, dataset)[0] == 0
+    metrics = out / "metrics.json"
+    assert spinlock("evaluate", "--model", model, dataset, "--output", metrics)[0] == 0
+    status, shown, message = spinlock("compare", out, "--json")
+    assert (status, message) == (0, "")
+    assert json.loads(shown)[str(out)]["test rows"] == 100
+    assert spinlock("evaluate", "--model", model, "--output", model)[0] == 2
     status, shown, _ = spinlock("verify", out)
     assert status == 0
     assert shown.splitlines() == [
         "settings: same", "code: same", "dataset: same", "data: same", "tokens: not there",
-        "metrics: not there",
+        "metrics: same",
     ]  # fmt: skip
     (out / "categories.json").write_text("{}")
     status, shown, _ = spinlock("verify", out, "--json")
