@@ -260,7 +260,9 @@ def _open(path: Path) -> h5py.File:
         raise SpinlockError(
             "this is a folder, not an HDF5 file",
             where=path,
-            remedy="give the file, or its shards in order",
+            remedy="give the file; commands take shards in order, an experiment one file that "
+            f"joins them: `python -m spinlock.stages.concatenate --shards {path}/*.h5 "
+            f"--output {path}.h5`",
         )
     try:
         return h5py.File(path, "r")

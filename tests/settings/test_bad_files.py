@@ -52,6 +52,12 @@ WRONG_TYPES = [
     more("number for text", "device: 0", "device"),
     more("binary for text", "device: !!binary Y3B1", "device"),
     more("date for text", "split: {group_by: 2024-01-01}", "split.group_by"),
+    case(
+        "list for a path",
+        "dataset_path: [a, b]\nfamilies: {a: {}}",
+        "dataset_path: must be one",
+        "spinlock.stages.concatenate",
+    ),
     case("number for a path", "dataset_path: 3\nfamilies: {a: {}}", "dataset_path"),
     case("families as a list", HEAD + "families: [summary]", "families"),
     family("null for a family", "null", "families.summary"),

@@ -113,6 +113,8 @@ def test_what_neither_exists_nor_can_be_generated_is_told(project, path):
         dataset_files(experiment(path))
     assert path in str(caught.value)
     assert "small" in str(caught.value), "the dataset that could be generated"
+    assert str(project) in caught.value.remedy, "where the path was looked up"
+    assert "spinlock.stages.concatenate" in caught.value.remedy
 
 
 def test_a_bad_configuration_of_a_dataset_is_told_with_its_file(project):
