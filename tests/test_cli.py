@@ -314,7 +314,10 @@ def test_verbose_shows_where_a_mistake_was_found(monkeypatch):
         (["train-vqvae", "--config", "absent.yaml"], "absent.yaml"),
         (["evaluate", "--model", "absent.pt"], "there is no such model file"),
         (["compare", "absent"], "this is not a file of metrics"),
-        (["decode", "absent.h5", "--model", "absent.pt", "--output", "x.xlsx"], "no format"),
+        (
+            ["decode", "absent.h5", "--model", "absent.pt", "--output", "x.xlsx"],
+            "no suffix of what is written",
+        ),
         (["evaluate", "--model", "."], "this is a folder"),
         (["verify", "absent"], "there is no such model file"),
     ],
