@@ -252,6 +252,18 @@ BOMBS = [
 ]
 
 
+def test_a_file_of_the_other_kind_is_told_where_it_belongs_and_known_keys_once(write):
+    path = write(GOOD + "model: {bits: 24}\ntraining: {num_epochs: 3}\n")
+    with pytest.raises(SpinlockError, match="families: unknown key") as caught:
+        load_dataset_settings(path)
+    assert caught.value.problem.count("known keys: num_operators") == 1
+    assert "configs/vqvae" in caught.value.remedy
+    assert "`spinlock train-vqvae`" in caught.value.remedy
+    with pytest.raises(SpinlockError, match="num_operators: unknown key") as caught:
+        load_experiment(write("num_operators: 9\nsteps: 9\ngrid_size: 9\n"))
+    assert "`spinlock generate`" in caught.value.remedy
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     WRONG_TYPES + RANGES + UNKNOWN_KEYS + MISSING + CONTRADICTIONS + NOT_YAML,
