@@ -42,6 +42,23 @@ class ExportFormat(StrEnum):
     ONNX = "onnx"
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from spinlock import __version__
+
+        out.print(f"spinlock {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _of_no_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Take what is asked of the program itself."""
+
+
 @app.command("train-vqvae")
 def train_vqvae(
     config: Annotated[Path, typer.Option(help="A file of configs/vqvae.")],

@@ -189,6 +189,12 @@ def test_experiments_stand_side_by_side(spinlock, tmp_path):
     assert shown.count("0.75") == 2
 
 
+def test_the_version_is_that_of_the_package(spinlock):
+    from spinlock import __version__
+
+    assert spinlock("--version")[:2] == (0, f"spinlock {__version__}\n")
+
+
 COMMANDS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
 
 

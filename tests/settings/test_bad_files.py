@@ -352,6 +352,15 @@ def test_nothing_is_told_twice(write):
     assert len(lines) == 4, "one line for each of two levels, the file, and what to do"
 
 
+def test_a_file_of_the_other_suffix_is_named(tmp_path, monkeypatch):
+    (tmp_path / "mine.yml").touch()
+    with pytest.raises(SpinlockError, match=r"there is .*mine\.yml"):
+        load_experiment(tmp_path / "mine.yaml")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpinlockError, match=str(tmp_path)):
+        load_experiment("other.yaml")
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     with pytest.raises(SpinlockError, match=r"no such configuration file[\s\S]*gone\.yaml"):
         load_experiment(tmp_path / "gone.yaml")
