@@ -143,13 +143,17 @@ class OperatorDataset(AbstractContextManager):
             When there is no such dataset of one value per operator.
         """
         name = path.strip("/")
-        if name not in self.label_paths():
-            raise SpinlockError(
-                f"the dataset has no label /{name} with one text or whole number per operator",
-                where=self.where,
-                remedy=f"labels that are there: {', '.join(self.label_paths()) or 'none'}",
-            )
         parts = self._items(name)
+        if name not in self.label_paths():
+            with damage_told(self.where, f"/{name}"):
+                held = [f"{p.dtype} {p.shape}" for p in parts if isinstance(p, h5py.Dataset)]
+            raise SpinlockError(
+                f"the dataset has no label /{name} with one text or whole number per operator"
+                + (f": it holds {held[0]}" if held else ""),
+                where=self.where,
+                remedy="labels are whole numbers or text of shape [N]; "
+                f"those that are there: {', '.join(self.label_paths()) or 'none'}",
+            )
         with damage_told(self.where, f"/{name}"):
             labels = np.concatenate(
                 read_text(lambda: [read_label(part) for part in parts], self.where, parts)
