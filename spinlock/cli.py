@@ -98,10 +98,12 @@ def train_vqvae(
     given = {key: value for key, value in overrides.items() if value is not None}
     experiment = load_experiment(config, given)
     _log(verbose or experiment.logging.verbose)
-    folder = output or Path(experiment.training.checkpoint_dir) / config.stem
-    if dry_run:
-        from spinlock.preconditions import describe_data, require_start
+    from spinlock.preconditions import describe_data, require_own_folder, require_start
 
+    folder = output or Path(experiment.training.checkpoint_dir) / config.stem
+    if output is None:
+        require_own_folder(folder, config, experiment)
+    if dry_run:
         data = describe_data(experiment)
         there = dataset_files(experiment) if data["state"] == "present" else []
         require_start(experiment, there, resume_from)
@@ -113,7 +115,7 @@ def train_vqvae(
     from spinlock.stages.program import limit_threads
 
     limit_threads(min(threads, len(os.sched_getaffinity(0))))
-    out.print(str(train_experiment(experiment, folder, resume_from)), soft_wrap=True)
+    out.print(str(train_experiment(experiment, folder, resume_from, config)), soft_wrap=True)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import json
 import logging
 import shlex
+import shutil
 from pathlib import Path
 
 import h5py
@@ -132,6 +133,22 @@ def test_train_encode_decode_evaluate_compare_verify(spinlock, experiment, tmp_p
     assert "dataset: DIFFERS" in spinlock("verify", out)[1]
     dataset.unlink()
     assert "dataset: not there" in spinlock("verify", out)[1]
+
+
+def test_two_configurations_of_one_name_do_not_share_a_folder(
+    spinlock, experiment, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "q").mkdir()
+    other = shutil.copy(experiment, tmp_path / "q")
+    train = ("train-vqvae", "--epochs", 0, "--config")
+    assert spinlock(*train, experiment)[0] == 0
+    assert spinlock(*train, experiment, "--learning-rate", 0.5, "--dry-run")[0] == 0
+    for option in ((), ("--dry-run",)):
+        status, _, message = spinlock(*train, other, *option)
+        assert status == 2
+        assert f"another configuration, {experiment}, and not of {other}" in message
+    assert spinlock(*train, other, "--output", "apart", "--dry-run")[0] == 0
 
 
 def test_an_exported_model_encodes_alike(spinlock, experiment, tmp_path):

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from spinlock.errors import SpinlockError
-from spinlock.preconditions import describe_data
-from spinlock.settings import load_experiment
+from spinlock.preconditions import describe_data, note_config, require_own_folder
+from spinlock.settings import Experiment, load_experiment, to_yaml
 from spinlock.stages import generate
 
 SIMULATED = "{num_operators: 24, shard_size: 12, grid_size: 8, channels: 1, steps: 8}\n"
@@ -166,3 +166,37 @@ def test_a_mapping_is_read_and_compared_with_the_columns(described, tmp_path):
     missing = manual({}, tmp_path) | {"category_mapping_file": "gone.json"}
     with pytest.raises(SpinlockError, match="cannot be read"):
         described(training=missing)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Give settings, their file, and the folder of a model that was trained with them."""
+    folder, config = tmp_path / "checkpoints/x", tmp_path / "p/x.yaml"
+    settings = Experiment.model_validate({"dataset_path": "given.h5", "families": {"summary": {}}})
+    folder.mkdir(parents=True)
+    (folder / "best_model.pt").touch()
+    (folder / "config.yaml").write_text(to_yaml(settings))
+    note_config(folder, config)
+    return settings, config, folder
+
+
+def test_a_configuration_is_trained_again_where_its_model_is_also_when_all_has_moved(trained):
+    settings, config, folder = trained
+    changed = settings.model_copy(update={"random_seed": 9})
+    require_own_folder(folder, config, changed)
+    moved = folder.parents[1].rename(folder.parents[1].with_name("moved"))
+    require_own_folder(moved / "checkpoints/x", moved / "p/x.yaml", changed)
+
+
+def test_a_model_of_another_configuration_or_dataset_is_not_replaced(trained):
+    settings, config, folder = trained
+    other = config.parents[1] / "q/x.yaml"
+    with pytest.raises(SpinlockError, match="another configuration") as caught:
+        require_own_folder(folder, other, settings)
+    assert str(config) in caught.value.problem
+    assert str(other) in caught.value.problem
+    assert "--output FOLDER" in caught.value.remedy
+    with pytest.raises(SpinlockError, match=r"another dataset, given\.h5, and not of b\.h5"):
+        require_own_folder(folder, config, settings.model_copy(update={"dataset_path": "b.h5"}))
+    (folder / "best_model.pt").unlink()  # then there is nothing to lose
+    require_own_folder(folder, other, settings)
