@@ -35,8 +35,12 @@ def main() -> None:
     parser.add_argument("dataset", nargs="+", type=Path)
     parser.add_argument("--results", type=Path, default=Path("results/arch_summary"))
     arguments = parser.parse_args()
-    tokenizer = spinlock.Tokenizer.load(arguments.results / "best_model.pt")
-    with h5py.File(arguments.results / "tokens.h5", "r") as file:
+    model, made = arguments.results / "best_model.pt", arguments.results / "tokens.h5"
+    for path in (model, made, *arguments.dataset):
+        if not path.is_file():
+            parser.error(f"{path} is not there; `make all` makes what the default experiment has")
+    tokenizer = spinlock.Tokenizer.load(model)
+    with h5py.File(made, "r") as file:
         used = file["split"][:] >= 0
         tokens, split = file["tokens"][:][used].astype(np.int64), file["split"][:][used]
         rows = file["row_ids"][:][used]

@@ -10,6 +10,7 @@ categories and levels of one operator tell about each other.
 import argparse
 import copy
 import math
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -89,10 +90,12 @@ def unigram_bits(
 def main() -> None:
     """Train on the train operators, and compare on the test operators."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tokens")
+    parser.add_argument("tokens", type=Path)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--quick", action="store_true", help="one epoch, to see that it runs")
     arguments = parser.parse_args()
+    if not arguments.tokens.is_file():
+        parser.error(f"{arguments.tokens} is not there; `make all` makes it")
     epochs = 1 if arguments.quick else arguments.epochs
     torch.manual_seed(0)
     with h5py.File(arguments.tokens, "r") as file:

@@ -7,7 +7,7 @@ import sys
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -40,6 +40,23 @@ class ExportFormat(StrEnum):
     SAFETENSORS = "safetensors"
     TORCH = "torch"
     ONNX = "onnx"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from spinlock import __version__
+
+        out.print(f"spinlock {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _of_no_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Take what is asked of the program itself."""
 
 
 @app.command("train-vqvae")
@@ -81,10 +98,12 @@ def train_vqvae(
     given = {key: value for key, value in overrides.items() if value is not None}
     experiment = load_experiment(config, given)
     _log(verbose or experiment.logging.verbose)
-    folder = output or Path(experiment.training.checkpoint_dir) / config.stem
-    if dry_run:
-        from spinlock.preconditions import describe_data, require_start
+    from spinlock.preconditions import describe_data, require_own_folder, require_start
 
+    folder = output or Path(experiment.training.checkpoint_dir) / config.stem
+    if output is None:
+        require_own_folder(folder, config)
+    if dry_run:
         data = describe_data(experiment)
         there = dataset_files(experiment) if data["state"] == "present" else []
         require_start(experiment, there, resume_from)
@@ -96,7 +115,7 @@ def train_vqvae(
     from spinlock.stages.program import limit_threads
 
     limit_threads(min(threads, len(os.sched_getaffinity(0))))
-    out.print(str(train_experiment(experiment, folder, resume_from)), soft_wrap=True)
+    out.print(str(train_experiment(experiment, folder, resume_from, config)), soft_wrap=True)
 
 
 @app.command()
@@ -143,10 +162,7 @@ def inspect(
         print_json(found)
         return
     out.print(f"{found['operators']:,} operators")
-    families = found["families"]
-    properties = [key for key in next(iter(families.values())) if key != "first_names"]
-    rows = [[key.replace("_", " "), *[one[key] for one in families.values()]] for key in properties]
-    print_table(["", *families], rows)
+    _print_families(found["families"])
     out.print(f"initial fields: {found['initial_fields'] or 'none'}")
     labels = [f"/{path} ({n} values)" for path, n in found["labels"].items()]
     out.print(f"labels: {', '.join(labels) or 'none'}", highlight=False)
@@ -200,6 +216,7 @@ def evaluate(
         list[Path] | None,
         typer.Argument(help="Rows to measure on [default: the test rows, subset.h5 by the model]."),
     ] = None,
+    output: Annotated[Path | None, typer.Option(help="metrics.json to write.")] = None,
     allow_external: External = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -208,10 +225,15 @@ def evaluate(
 
     Example: `spinlock evaluate --model results/arch_summary/best_model.pt other.h5 --json`
     """
+    from spinlock.files import refuse_overwriting
     from spinlock.stages import evaluate as stage
 
     _log(verbose)
+    if output is not None:
+        refuse_overwriting([output], [model, *(dataset or [])])
     measured = stage.measure_model(model, dataset or [], allow_external=allow_external)
+    if output is not None:
+        stage.write_metrics(output, measured)
     if as_json:
         print_json(measured)
         return
@@ -319,11 +341,44 @@ def main() -> None:
         sys.exit(1)
 
 
+def _print_families(families: dict[str, dict[str, Any]]) -> None:
+    """Print a table that 80 columns hold, and a line for each family of what they do not."""
+    shown = [
+        "shape",
+        "rows_with_gaps",
+        "columns_with_gaps",
+        "constant_columns",
+        "largest_magnitude",
+    ]
+    rows = [[name, *[one[key] for key in shown]] for name, one in families.items()]
+    print_table(["family", *[key.replace("_", " ") for key in shown]], rows)
+    for name, one in families.items():
+        more = ", …" if len(one["first_names"]) < one["shape"][-1] else ""
+        names = ", ".join(one["first_names"])
+        line = f"{name}: {one['type']}, {one['megabytes']} MB; {names}{more}"
+        out.print(line, highlight=False, soft_wrap=True)
+
+
 def _log(verbose: bool) -> None:
     handler = RichHandler(console=Console(stderr=True), show_path=False)
+    handler.addFilter(_FirstWarning())
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler]
     )
+
+
+class _FirstWarning(logging.Filter):
+    """Let a warning through once: checks and stages open the same dataset one after another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in self._told
+        self._told.add(text)
+        return new or record.levelno < logging.WARNING
 
 
 if __name__ == "__main__":

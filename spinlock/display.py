@@ -25,8 +25,9 @@ def print_summary(values: dict[str, Any], as_json: bool) -> None:
 
 
 def print_table(columns: list[str], rows: list[list[Any]]) -> None:
-    """Print rows of values under the names of their columns."""
-    table = Table(columns[0], *[Column(name, overflow="fold") for name in columns[1:]])
+    """Print rows of values under the names of their columns; those of rows break last."""
+    first = Column(columns[0], overflow="fold", no_wrap=True)
+    table = Table(first, *[Column(name, overflow="fold") for name in columns[1:]])
     for row in rows:
         table.add_row(*[_cell(value) for value in row])
     out.print(table)

@@ -70,6 +70,22 @@ def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
         taken[_identity(path)] = "is named twice"
 
 
+def require_suffix(path: Path, *known: str) -> None:
+    """Check that the name of a file to write says what it will hold.
+
+    Raises
+    ------
+    SpinlockError
+        When it does not end as one of `known`.
+    """
+    if path.suffix not in known:
+        raise SpinlockError(
+            f"{path.suffix or 'no suffix'} is no suffix of what is written there",
+            where=path,
+            remedy=f"name it {' or '.join(f'{path.stem}{suffix}' for suffix in known)}",
+        )
+
+
 def _identity(path: Path) -> tuple[int, int] | Path:
     """Return what tells a file from others: its inode where it exists, else its whole path."""
     try:

@@ -17,7 +17,7 @@ from rich.progress import track
 from spinlock.errors import SpinlockError
 from spinlock.files import refusal_told, refuse_overwriting
 from spinlock.operators.simulated_files import require_simulation
-from spinlock.preconditions import describe_data, require_start
+from spinlock.preconditions import describe_data, note_config, require_start
 from spinlock.settings import (
     Experiment,
     OperatorDatasetSettings,
@@ -35,10 +35,16 @@ from spinlock.stages.program import limit_threads
 log = logging.getLogger(__name__)
 
 
-def train_experiment(experiment: Experiment, output: Path, resume_from: Path | None = None) -> Path:
+def train_experiment(
+    experiment: Experiment,
+    output: Path,
+    resume_from: Path | None = None,
+    config: Path | None = None,
+) -> Path:
     """Train the tokenizer of an experiment, and return where the model is.
 
-    Operators that are missing are simulated; everything else is written to `output`.
+    Operators that are missing are simulated; everything else is written to `output`, with a note
+    of `config`, the file that the settings were read from.
     """
     table, statistics = output / "subset.h5", output / "feature_statistics.npz"
     categories, model = output / "categories.json", output / "best_model.pt"
@@ -50,6 +56,8 @@ def train_experiment(experiment: Experiment, output: Path, resume_from: Path | N
     require_start(experiment, dataset, resume_from)
     with refusal_told(output):
         output.mkdir(parents=True, exist_ok=True)
+    if config is not None:
+        note_config(output, config)
     subset.run(experiment, dataset, table)
     normalize.run(experiment, table, statistics)
     cluster.run(

@@ -1,5 +1,6 @@
 """What must hold before an experiment runs: a dry run looks at it, and a run does so first."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from spinlock.features.columns import columns_of
 from spinlock.features.dataset import open_dataset
 from spinlock.features.family_layout import FamilyLayout
 from spinlock.features.naming import nearest_names
+from spinlock.files import write_text
 from spinlock.operators.records import family_layouts
 from spinlock.operators.simulated_files import require_simulation
 from spinlock.settings import Experiment, load_dataset_settings
@@ -21,6 +23,8 @@ from spinlock.tokenizer.device import choose_device
 from spinlock.training.provenance import settings_digest
 from spinlock.training.resume import state_of_checkpoint
 from spinlock.training.tracking import require_tracking
+
+CONFIG_NOTE = "config_path.txt"
 
 
 class Data(NamedTuple):
@@ -83,6 +87,31 @@ def require_start(
         with open_dataset(dataset, external=experiment.allow_external_data) as source:
             stamp["dataset"] = source.digest()
     state_of_checkpoint(resume_from, stamp, experiment.training.num_epochs)
+
+
+def require_own_folder(folder: Path, config: Path) -> None:
+    """Check that a folder that no one named holds no model of another experiment.
+
+    Raises
+    ------
+    SpinlockError
+        When its model is of another configuration file.
+    """
+    noted = folder / CONFIG_NOTE
+    if not (noted.is_file() and (folder / "best_model.pt").is_file()):
+        return
+    there = (folder / noted.read_text(encoding="utf-8").strip()).resolve()
+    if there != config.resolve():
+        raise SpinlockError(
+            f"the model there is of another configuration, {there}, and not of {config.resolve()}",
+            where=folder,
+            remedy="say --output FOLDER to keep both, or remove the model",
+        )
+
+
+def note_config(folder: Path, config: Path) -> None:
+    """Note in a folder, relative to it, which configuration file its model is of."""
+    write_text(folder / CONFIG_NOTE, os.path.relpath(config.resolve(), folder.resolve()) + "\n")
 
 
 def _present(experiment: Experiment) -> Data:

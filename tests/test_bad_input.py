@@ -598,7 +598,18 @@ def more_levels_than_there_are(good, folder):
     return ["decode", good.tokens, "--model", good.model, "--output", output, "--levels", 9]
 
 
-@case("is no format of tables")
+@case("t.parquet", ".parquet is no suffix of what is written there", "name it t.h5 or t.hdf5")
+def tokens_that_are_named_as_a_table(good, folder):
+    return ["encode", good.dataset, "--model", good.model, "--output", folder / "t.parquet"]
+
+
+@case("t.csv", ".csv is no suffix of what is written there", "name it t.parquet")
+def a_table_of_tokens_in_another_format(good, folder):
+    tables = ["--output", folder / "t.h5", "--parquet", folder / "t.csv"]
+    return ["encode", good.dataset, "--model", good.model, *tables]
+
+
+@case("is no suffix of what is written there", "name it f.parquet or f.csv")
 def a_table_of_another_format(good, folder):
     return ["decode", good.tokens, "--model", good.model, "--output", folder / "f.xlsx"]
 

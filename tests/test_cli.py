@@ -1,7 +1,9 @@
 """The command line: what it prints, and how it fails."""
 
 import json
+import logging
 import shlex
+import shutil
 from pathlib import Path
 
 import h5py
@@ -60,6 +62,22 @@ def test_a_dry_run_checks_the_data_prints_the_settings_and_writes_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_command_tells_a_warning_once(monkeypatch, capsys, experiment, tmp_path):
+    with h5py.File(tmp_path / "dataset.h5", "a") as file:
+        file["features/summary"].attrs["feature_names"] = ["a", "b"]
+    root = logging.getLogger()
+    before = list(root.handlers)
+    monkeypatch.setattr(cli.logging, "basicConfig", lambda **k: root.addHandler(*k["handlers"]))
+    command = ["train-vqvae", "--config", experiment, "--epochs", "1", "--output", tmp_path / "out"]
+    monkeypatch.setattr("sys.argv", ["spinlock", *map(str, command)])
+    try:
+        with pytest.raises(SystemExit):
+            cli.main()
+    finally:
+        root.handlers[:] = before
+    assert capsys.readouterr().err.count("family summary: feature_names has 2 names") == 1
+
+
 def test_a_dataset_of_the_command_line_takes_the_place_of_the_settings_one(
     spinlock, experiment, tmp_path
 ):
@@ -94,12 +112,17 @@ def test_train_encode_decode_evaluate_compare_verify(spinlock, experiment, tmp_p
     status, shown, _ = spinlock("evaluate", "--model", model, "--json")
     assert status == 0
     assert json.loads(shown)["rows"]["measured_on"] == "test"
-    assert spinlock("evaluate", "--model", model, dataset)[0] == 0
+    metrics = out / "metrics.json"
+    assert spinlock("evaluate", "--model", model, dataset, "--output", metrics)[0] == 0
+    status, shown, message = spinlock("compare", out, "--json")
+    assert (status, message) == (0, "")
+    assert json.loads(shown)[str(out)]["test rows"] == 100
+    assert spinlock("evaluate", "--model", model, "--output", model)[0] == 2
     status, shown, _ = spinlock("verify", out)
     assert status == 0
     assert shown.splitlines() == [
         "settings: same", "code: same", "dataset: same", "data: same", "tokens: not there",
-        "metrics: not there",
+        "metrics: same",
     ]  # fmt: skip
     (out / "categories.json").write_text("{}")
     status, shown, _ = spinlock("verify", out, "--json")
@@ -110,6 +133,22 @@ def test_train_encode_decode_evaluate_compare_verify(spinlock, experiment, tmp_p
     assert "dataset: DIFFERS" in spinlock("verify", out)[1]
     dataset.unlink()
     assert "dataset: not there" in spinlock("verify", out)[1]
+
+
+def test_two_configurations_of_one_name_do_not_share_a_folder(
+    spinlock, experiment, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "q").mkdir()
+    other = shutil.copy(experiment, tmp_path / "q")
+    train = ("train-vqvae", "--epochs", 0, "--config")
+    assert spinlock(*train, experiment)[0] == 0
+    assert spinlock(*train, experiment, "--learning-rate", 0.5, "--dry-run")[0] == 0
+    for option in ((), ("--dry-run",)):
+        status, _, message = spinlock(*train, other, *option)
+        assert status == 2
+        assert f"another configuration, {experiment}, and not of {other}" in message
+    assert spinlock(*train, other, "--output", "apart", "--dry-run")[0] == 0
 
 
 def test_an_exported_model_encodes_alike(spinlock, experiment, tmp_path):
@@ -165,6 +204,12 @@ def test_experiments_stand_side_by_side(spinlock, tmp_path):
     status, shown, _ = spinlock("compare", *folders)
     assert status == 0
     assert shown.count("0.75") == 2
+
+
+def test_the_version_is_that_of_the_package(spinlock):
+    from spinlock import __version__
+
+    assert spinlock("--version")[:2] == (0, f"spinlock {__version__}\n")
 
 
 COMMANDS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
@@ -228,6 +273,15 @@ def test_inspect_counts_gaps_and_constants(spinlock, planted_features, write_dat
     assert found["constant_columns"] == 1
 
 
+def test_inspect_breaks_no_name_of_five_families(spinlock, write_dataset, monkeypatch):
+    names = [f"observables_{i:02d}_abc" for i in range(5)]
+    dataset = write_dataset({name: np.full((30, 300), -1e12) for name in names})
+    monkeypatch.setenv("COLUMNS", "80")
+    _, shown, _ = spinlock("inspect", dataset)
+    assert all(f"│ {name} │ [30, 300]" in shown for name in names)
+    assert max(map(len, shown.splitlines()[:11])) <= 80
+
+
 def test_inspect_shows_families_side_by_side(spinlock, planted_features, write_dataset):
     dataset = write_dataset(planted_features(30))
     with h5py.File(dataset, "a") as file:
@@ -237,7 +291,9 @@ def test_inspect_shows_families_side_by_side(spinlock, planted_features, write_d
     lines = shown.splitlines()
     assert lines[0] == "30 operators"
     assert all(family in shown for family in ("architecture", "summary"))
-    assert "rows with gaps" in shown
+    assert "architecture: float32, 0.001 MB; architecture_0, architecture_1, " in shown
+    assert "architecture_4\n" in shown
+    assert "summary_4, …\n" in shown
     assert lines[-2:] == ["initial fields: none", "labels: /metadata/kind (3 values)"]
 
 
@@ -281,7 +337,10 @@ def test_verbose_shows_where_a_mistake_was_found(monkeypatch):
         (["train-vqvae", "--config", "absent.yaml"], "absent.yaml"),
         (["evaluate", "--model", "absent.pt"], "there is no such model file"),
         (["compare", "absent"], "this is not a file of metrics"),
-        (["decode", "absent.h5", "--model", "absent.pt", "--output", "x.xlsx"], "no format"),
+        (
+            ["decode", "absent.h5", "--model", "absent.pt", "--output", "x.xlsx"],
+            "no suffix of what is written",
+        ),
         (["evaluate", "--model", "."], "this is a folder"),
         (["verify", "absent"], "there is no such model file"),
     ],

@@ -35,13 +35,25 @@ def results(tmp_path, monkeypatch, planted_features, write_dataset):
 
 
 def run(name, *arguments):
-    done = subprocess.run(
+    done = started(name, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def started(name, *arguments):
+    return subprocess.run(
         [sys.executable, ROOT / "examples" / name, *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", ["token_language_model.py", "probe_architecture.py"])
+def test_an_example_without_its_files_says_what_makes_them(name, tmp_path):
+    done = started(name, tmp_path / "gone.h5")
+    assert done.returncode == 2
+    assert "is not there; `make all` makes" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_both_examples_run_and_compare_with_what_they_should(results):

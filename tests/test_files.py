@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
-from spinlock.files import atomic_path, file_digest, file_sample, refuse_overwriting, write_text
+from spinlock.files import (
+    atomic_path,
+    file_digest,
+    file_sample,
+    refuse_overwriting,
+    require_suffix,
+    write_text,
+)
 
 
 class DiskFull(OSError):
@@ -173,6 +180,14 @@ def test_what_is_read_is_not_written_by_any_name(tmp_path, name):
     refuse_overwriting([tmp_path / "new"], [data])
     with pytest.raises(SpinlockError, match="is read here too"):
         refuse_overwriting([tmp_path / "new", tmp_path / name], [data])
+
+
+def test_a_name_that_says_something_else_than_what_is_written_is_refused():
+    require_suffix(Path("a/t.h5"), ".h5", ".hdf5")
+    for name in ("t", "t.parquet", "t.h5.csv"):
+        with pytest.raises(SpinlockError, match="is no suffix of what is written") as caught:
+            require_suffix(Path(name), ".h5", ".hdf5")
+        assert f"{Path(name).stem}.h5 or " in caught.value.remedy
 
 
 def test_two_outputs_are_two_files(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from spinlock.errors import SpinlockError
-from spinlock.preconditions import describe_data
+from spinlock.preconditions import describe_data, note_config, require_own_folder
 from spinlock.settings import load_experiment
 from spinlock.stages import generate
 
@@ -166,3 +166,32 @@ def test_a_mapping_is_read_and_compared_with_the_columns(described, tmp_path):
     missing = manual({}, tmp_path) | {"category_mapping_file": "gone.json"}
     with pytest.raises(SpinlockError, match="cannot be read"):
         described(training=missing)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Give a file of settings, and the folder of a model that was trained with them."""
+    folder, config = tmp_path / "checkpoints/x", tmp_path / "p/x.yaml"
+    folder.mkdir(parents=True)
+    (folder / "best_model.pt").touch()
+    note_config(folder, config)
+    return config, folder
+
+
+def test_a_configuration_is_trained_again_where_its_model_is_also_when_all_has_moved(trained):
+    config, folder = trained
+    require_own_folder(folder, config)
+    moved = folder.parents[1].rename(folder.parents[1].with_name("moved"))
+    require_own_folder(moved / "checkpoints/x", moved / "p/x.yaml")
+
+
+def test_a_model_of_another_configuration_is_not_replaced(trained):
+    config, folder = trained
+    other = config.parents[1] / "q/x.yaml"
+    with pytest.raises(SpinlockError, match="another configuration") as caught:
+        require_own_folder(folder, other)
+    assert str(config) in caught.value.problem
+    assert str(other) in caught.value.problem
+    assert "--output FOLDER" in caught.value.remedy
+    (folder / "best_model.pt").unlink()  # then there is nothing to lose
+    require_own_folder(folder, other)

@@ -13,10 +13,17 @@ import h5py
 import numpy as np
 
 from spinlock.errors import SpinlockError
-from spinlock.features.family_layout import LAYOUT, FamilyLayout, find_families, layout_of
+from spinlock.features.family_layout import (
+    LAYOUT,
+    FamilyLayout,
+    find_families,
+    layout_of,
+    warn_of_unread,
+)
 from spinlock.features.hdf5 import damage_told, read_text
 from spinlock.features.labels import dataset_paths, is_label, read_label
 from spinlock.features.links import own_item
+from spinlock.features.naming import named_places
 
 DIGEST_ROWS = 4096
 
@@ -48,6 +55,7 @@ class OperatorDataset(AbstractContextManager):
                 self._data = [
                     find_families(f, p, external) for f, p in zip(self._files, paths, strict=True)
                 ]
+                warn_of_unread(self._files[0], self._data[0], self.where)
                 self._counts = [len(next(iter(data.values()))) for data in self._data]
                 self.families = read_text(self._common_layout, self.where, self._named_places())
         except BaseException:
@@ -135,13 +143,17 @@ class OperatorDataset(AbstractContextManager):
             When there is no such dataset of one value per operator.
         """
         name = path.strip("/")
-        if name not in self.label_paths():
-            raise SpinlockError(
-                f"the dataset has no label /{name} with one text or whole number per operator",
-                where=self.where,
-                remedy=f"labels that are there: {', '.join(self.label_paths()) or 'none'}",
-            )
         parts = self._items(name)
+        if name not in self.label_paths():
+            with damage_told(self.where, f"/{name}"):
+                held = [f"{p.dtype} {p.shape}" for p in parts if isinstance(p, h5py.Dataset)]
+            raise SpinlockError(
+                f"the dataset has no label /{name} with one text or whole number per operator"
+                + (f": it holds {held[0]}" if held else ""),
+                where=self.where,
+                remedy="labels are whole numbers or text of shape [N]; "
+                f"those that are there: {', '.join(self.label_paths()) or 'none'}",
+            )
         with damage_told(self.where, f"/{name}"):
             labels = np.concatenate(
                 read_text(lambda: [read_label(part) for part in parts], self.where, parts)
@@ -180,7 +192,7 @@ class OperatorDataset(AbstractContextManager):
         """Give what may carry names of columns."""
         for file, data in zip(self._files, self._data, strict=True):
             for name, dataset in data.items():
-                yield from (file[f"features/{name}"], dataset.parent, dataset)
+                yield from named_places(file[f"features/{name}"], dataset, self._external)
 
     def _items(self, name: str) -> list[h5py.Group | h5py.Dataset | None]:
         with damage_told(self.where, f"/{name}"):
@@ -211,7 +223,7 @@ class OperatorDataset(AbstractContextManager):
 
     def _common_layout(self) -> dict[str, FamilyLayout]:
         layouts = [
-            {name: layout_of(name, file, dataset) for name, dataset in data.items()}
+            {name: layout_of(name, file, dataset, self._external) for name, dataset in data.items()}
             for file, data in zip(self._files, self._data, strict=True)
         ]
         for path, layout in zip(self._paths[1:], layouts[1:], strict=True):
@@ -252,7 +264,9 @@ def _open(path: Path) -> h5py.File:
         raise SpinlockError(
             "this is a folder, not an HDF5 file",
             where=path,
-            remedy="give the file, or its shards in order",
+            remedy="give the file; commands take shards in order, an experiment one file that "
+            f"joins them: `python -m spinlock.stages.concatenate --shards {path}/*.h5 "
+            f"--output {path}.h5`",
         )
     try:
         return h5py.File(path, "r")
@@ -273,7 +287,8 @@ def _open(path: Path) -> h5py.File:
         raise SpinlockError(
             f"the dataset {problem} ({str(error).split('(')[-1].rstrip(')')})",
             where=path,
-            remedy="copy or generate it again",
+            remedy="copy or generate it again; of a table in text, make one as “Write one” in "
+            "docs/dataset-layout.md does",
         ) from error
 
 

@@ -1,17 +1,23 @@
 """Families of features in a file: where they stand, and what they must look like."""
 
+import logging
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, listed
+from spinlock.features.labels import dataset_paths
 from spinlock.features.links import own_item
-from spinlock.features.naming import column_names
+from spinlock.features.naming import MAX_COLUMNS, column_names
 
-MAX_COLUMNS = 1_000_000  # of a family; a file may declare any number without holding data
 LAYOUT = "see docs/dataset-layout.md for what a dataset looks like"
+PLACES = ("features/{}/aggregated/features", "features/{}/features")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,28 +57,47 @@ def find_families(file: h5py.File, path: Path, external: bool) -> dict[str, h5py
         )
     found = {}
     for name in features:
-        for place in (f"features/{name}/aggregated/features", f"features/{name}/features"):
-            dataset = own_item(file, place, path, external)
+        for place in PLACES:
+            dataset = own_item(file, place.format(name), path, external)
             if isinstance(dataset, h5py.Dataset):
                 found[name] = _checked(dataset, path)
                 break
+    if not found:
+        raise _without_family(file, path)
     _check_counts(found, path)
     return found
 
 
-def layout_of(name: str, file: h5py.File, dataset: h5py.Dataset) -> FamilyLayout:
+def _without_family(file: h5py.File, path: Path) -> SpinlockError:
+    inside = (one for one in dataset_paths(file) if one.startswith("features/"))
+    there = [f"/{one} {file[one].shape}" for one in islice(inside, 9)]
+    return SpinlockError(
+        f"the file has no feature family under /features; datasets there: {listed(there)}",
+        where=path,
+        remedy=f"a family is numbers [N, D] at /features/<name>/features; {LAYOUT}",
+    )
+
+
+def warn_of_unread(file: h5py.File, families: Collection[str], where: object) -> None:
+    """Tell of what stands under /features and is no family."""
+    unread = [f"/features/{name}" for name in file["features"] if name not in families]
+    if unread:
+        log.warning(
+            "%s: not read: %s; a family stands at /features/<name>/features", where, listed(unread)
+        )
+
+
+def layout_of(
+    name: str, file: h5py.File, dataset: h5py.Dataset, external: bool = False
+) -> FamilyLayout:
     """Return what the family of a dataset looks like; whole numbers are read as float64."""
-    names = column_names(name, file[f"features/{name}"], dataset, dataset.shape[-1])
+    names = column_names(name, file[f"features/{name}"], dataset, dataset.shape[-1], external)
     dtype = dataset.dtype if dataset.dtype.kind == "f" else np.dtype(np.float64)
     return FamilyLayout(name, dataset.shape[1:], names, dtype)
 
 
 def _check_counts(families: dict[str, h5py.Dataset], path: Path) -> None:
     counts = {name: dataset.shape[0] for name, dataset in families.items()}
-    if not counts:
-        raise SpinlockError(
-            "the file has no feature family under /features", where=path, remedy=LAYOUT
-        )
     if len(set(counts.values())) > 1:
         raise SpinlockError(
             f"the families have different numbers of operators: {counts}",

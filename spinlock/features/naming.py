@@ -9,23 +9,38 @@ from collections.abc import Sequence
 import h5py
 import numpy as np
 
+from spinlock.errors import SpinlockError
+from spinlock.features.links import own_item
+
 log = logging.getLogger(__name__)
 
+MAX_COLUMNS = 1_000_000  # of a family; a file may declare any number without holding data
 QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
 def column_names(
-    family: str, group: h5py.Group, dataset: h5py.Dataset, n_columns: int
+    family: str,
+    group: h5py.Group,
+    dataset: h5py.Dataset,
+    n_columns: int,
+    external: bool = False,
 ) -> list[str]:
     """Return the names of a family's columns.
 
-    The attribute `feature_registry` of the group, JSON {category: {name: column}}; else the
-    attribute `feature_names` of the group, its aggregate or the dataset; else
-    `<family>_<column>`. Names that do not fit the columns are passed over with one warning.
+    The attribute `feature_registry` of the group, JSON {category: {name: column}}; else
+    `feature_names` of the group, its aggregate or the dataset, an attribute or a dataset in the
+    group; else `<family>_<column>`. Names that do not fit the columns are passed over with one
+    warning.
+
+    Raises
+    ------
+    SpinlockError
+        When names fit another axis than that of the columns.
     """
     candidates = [("feature_registry", _registry(group))]
-    places = {place.name: place for place in (group, dataset.parent, dataset)}
+    places = {place.name: place for place in named_places(group, dataset, external)}
     candidates += [("feature_names", _names(place)) for place in places.values()]
+    of_another_axis = None
     for attribute, found in candidates:
         if found is None:
             continue
@@ -33,6 +48,8 @@ def column_names(
         problem = _misfit(names, sorted(found), n_columns)
         if problem is None:
             return names
+        if len(names) != n_columns and len(names) in dataset.shape:
+            of_another_axis = f"{attribute} has {len(names)} names"
         log.warning(
             "family %s: %s has %d names for %d columns%s; it is not used",
             family,
@@ -41,7 +58,30 @@ def column_names(
             n_columns,
             problem,
         )
+    if of_another_axis:
+        raise SpinlockError(
+            f"{dataset.name} {dataset.shape} looks transposed: {of_another_axis}",
+            where=dataset.file.filename,
+            remedy="write one row per operator and one column per feature, or correct the names",
+        )
     return [f"{family}_{column}" for column in range(n_columns)]
+
+
+def named_places(
+    group: h5py.Group, dataset: h5py.Dataset, external: bool = False
+) -> list[h5py.Group | h5py.Dataset]:
+    """Return what may carry the names of a family's columns: attributes, or datasets of text."""
+    places = [group, dataset.parent, dataset]
+    listed = [_dataset_of_names(one, external) for one in places[:2]]
+    return places + [one for one in listed if one is not None]
+
+
+def _dataset_of_names(group: h5py.Group, external: bool) -> h5py.Dataset | None:
+    path = f"{group.name}/feature_names".strip("/")
+    item = own_item(group.file, path, group.file.filename, external)
+    if not isinstance(item, h5py.Dataset) or h5py.check_string_dtype(item.dtype) is None:
+        return None
+    return item if item.ndim <= 1 and (item.size or 0) <= MAX_COLUMNS else None
 
 
 def _misfit(names: Sequence[str], columns: Sequence[int], n_columns: int) -> str | None:
@@ -83,7 +123,8 @@ def _registry(group: h5py.Group) -> dict[int, str] | None:
 
 def _names(place: h5py.Group | h5py.Dataset) -> dict[int, str] | None:
     """Return what `_registry` does, of a list."""
-    names = place.attrs.get("feature_names")
+    texts = isinstance(place, h5py.Dataset) and h5py.check_string_dtype(place.dtype) is not None
+    names = place[()] if texts else place.attrs.get("feature_names")
     return None if names is None else dict(enumerate(_listed(names)))
 
 

@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 
 from spinlock.errors import SpinlockError
-from spinlock.features.hdf5 import read_text
+from spinlock.features.dataset import open_dataset
+from spinlock.features.hdf5 import damage_told, read_text
 
 LAYOUT_VERSION = "1.0"
 COPIED_ROWS = 256
@@ -25,13 +26,17 @@ class OperatorFileWriter:
         Open for writing.
     n_operators : int
         Rows that every dataset gets.
-    config : mapping
+    config : mapping, optional
         What made the operators; kept as JSON in /metadata.
     """
 
-    def __init__(self, file: h5py.File, n_operators: int, config: Mapping[str, object]):
+    def __init__(
+        self, file: h5py.File, n_operators: int, config: Mapping[str, object] | None = None
+    ):
         self._file = file
         self._n_operators = n_operators
+        if config is None:
+            return
         metadata = file.create_group("metadata")
         metadata.attrs["config"] = json.dumps(config, sort_keys=True)
         metadata.attrs["version"] = LAYOUT_VERSION
@@ -80,26 +85,31 @@ class OperatorFileWriter:
 def concatenate(shards: Sequence[Path], output: h5py.File) -> None:
     """Copy shards of one dataset into one file, rows in the order of the shards.
 
+    Attributes, and datasets without one row per operator, are those of the first shard.
+
     Raises
     ------
     SpinlockError
         When the shards do not hold the same datasets.
     """
-    first = 0
-    with h5py.File(shards[0], "r") as file:
+    with damage_told(shards[0]), h5py.File(shards[0], "r") as file:
         names = _dataset_names(file)
-        total = sum(_sound_rows(path, names) for path in shards)
-        writer = OperatorFileWriter(output, total, json.loads(file["metadata"].attrs["config"]))
-    for path in shards:
-        with h5py.File(path, "r") as file:
-            count = len(file[names[0]])
+    counts, with_rows = zip(*(_sound_rows(path, names) for path in shards), strict=True)
+    by_row = [name for name in names if all(name in found for found in with_rows)]
+    writer = OperatorFileWriter(output, sum(counts))
+    first = 0
+    for path, count in zip(shards, counts, strict=True):
+        with damage_told(path), h5py.File(path, "r") as file:
             for start in range(0, count, COPIED_ROWS):
                 stop = min(start + COPIED_ROWS, count)
-                writer.write(first + start, {name: file[name][start:stop] for name in names})
+                writer.write(first + start, {name: file[name][start:stop] for name in by_row})
             first += count
-    with h5py.File(shards[0], "r") as file:
+    with damage_told(shards[0]), h5py.File(shards[0], "r") as file:
+        for name in sorted(set(names) - set(by_row)):
+            file.copy(name, output, name)
         for name in _described(file):
-            output[name].attrs.update(file[name].attrs)
+            place = output[name] if name in output else output.create_group(name)
+            place.attrs.update(file[name].attrs)
 
 
 def _registry(names: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -110,9 +120,11 @@ def _registry(names: Sequence[str]) -> dict[str, dict[str, int]]:
     return registry
 
 
-def _sound_rows(path: Path, names: list[str]) -> int:
-    """Return the number of rows of a shard, when all of its text can be read."""
-    with h5py.File(path, "r") as file:
+def _sound_rows(path: Path, names: list[str]) -> tuple[int, set[str]]:
+    """Return how many rows a shard has, and which datasets do, when all of its text can be read."""
+    with open_dataset(path) as source:
+        count = source.n_operators
+    with damage_told(path), h5py.File(path, "r") as file:
         if _dataset_names(file) != names:
             raise SpinlockError(
                 "the shards of the dataset hold different arrays",
@@ -122,11 +134,11 @@ def _sound_rows(path: Path, names: list[str]) -> int:
         described = [file[name] for name in _described(file)]
         texts = [file[name] for name in names if file[name].dtype.hasobject]
         read_text(
-            lambda: [*[dict(one.attrs) for one in described], *[text[:] for text in texts]],
+            lambda: [*[dict(one.attrs) for one in described], *[text[()] for text in texts]],
             path,
             [*described, *texts],
         )
-        return len(file[names[0]])
+        return count, {name for name in names if file[name].shape[:1] == (count,)}
 
 
 def _dataset_names(file: h5py.File) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from spinlock.settings.section import Section, setting
 
 GENERATE = ("generate",)
+JOIN = "python -m spinlock.stages.concatenate --shards FILES --output FILE.h5"
 SIZE_ONLY = {"num_operators", "shard_size"}
 InitialCondition = Literal["gaussian_field", "band_noise", "sinusoids", "blobs"]
 EvolutionPolicy = Literal["autoregressive", "residual", "convex"]

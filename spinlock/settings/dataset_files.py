@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spinlock.errors import SpinlockError
-from spinlock.settings.dataset import OperatorDatasetSettings
+from spinlock.settings.dataset import JOIN, OperatorDatasetSettings
 from spinlock.settings.experiment import Experiment
 from spinlock.settings.loading import load_dataset_settings
 
@@ -69,8 +69,12 @@ def _can_be_generated(path: Path) -> bool:
 
 
 def _is_generated(path: Path) -> bool:
-    can_be = _can_be_generated(path)
-    return can_be and not (path.is_file() and not (DATASETS / path.stem).is_dir())
+    """Whether a dataset is read from its shards: a file without any beside it was put there."""
+    return _can_be_generated(path) and (not path.is_file() or _has_shards(path.stem))
+
+
+def _has_shards(name: str) -> bool:
+    return any((DATASETS / name).glob("shard_*.h5"))
 
 
 def named_files(experiment: Experiment) -> list[Path]:
@@ -93,6 +97,7 @@ def dataset_files(experiment: Experiment) -> list[Path]:
         raise SpinlockError(
             "the dataset does not exist, and there is no configuration to generate it",
             where=path,
-            remedy=f"set dataset_path to an HDF5 file, or to datasets/<name>.h5 of: {known}",
+            remedy=f"set dataset_path to one HDF5 file, of shards joined by `{JOIN}`, or to "
+            f"datasets/<name>.h5 of: {known}; relative paths start at {Path.cwd()}",
         )
     return files

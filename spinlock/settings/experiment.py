@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from spinlock.settings.analysis import Evaluation, Visualization
 from spinlock.settings.data import FeatureCleaning, Split
+from spinlock.settings.dataset import JOIN
 from spinlock.settings.families import Family, reads_fields
 from spinlock.settings.model import Model
 from spinlock.settings.section import FilePath, Section, setting
@@ -68,6 +69,13 @@ class Experiment(Section):
             name: getattr(family.encoder_params, "coefficients", None)
             for name, family in self.families.items()
         }
+
+    @field_validator("dataset_path", mode="before")
+    @classmethod
+    def _one_file(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            raise ValueError(f"must be one file; join shards: {JOIN}")
+        return value
 
     @field_validator("device")
     @classmethod

@@ -1,7 +1,7 @@
 """Reading settings files, with one message for all that is wrong in a file."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -17,6 +17,12 @@ from spinlock.settings.strict_yaml import StrictDumper, read_yaml
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
+REMEDIES: dict[type[BaseModel], str] = {
+    Experiment: "correct these keys of an experiment, which configs/vqvae/default.yaml explains; "
+    "datasets that are to be simulated are for `spinlock generate`",
+    OperatorDatasetSettings: "correct these keys of a dataset, as configs/datasets has them; "
+    "experiments (configs/vqvae) are for `spinlock train-vqvae`",
+}
 RENAMED = {"extra_forbidden": "unknown key", "missing": "this key is required"}
 
 
@@ -77,11 +83,16 @@ def _validated(kind: type[Settings], values: dict[str, Any], path: str | Path) -
             for one, key in zip(errors, keys, strict=True)
             if tuple(key) not in above
         ]
-        raise SpinlockError(
-            "\n".join(dict.fromkeys(problems)),
-            where=path,
-            remedy="correct these keys; configs/vqvae/default.yaml explains those of experiments",
-        ) from None
+        raise SpinlockError(_told(problems), where=path, remedy=REMEDIES[kind]) from None
+
+
+def _told(problems: Iterable[tuple[str, str]]) -> str:
+    """Return problems as lines, a hint only after the first that it belongs to."""
+    lines, hints = [], {""}
+    for text, hint in dict.fromkeys(problems):
+        lines.append(text if hint in hints else f"{text}; {hint}")
+        hints.add(hint)
+    return "\n".join(lines)
 
 
 def _key(error: Mapping[str, Any], values: Any) -> list[Any]:
@@ -104,7 +115,8 @@ def _inside(values: Any, part: Any) -> Any:
 
 def _problem(
     kind: type[BaseModel], error: Mapping[str, Any], location: list[Any], values: dict[str, Any]
-) -> str:
+) -> tuple[str, str]:
+    """Return what is wrong with a key, and a hint at what it may be, "" where there is none."""
     key = ".".join(str(part) for part in location) or "the file"
     message = RENAMED.get(error["type"], error["msg"].removeprefix("Value error, "))
     text = f"{key}: {message}"
@@ -112,10 +124,10 @@ def _problem(
         known = _keys_at(kind, location[:-1], values)
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known) or 'none'}"
-        return f"{text}; {hint}"
+        return text, hint
     if error["type"] != "missing" and location:
         text += f" (the value is {_shortened(error['input'])})"
-    return text
+    return text, ""
 
 
 def _is_choice(part: Any) -> bool:

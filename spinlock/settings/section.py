@@ -1,5 +1,6 @@
 """What all sections of the settings have in common."""
 
+import os
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Annotated, Any
@@ -9,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 def _in_one_spelling(path: str) -> str:
     """Make `./x.h5` and `x.h5` one; `..` stays, for the folder before it may be a link."""
-    return str(PurePath(path)) if path else path
+    at_home = os.path.expanduser(path)  # noqa: PTH111 - pathlib raises for users that are unknown
+    return str(PurePath(at_home)) if path else path
 
 
 FilePath = Annotated[str, AfterValidator(_in_one_spelling)]

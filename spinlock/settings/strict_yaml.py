@@ -66,8 +66,13 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
             content = file.read(MAX_BYTES + 1)
         text = content[:MAX_BYTES].decode()
     except FileNotFoundError:
+        others = [path.with_suffix(suffix) for suffix in (".yaml", ".yml")]
+        there = [str(other) for other in others if other.is_file()]
+        remedy = (
+            f"there is {there[0]}" if there else f"check the path, which starts at {Path.cwd()}"
+        )
         raise SpinlockError(
-            "there is no such configuration file", where=path, remedy="check the path"
+            "there is no such configuration file", where=path, remedy=remedy
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpinlockError(

@@ -74,7 +74,7 @@ class Training(Section):
     topo_weight: float = setting(0.3, "of 1 − correlation of input and code distances", ge=0)
     topo_samples: int = setting(512, "rows of a batch whose distances are compared", ge=3)
 
-    checkpoint_dir: str = setting(
+    checkpoint_dir: FilePath = setting(
         "checkpoints/vqvae", "output folder of `spinlock train-vqvae`", stages=(), min_length=1
     )
     save_every: int | None = setting(

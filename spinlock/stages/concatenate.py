@@ -1,4 +1,4 @@
-"""concatenate: join the shards of a generated dataset into one HDF5 file."""
+"""concatenate: join the shards of a dataset, in order, into one HDF5 file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +11,7 @@ from spinlock.stages.program import execute, stage_parser
 
 def run(shards: Sequence[Path], output: Path) -> None:
     """Write the operators of all shards, in order, to one file."""
-    for path in shards:
-        open_dataset(path).close()  # tells what is missing or damaged before anything is written
+    open_dataset(shards).close()  # tells what is missing or differs before anything is written
     with create_hdf5(output) as file:
         concatenate(shards, file)
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from spinlock.errors import SpinlockError, located, memory_for
 from spinlock.features.hdf5 import damage_told
-from spinlock.files import atomic_path, refuse_overwriting
+from spinlock.files import atomic_path, refuse_overwriting, require_suffix
 from spinlock.stages.program import execute, stage_parser
 from spinlock.tokenizer.plain_files import model_digest
 from spinlock.tokenizer.token_file import open_tokens
@@ -20,18 +20,11 @@ from spinlock.tokenizer.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
-FORMATS = (".parquet", ".csv")
-
 
 @memory_for("decode", "decode fewer operators, or give the job more memory")
 def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> dict[str, int]:
     """Decode a file of tokens, of 1 level the coarse alone; return how much was written."""
-    if output.suffix not in FORMATS:
-        raise SpinlockError(
-            f"{output.suffix or 'no suffix'} is no format of tables",
-            where=output,
-            remedy=f"name the output {' or '.join(FORMATS)}",
-        )
+    require_suffix(output, ".parquet", ".csv")
     refuse_overwriting([output], [model, tokens])
     tokenizer = Tokenizer.load(model)
     row_ids, values = _read_tokens(tokens, model_digest(model))

@@ -16,7 +16,7 @@ from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.table import FeatureTable
-from spinlock.files import refuse_overwriting
+from spinlock.files import refuse_overwriting, require_suffix
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.tokenizer.device import choose_device
@@ -51,6 +51,9 @@ def run(
     tokenizer = Tokenizer.load(model, device=str(choose_device(device)))
     read = [model, *dataset, *([subset] if subset else [])]
     refuse_overwriting([tokens, *([parquet] if parquet else [])], read)
+    require_suffix(tokens, ".h5", ".hdf5")
+    if parquet is not None:
+        require_suffix(parquet, ".parquet")
     with open_dataset(dataset, external=allow_external) as source:
         rows = np.arange(source.n_operators)
         with create_hdf5(tokens) as file:

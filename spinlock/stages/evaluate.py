@@ -20,11 +20,12 @@ from spinlock.analysis.rows import RowsOfSplit
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import open_dataset
 from spinlock.features.table import FeatureTable
-from spinlock.files import file_digest, read_json, write_text
+from spinlock.files import read_json, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
 from spinlock.stages.train import training_inputs
 from spinlock.tokenizer.device import choose_device
+from spinlock.tokenizer.plain_files import model_digest
 from spinlock.tokenizer.tokenizer import Tokenizer
 from spinlock.training.provenance import files_digest
 
@@ -57,9 +58,9 @@ def run(
         # at the model's own bits, or at the most that a method can spend: the last of each
         "baselines": {one.method: {"bits": one.bits, "quality": one.quality} for one in compared},
         "probe": None if labels is None else probe_label(tokenizer, rows, labels),
-        "model_digest": file_digest(model),
+        "model_digest": model_digest(model),
     }
-    write_text(metrics, json.dumps(measured, indent=2) + "\n")
+    write_metrics(metrics, measured)
     _write_baselines(compared, baselines)
     _warn_of_one_feature(measured["quality_by_feature"])
     _warn_of_caps(measured)
@@ -97,6 +98,8 @@ def measure_model(
 ) -> dict[str, Any]:
     """Return the metrics of a model on its test rows, or on all rows of another dataset.
 
+    They are those of `run`, without baselines and probe.
+
     Raises
     ------
     SpinlockError
@@ -121,7 +124,7 @@ def measure_model(
     measured = measure(tokenizer, rows, experiment.evaluation.max_pair_rows)
     _warn_of_one_feature(measured["quality_by_feature"])
     _warn_of_caps(measured)
-    return measured
+    return measured | {"baselines": {}, "probe": None, "model_digest": model_digest(model)}
 
 
 def _require_own_subset(table: FeatureTable, tokenizer: Tokenizer) -> None:
@@ -136,6 +139,11 @@ def _require_own_subset(table: FeatureTable, tokenizer: Tokenizer) -> None:
             where=table.path,
             remedy="name a dataset to measure on, or train again",
         )
+
+
+def write_metrics(path: Path, measured: Mapping[str, Any]) -> None:
+    """Write what was measured as JSON, atomically."""
+    write_text(path, json.dumps(measured, indent=2) + "\n")
 
 
 def read_baselines(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -153,7 +161,7 @@ def read_baselines(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             for method, rows in table.groupby("method", sort=False)
         }
     except (OSError, ValueError, KeyError) as error:
-        raise _another_file("baselines", path, error) from error
+        raise _another_file("baselines", path, error, "the stage `evaluate`") from error
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -171,7 +179,10 @@ def read_metrics(path: Path) -> dict[str, Any]:
                 raise TypeError(f"{key} is no {kind.__name__}")
         return measured
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise _another_file("metrics", path, error) from error
+        command = "`spinlock evaluate --model MODEL --output metrics.json`"
+        raise _another_file(
+            "metrics", path, error, f"the stage `evaluate`, or {command}"
+        ) from error
 
 
 def _write_baselines(compared: Sequence[Baseline], path: Path) -> None:
@@ -179,11 +190,9 @@ def _write_baselines(compared: Sequence[Baseline], path: Path) -> None:
     write_text(path, pd.DataFrame(rows, columns=BASELINE_COLUMNS).to_csv(index=False))
 
 
-def _another_file(wanted: str, path: Path, error: Exception) -> SpinlockError:
+def _another_file(wanted: str, path: Path, error: Exception, maker: str) -> SpinlockError:
     return SpinlockError(
-        f"this is not a file of {wanted} ({error})",
-        where=path,
-        remedy="make it with the stage `evaluate`",
+        f"this is not a file of {wanted} ({error})", where=path, remedy=f"make it with {maker}"
     )
 
 

@@ -14,6 +14,12 @@ from pandas.api.types import is_integer_dtype
 from spinlock.errors import SpinlockError, listed
 from spinlock.features.table import Column
 
+AS_COLUMNS = "give the original columns in their order, or a DataFrame with their names"
+REMEDIES = {  # by the number of axes
+    1: "give one row as [1, columns]: x[None]",
+    3: "describe series [n, T, channels] by spinlock.features.series.describe_series first, or "
+    "give the path of a dataset",
+}
 NO_NUMBERS = {"c": "complex", "M": "points in time", "m": "spans of time"}
 
 
@@ -33,7 +39,7 @@ def feature_table(features: np.ndarray | pd.DataFrame, columns: Sequence[Column]
     if table.ndim != 2 or table.shape[1] != len(columns):
         raise SpinlockError(
             f"the features have shape {table.shape}; this model reads [n, {len(columns)}]",
-            remedy="give the original columns in their order, or a DataFrame with their names",
+            remedy=REMEDIES.get(table.ndim, AS_COLUMNS),
         )
     return _real(table, "the features")
 
@@ -68,7 +74,7 @@ def token_table(tokens: np.ndarray | pd.DataFrame, names: Sequence[str]) -> np.n
     if isinstance(tokens, pd.DataFrame) and set(names) & set(tokens.columns):
         _require_columns(tokens, names, "name the columns as get_feature_names_out does")
         tokens = tokens[list(names)]
-    flat = _integers(tokens) if isinstance(tokens, pd.DataFrame) else np.asarray(tokens)
+    flat = _integers(tokens) if isinstance(tokens, pd.DataFrame) else _of_any_device(tokens)
     if flat.ndim != 2 or flat.shape[1] != len(names):
         raise SpinlockError(
             f"the tokens have shape {flat.shape}; this model's table is [n, {len(names)}]",
@@ -77,13 +83,32 @@ def token_table(tokens: np.ndarray | pd.DataFrame, names: Sequence[str]) -> np.n
     return flat
 
 
-def normalized_rows(x: ArrayLike, n_columns: int) -> np.ndarray:
-    """Return normalised rows float32 [n, n_columns].
+def token_array(tokens: ArrayLike) -> np.ndarray:
+    """Return tokens of any shape as an array of integers.
 
     Raises
     ------
     SpinlockError
-        When they have another shape, or values that are not finite in float32.
+        When they are no whole numbers, or some are masked.
+    """
+    refuse_masked(tokens)
+    with _text_told("the tokens"):
+        array = _of_any_device(tokens)
+    if array.dtype.kind not in "iu":
+        raise SpinlockError(
+            f"the tokens are of type {array.dtype}; they are whole numbers",
+            remedy="leave out rows without tokens, and keep the integers of `encode`",
+        )
+    return array
+
+
+def normalized_rows(x: ArrayLike, n_columns: int) -> np.ndarray:
+    """Return normalised rows [n, n_columns], in their own type.
+
+    Raises
+    ------
+    SpinlockError
+        When they have another shape, or values are no numbers.
     """
     rows = _real(_array(x, "the rows"), "the rows")
     if rows.ndim != 2 or rows.shape[1] != n_columns:
@@ -91,6 +116,18 @@ def normalized_rows(x: ArrayLike, n_columns: int) -> np.ndarray:
             f"the rows have shape {rows.shape}; this model's normalised rows are [n, {n_columns}]",
             remedy="give what `normalize` makes, or raw columns to `encode`",
         )
+    return rows
+
+
+def finite_rows(x: ArrayLike, n_columns: int) -> np.ndarray:
+    """Return normalised rows float32 [n, n_columns].
+
+    Raises
+    ------
+    SpinlockError
+        When they have another shape, or values that are not finite in float32.
+    """
+    rows = normalized_rows(x, n_columns)
     with np.errstate(over="ignore"):
         rows = rows.astype(np.float32, copy=False)
     if not np.isfinite(rows).all():
@@ -117,6 +154,11 @@ def _integers(frame: pd.DataFrame) -> np.ndarray:
 
 
 def _matched(frame: pd.DataFrame, columns: Sequence[Column]) -> np.ndarray:
+    if isinstance(frame.columns, pd.MultiIndex):
+        raise SpinlockError(
+            f"the frame's columns have {frame.columns.nlevels} levels of names",
+            remedy='join them: frame.columns = ["/".join(names) for names in frame.columns]',
+        )
     names = [column.full_name for column in columns]
     if not set(names) & set(frame.columns):
         names = [column.name for column in columns]
@@ -147,13 +189,18 @@ def _require_columns(frame: pd.DataFrame, names: Sequence[str], remedy: str) -> 
 
 
 def _array(values: Any, what: str) -> np.ndarray:
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
     with _text_told(what):
         if isinstance(values, np.ma.MaskedArray):
             _refuse_kind(values.dtype.kind)
             return values.astype(np.float64).filled(np.nan)
-        return np.asarray(values)
+        return _of_any_device(values)
+
+
+def _of_any_device(values: Any) -> np.ndarray:
+    if isinstance(values, torch.Tensor):
+        brain = values.dtype == torch.bfloat16  # numpy has no such type
+        return (values.float() if brain else values).numpy(force=True)
+    return np.asarray(values)
 
 
 def _real(array: np.ndarray, what: str) -> np.ndarray:

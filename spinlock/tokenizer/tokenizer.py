@@ -28,8 +28,9 @@ from spinlock.tokenizer.plain_files import read_model
 from spinlock.tokenizer.tables import (
     feature_table,
     field_array,
+    finite_rows,
     normalized_rows,
-    refuse_masked,
+    token_array,
     token_table,
 )
 from spinlock.tokenizer.transformer import FittedTransformer
@@ -56,12 +57,23 @@ class Tokenizer(FittedTransformer):
     """
 
     def __init__(self, checkpoint: Checkpoint):
+        if not isinstance(checkpoint, Checkpoint):
+            raise SpinlockError(
+                f"a Tokenizer is not made of {checkpoint!r}",
+                remedy="read a model with Tokenizer.load(path)",
+            )
         self._checkpoint = checkpoint
         self._model = checkpoint.model.eval()
         self._searches: dict[int | None, TokenSearch] = {}  # by beam: one serves all blocks
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_searches": {}}
+
+    def __repr__(self) -> str:
+        return (
+            f"Tokenizer({self.bits:.4g} bits in {len(self.categories)} categories, "
+            f"{len(self.columns)} columns of which {len(self.kept)} are kept)"
+        )
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> "Tokenizer":
@@ -228,7 +240,7 @@ class Tokenizer(FittedTransformer):
         statistics = self.statistics
         return self._tokens(lambda b: statistics.apply(table[b]), len(table), fields, beam)
 
-    def decode(self, tokens: np.ndarray, levels: int | None = None) -> np.ndarray:
+    def decode(self, tokens: ArrayLike, levels: int | None = None) -> np.ndarray:
         """Return features [n, columns] in original units, from the first `levels` of tokens."""
         return self.denormalize(self.reconstruct(tokens, levels))
 
@@ -250,9 +262,16 @@ class Tokenizer(FittedTransformer):
         """Clean and normalise raw columns, or a frame that names them: float32 [n, D]."""
         return self._checkpoint.statistics.apply(feature_table(values, self.columns))
 
-    def denormalize(self, normalised: np.ndarray) -> np.ndarray:
-        """Return raw columns [n, columns], in original units, of normalised rows [n, D]."""
-        return self._checkpoint.statistics.invert(normalised)
+    def denormalize(self, normalised: ArrayLike) -> np.ndarray:
+        """Return raw columns [n, columns], in original units, of normalised rows [n, D].
+
+        Raises
+        ------
+        SpinlockError
+            When the rows have another shape, or values are no numbers.
+        """
+        rows = normalized_rows(normalised, len(self.kept))
+        return self._checkpoint.statistics.invert(rows)
 
     def tokenize(
         self, x: np.ndarray, fields: ArrayLike | None = None, beam: int | None = None
@@ -264,7 +283,7 @@ class Tokenizer(FittedTransformer):
         SpinlockError
             When the rows are none that `normalize` gives, or the fields are of another shape.
         """
-        rows = normalized_rows(x, len(self.kept))
+        rows = finite_rows(x, len(self.kept))
         return self._tokens(lambda block: rows[block], len(rows), fields, beam)
 
     def _tokens(
@@ -291,7 +310,7 @@ class Tokenizer(FittedTransformer):
             self._searches[beam] = self._model.token_search(beam)
         return self._searches[beam].tokens(rows, n_rows).cpu().numpy()
 
-    def reconstruct(self, tokens: np.ndarray, levels: int | None = None) -> np.ndarray:
+    def reconstruct(self, tokens: ArrayLike, levels: int | None = None) -> np.ndarray:
         """Return normalised rows [n, D] of tokens [n, C, L].
 
         Raises
@@ -299,13 +318,13 @@ class Tokenizer(FittedTransformer):
         SpinlockError
             When the tokens are of another shape, or not in the books, or there are no such levels.
         """
-        self._require_tokens(tokens, levels)
-        return self._by_block(lambda block: self._model.reconstruct(block, levels), tokens)
+        given = self._tokens_of(tokens, levels)
+        return self._by_block(lambda block: self._model.reconstruct(block, levels), given)
 
-    def embed(self, tokens: np.ndarray, levels: int | None = None) -> np.ndarray:
+    def embed(self, tokens: ArrayLike, levels: int | None = None) -> np.ndarray:
         """Return the sums of code vectors [n, C, E] of tokens, of the first `levels`."""
-        self._require_tokens(tokens, levels)
-        return self._by_block(lambda block: self._model.embed(block, levels), tokens)
+        given = self._tokens_of(tokens, levels)
+        return self._by_block(lambda block: self._model.embed(block, levels), given)
 
     @torch.autocast("cuda", enabled=False)
     @torch.autocast("cpu", enabled=False)
@@ -331,19 +350,14 @@ class Tokenizer(FittedTransformer):
             )
         return field_array(fields, n_rows, channels)
 
-    def _require_tokens(self, tokens: np.ndarray, levels: int | None) -> None:
-        refuse_masked(tokens)
-        tokens = np.asarray(tokens)
-        if tokens.dtype.kind not in "iu":
-            raise SpinlockError(
-                f"the tokens are of type {tokens.dtype}; they are whole numbers",
-                remedy="leave out rows without tokens, and keep the integers of `encode`",
-            )
+    def _tokens_of(self, given: ArrayLike, levels: int | None) -> np.ndarray:
+        tokens = token_array(given)
         if tokens.ndim != 3 or tokens.shape[1:] != self.codebook_sizes.shape:
+            flat = "; a flat table, as tokens.parquet has it, goes to inverse_transform"
             raise SpinlockError(
                 f"the tokens have shape {tokens.shape}; this model reads "
                 f"[n, {self.codebook_sizes.shape[0]}, {self.n_levels}]",
-                remedy="use this model's tokens",
+                remedy=f"use this model's tokens{flat if tokens.ndim == 2 else ''}",
             )
         if levels is not None and not (_is_whole(levels) and 1 <= levels <= self.n_levels):
             raise SpinlockError(
@@ -352,6 +366,7 @@ class Tokenizer(FittedTransformer):
             )
         if len(tokens) and (tokens.min() < 0 or (tokens >= self.codebook_sizes).any()):
             raise SpinlockError("a token is not in its codebook", remedy="use this model's tokens")
+        return tokens
 
 
 def _is_whole(number: object) -> bool:

@@ -61,6 +61,13 @@ def test_names_of_columns(write_h5, place):
     told(path, lambda: open_dataset(path))
 
 
+def test_a_dataset_of_names(write_h5):
+    path = write_h5({SUMMARY: ROWS, "features/summary/feature_names": ["a", "b"]})
+    open_dataset(path).close()
+    damage_texts(path)
+    told(path, lambda: open_dataset(path))
+
+
 def test_names_in_one_of_several_shards(write_h5):
     names = {"features/summary": {"feature_registry": '{"x": {"a": 0, "b": 1}}'}}
     shards = [write_h5({SUMMARY: ROWS}, names, name=f"{i}.h5") for i in range(2)]

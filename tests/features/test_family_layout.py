@@ -62,13 +62,29 @@ def test_lists_of_different_length_are_refused(tmp_path, refused):
     [
         ({"inputs/fields": np.zeros((4, 2, 8, 8))}, "no group /features"),
         ({"features": np.zeros((4, 3))}, "no group /features"),
-        ({"features/summary": np.zeros((4, 3))}, "no feature family"),
-        ({"features/summary/other": np.zeros((4, 3))}, "no feature family"),
-        ({SUMMARY + "/deeper": np.zeros((4, 3))}, "no feature family"),
     ],
 )
 def test_a_file_without_features_is_refused(write_h5, contents, said, refused):
     refused(write_h5(contents), said)
+
+
+@pytest.mark.parametrize("place", ["features/summary", "features/a/b", SUMMARY + "/deeper"])
+def test_what_stands_elsewhere_is_listed_where_there_is_no_family(write_h5, place, refused):
+    path = write_h5({place: np.zeros((4, 3)), "inputs/fields": np.zeros((4, 2, 8, 8))})
+    message = refused(path, "no feature family", f"datasets there: /{place} (4, 3)\n")
+    assert "[N, D] at /features/<name>/features" in message
+
+
+def test_an_empty_group_is_told_as_such(write_h5, refused):
+    refused(write_h5({}, {"features/summary": {"version": "1"}}), "datasets there: none")
+
+
+def test_what_is_no_family_beside_others_is_told(write_h5, values, caplog):
+    path = write_h5(values() | {"features/extra": np.zeros((10, 3)), "features/b/c": np.zeros(10)})
+    open_dataset(path).close()
+    (told,) = caplog.messages
+    assert str(path) in told
+    assert "not read: /features/b, /features/extra;" in told
 
 
 def test_a_huge_number_of_columns_is_refused(tmp_path, refused):

@@ -61,6 +61,18 @@ def test_a_label_is_found_by_each_of_its_names(write_h5, values):
             np.testing.assert_array_equal(source.labels(name), source.labels("metadata/system"))
 
 
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [(np.zeros(10), "holds float64 (10,)"), (np.ones((10, 1), int), "holds int64 (10, 1)")],
+)
+def test_a_dataset_that_is_no_label_is_told_with_what_it_holds(write_h5, values, array, said):
+    path = write_h5(values() | {"meta/g": array})
+    with open_dataset(path) as source, pytest.raises(SpinlockError, match="no label") as caught:
+        source.labels("/meta/g")
+    assert said in caught.value.problem
+    assert "whole numbers or text of shape [N]" in caught.value.remedy
+
+
 @pytest.mark.parametrize("name", ["metadata/gone", "metadata", "", SUMMARY])
 def test_a_missing_label_is_told_with_those_that_are_there(write_h5, name, values):
     path = write_h5(values())

@@ -25,7 +25,7 @@ def names_of(write_h5, caplog):
 
     def names(attributes: dict[str, dict[str, object]]) -> tuple[list[str], list[str]]:
         caplog.clear()
-        path = write_h5({DATASET: np.zeros((4, 3), np.float32)}, attributes)
+        path = write_h5({DATASET: np.zeros((9, 3), np.float32)}, attributes)
         with caplog.at_level(logging.WARNING), open_dataset(path) as source:
             return source.families["summary"].column_names, [r.message for r in caplog.records]
 
@@ -63,6 +63,34 @@ def test_a_registry_wins_over_names(names_of):
 )
 def test_names_are_read_in_every_form_and_place(names_of, place, names):
     assert names_of({place: {"feature_names": names}}) == (["a", "b", "c"], [])
+
+
+@pytest.mark.parametrize("group", [GROUP, AGGREGATE])
+@pytest.mark.parametrize(
+    "names",
+    [["a", "b", "c"], np.array([b"a", b"b", b"c"]), json.dumps(["a", "b", "c"])],
+    ids=["texts", "bytes", "JSON"],
+)
+def test_names_may_be_a_dataset_beside_the_features(write_h5, group, names):
+    contents = {DATASET: np.zeros((9, 3)), f"{group}/feature_names": names}
+    with open_dataset(write_h5(contents)) as source:
+        assert source.families["summary"].column_names == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("names", [np.zeros(3), np.array([[b"a", b"b", b"c"]]), h5py.Empty("S1")])
+def test_a_dataset_that_holds_no_names_is_passed_over(write_h5, names):
+    contents = {DATASET: np.zeros((9, 3)), f"{GROUP}/feature_names": names}
+    with open_dataset(write_h5(contents)) as source:
+        assert source.families["summary"].column_names == NUMBERED
+
+
+def test_a_dataset_of_names_in_another_file_is_refused(write_h5, refused):
+    write_h5({"names": ["a", "b", "c"]}, name="other.h5")
+    link = {f"{GROUP}/feature_names": h5py.ExternalLink("other.h5", "/names")}
+    path = write_h5({DATASET: np.zeros((9, 3))} | link)
+    refused(path, "is a link to another file")
+    with open_dataset(path, external=True) as source:
+        assert source.families["summary"].column_names == ["a", "b", "c"]
 
 
 def test_the_group_wins_over_the_dataset(names_of):
@@ -162,12 +190,31 @@ def test_names_that_do_not_fit_a_series_are_told_once(write_h5, caplog):
     assert len(caplog.records) == 1
 
 
+@pytest.mark.parametrize(
+    ("place", "shape"), [(DATASET, (3, 7)), ("features/temporal/features", (4, 3, 7))]
+)
+@pytest.mark.parametrize("attribute", ["feature_names", "feature_registry"])
+def test_names_that_fit_another_axis_tell_of_a_transposed_table(
+    write_h5, refused, place, shape, attribute
+):
+    names = {"feature_names": list("abc"), "feature_registry": json.dumps(REGISTRY)}
+    family = "/".join(place.split("/")[:2])
+    path = write_h5({place: np.zeros(shape)}, {family: {attribute: names[attribute]}})
+    refused(path, "looks transposed", f"{attribute} has 3 names", str(shape))
+
+
+def test_names_of_another_axis_do_no_harm_where_others_fit(write_h5):
+    both = {"feature_registry": json.dumps(REGISTRY), "feature_names": list("abcdefg")}
+    with open_dataset(write_h5({DATASET: np.zeros((3, 7))}, {GROUP: both})) as source:
+        assert source.families["summary"].column_names == list("abcdefg")
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])) | st.binary())
 def test_whatever_text_stands_there_every_column_gets_a_name_of_its_own(text):
     text = text.replace(b"\0", b"") if isinstance(text, bytes) else text
     with h5py.File("names.h5", "w", driver="core", backing_store=False) as file:
-        data = file.create_dataset(DATASET, (4, 3), np.float32)
+        data = file.create_dataset(DATASET, (99, 3), np.float32)
         file[GROUP].attrs["feature_registry"] = text
         file[GROUP].attrs["feature_names"] = text
         names = column_names("summary", file[GROUP], data, 3)

@@ -113,6 +113,26 @@ def test_joining_twice_makes_the_same_bytes(tmp_path):
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
+def test_shards_of_ones_own_need_no_metadata_and_keep_what_has_no_rows(tmp_path):
+    shards = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    for i, path in enumerate(shards):
+        with h5py.File(path, "w") as file:
+            file["features/own/features"] = np.arange(6.0).reshape(3, 2) + 10 * i
+            file["features/own"].attrs["version"] = 3
+            file["features/own/feature_names"] = ["x", "y"]
+            file["a_scalar"] = "text"
+            file["meta/group"] = [i, i, i]
+    with h5py.File(tmp_path / "joined.h5", "w") as output:
+        concatenate(shards, output)
+        assert output["a_scalar"].asstr()[()] == "text"
+        assert output["features/own"].attrs["version"] == 3
+        assert "metadata" not in output
+    with open_dataset(tmp_path / "joined.h5") as source:
+        assert source.families["own"].column_names == ["x", "y"]
+        assert source.read("own", slice(None))[:, 0].tolist() == [0, 2, 4, 10, 12, 14]
+        assert source.labels("meta/group").tolist() == [0, 0, 0, 1, 1, 1]
+
+
 def test_shards_with_other_datasets_are_refused(tmp_path):
     first = write_rows(tmp_path / "a.h5", slice(0, 4))
     second = write_rows(tmp_path / "b.h5", slice(4, 8))

@@ -52,6 +52,12 @@ WRONG_TYPES = [
     more("number for text", "device: 0", "device"),
     more("binary for text", "device: !!binary Y3B1", "device"),
     more("date for text", "split: {group_by: 2024-01-01}", "split.group_by"),
+    case(
+        "list for a path",
+        "dataset_path: [a, b]\nfamilies: {a: {}}",
+        "dataset_path: must be one",
+        "spinlock.stages.concatenate",
+    ),
     case("number for a path", "dataset_path: 3\nfamilies: {a: {}}", "dataset_path"),
     case("families as a list", HEAD + "families: [summary]", "families"),
     family("null for a family", "null", "families.summary"),
@@ -246,6 +252,18 @@ BOMBS = [
 ]
 
 
+def test_a_file_of_the_other_kind_is_told_where_it_belongs_and_known_keys_once(write):
+    path = write(GOOD + "model: {bits: 24}\ntraining: {num_epochs: 3}\n")
+    with pytest.raises(SpinlockError, match="families: unknown key") as caught:
+        load_dataset_settings(path)
+    assert caught.value.problem.count("known keys: num_operators") == 1
+    assert "configs/vqvae" in caught.value.remedy
+    assert "`spinlock train-vqvae`" in caught.value.remedy
+    with pytest.raises(SpinlockError, match="num_operators: unknown key") as caught:
+        load_experiment(write("num_operators: 9\nsteps: 9\ngrid_size: 9\n"))
+    assert "`spinlock generate`" in caught.value.remedy
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     WRONG_TYPES + RANGES + UNKNOWN_KEYS + MISSING + CONTRADICTIONS + NOT_YAML,
@@ -332,6 +350,15 @@ def test_nothing_is_told_twice(write):
         load_experiment(path)
     lines = str(caught.value).splitlines()
     assert len(lines) == 4, "one line for each of two levels, the file, and what to do"
+
+
+def test_a_file_of_the_other_suffix_is_named(tmp_path, monkeypatch):
+    (tmp_path / "mine.yml").touch()
+    with pytest.raises(SpinlockError, match=r"there is .*mine\.yml"):
+        load_experiment(tmp_path / "mine.yaml")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpinlockError, match=str(tmp_path)):
+        load_experiment("other.yaml")
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):

@@ -85,8 +85,15 @@ def test_a_file_that_was_put_in_place_of_a_generated_dataset_is_read(project):
 
 def test_shards_go_on_being_read_after_they_are_joined_to_one_file(project):
     (project / "datasets" / "small").mkdir(parents=True)
+    (project / "datasets" / "small" / "shard_00000.h5").touch()
     (project / "datasets" / "small.h5").touch()
     assert len(dataset_files(experiment("datasets/small.h5"))) == 3
+
+
+def test_a_folder_without_shards_does_not_take_the_place_of_a_given_file(project):
+    (project / "datasets" / "small" / "logs").mkdir(parents=True)
+    (project / "datasets" / "small.h5").touch()
+    assert dataset_files(experiment("datasets/small.h5")) == [Path("datasets/small.h5")]
 
 
 def test_files_in_datasets_are_given_unless_they_are_joined_from_shards(project):
@@ -96,6 +103,7 @@ def test_files_in_datasets_are_given_unless_they_are_joined_from_shards(project)
         (project / "datasets" / f"{name}.h5").touch()
     assert given_datasets() == ["mine", "small"]
     (project / "datasets" / "small").mkdir()
+    (project / "datasets" / "small" / "shard_00000.h5").touch()
     assert given_datasets() == ["mine"]
 
 
@@ -105,6 +113,8 @@ def test_what_neither_exists_nor_can_be_generated_is_told(project, path):
         dataset_files(experiment(path))
     assert path in str(caught.value)
     assert "small" in str(caught.value), "the dataset that could be generated"
+    assert str(project) in caught.value.remedy, "where the path was looked up"
+    assert "spinlock.stages.concatenate" in caught.value.remedy
 
 
 def test_a_bad_configuration_of_a_dataset_is_told_with_its_file(project):

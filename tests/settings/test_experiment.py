@@ -213,6 +213,15 @@ def test_a_path_is_one_setting_however_it_is_spelled(key, spelling, same):
 
 
 @pytest.mark.parametrize(
+    "key", ["dataset_path", "training.category_mapping_file", "training.checkpoint_dir"]
+)
+def test_a_path_may_start_at_home(key, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/her")
+    assert changed(key, "~/x") == changed(key, "/home/her/x")
+    assert changed(key, "~nobody-of-that-name/x") == changed(key, "~nobody-of-that-name/x")
+
+
+@pytest.mark.parametrize(
     ("training", "noticed"),
     [
         ({"num_categories_auto": None}, {"model.bits", "model.max_tokens", "model.levels"}),

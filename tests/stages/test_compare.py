@@ -18,6 +18,15 @@ def test_metrics_of_the_model_beside_them_are_shown(finished, caplog):
     assert not caplog.text
 
 
+def test_metrics_without_baselines_are_shown_beside_others(finished, tmp_path, caplog):
+    written = tmp_path / "metrics.json"
+    evaluate.write_metrics(written, evaluate.measure_model(finished.path("best_model.pt")))
+    shutil.copy(finished.path("best_model.pt"), tmp_path)
+    ours, whole = compare.run([written, finished.out]).values()
+    assert ours == whole | {"best baseline": None}
+    assert not caplog.text
+
+
 def test_the_best_baseline_is_the_one_of_the_highest_quality_that_can_be_built(finished, tmp_path):
     metrics = evaluate.read_metrics(finished.path("metrics.json"))
     qualities = {"a": 0.4, "b": 0.7, "c": None, "d": 0.5, REFERENCE: 0.9}
@@ -40,5 +49,6 @@ def test_metrics_of_an_earlier_model_are_told(finished, tmp_path, caplog):
 
 
 def test_what_holds_no_metrics_is_told(tmp_path):
-    with pytest.raises(SpinlockError, match="not a file of metrics"):
+    with pytest.raises(SpinlockError, match="not a file of metrics") as caught:
         compare.run([tmp_path])
+    assert "`spinlock evaluate --model MODEL --output metrics.json`" in caught.value.remedy

@@ -65,5 +65,5 @@ def test_a_path_that_looks_like_an_address_is_one_of_a_file(finished, tmp_path, 
 
 
 def test_another_kind_of_table_is_told_before_anything_is_read(finished, tmp_path):
-    with pytest.raises(SpinlockError, match=r"\.txt is no format of tables"):
+    with pytest.raises(SpinlockError, match=r"\.txt is no suffix of what is written"):
         decode.run(tmp_path / "gone.pt", tmp_path / "gone.h5", tmp_path / "f.txt")

@@ -236,6 +236,14 @@ def test_what_the_checkpoint_says_can_be_read(tokenizer, checkpoint):
     assert tokenizer.history == checkpoint.history
 
 
+def test_it_says_of_what_it_is(tokenizer):
+    shown = repr(tokenizer)
+    assert shown == (
+        f"Tokenizer({tokenizer.bits:.4g} bits in 2 categories, 13 columns of which "
+        f"{len(tokenizer.kept)} are kept)"
+    )
+
+
 def test_a_tokenizer_from_its_file_gives_the_same_tokens(checkpoint, raw_values, tmp_path):
     checkpoint.save(tmp_path / "best_model.pt")
     loaded = Tokenizer.load(tmp_path / "best_model.pt")
@@ -352,6 +360,64 @@ def test_what_numpy_would_turn_into_numbers_is_no_number(tokenizer, raw_values, 
 def test_tensors_are_read_also_those_that_gradients_go_through(tokenizer, raw_values):
     tensor = torch.from_numpy(raw_values).requires_grad_()
     np.testing.assert_array_equal(tokenizer.encode(tensor), tokenizer.encode(raw_values))
+
+
+def test_tensors_of_half_precision_are_read(tokenizer, raw_values):
+    half = torch.from_numpy(raw_values).bfloat16()
+    np.testing.assert_array_equal(tokenizer.encode(half), tokenizer.encode(half.float()))
+
+
+def test_tokens_and_rows_may_be_tensors_that_numpy_does_not_read(tokenizer, raw_values):
+    def lazy(array):  # a negation that is not carried out yet; those of a GPU are refused as well
+        return torch._neg_view(torch.from_numpy(-array))
+
+    tokens = tokenizer.encode(raw_values)
+    for method in (tokenizer.decode, tokenizer.embed, tokenizer.reconstruct):
+        np.testing.assert_array_equal(method(lazy(tokens)), method(tokens))
+    flat = tokens.reshape(len(tokens), -1)
+    np.testing.assert_array_equal(tokenizer.inverse_transform(lazy(flat)), tokenizer.decode(tokens))
+    x = tokenizer.normalize(raw_values)
+    np.testing.assert_array_equal(tokenizer.denormalize(lazy(x)), tokenizer.denormalize(x))
+
+
+def test_rows_to_denormalize_of_another_shape_are_an_error(tokenizer):
+    with pytest.raises(SpinlockError, match=r"shape \(3, 5\); this model's normalised rows"):
+        tokenizer.denormalize(np.zeros((3, 5)))
+
+
+def test_a_tokenizer_of_a_path_is_told_how_to_read_one():
+    with pytest.raises(SpinlockError, match=r"Tokenizer\.load"):
+        Tokenizer("best_model.pt")
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [((13,), r"x\[None\]"), ((4, 64, 3), "describe_series"), ((4, 3), "a DataFrame")],
+)
+def test_the_remedy_fits_the_axes_of_what_was_given(tokenizer, shape, said):
+    with pytest.raises(SpinlockError, match=said):
+        tokenizer.encode(np.zeros(shape))
+
+
+def test_a_frame_with_levels_of_names_is_told_how_to_join_them(tokenizer, raw_values):
+    frame = frame_of(tokenizer, raw_values)
+    parts = [name.split("/", 1) for name in frame.columns]
+    frame.columns = pd.MultiIndex.from_tuples(parts)
+    with pytest.raises(SpinlockError, match="2 levels of names") as caught:
+        tokenizer.encode(frame)
+    assert 'join them: frame.columns = ["/".join(' in caught.value.remedy
+    frame.columns = ["/".join(names) for names in frame.columns]
+    np.testing.assert_array_equal(tokenizer.encode(frame), tokenizer.encode(raw_values))
+
+
+def test_flat_tokens_are_told_where_they_go(tokenizer, raw_values):
+    tokens = tokenizer.encode(raw_values)
+    frame = pd.DataFrame(tokens.reshape(len(tokens), -1), columns=tokenizer.get_feature_names_out())
+    frame.insert(0, "row_id", range(len(frame)))
+    for flat in (tokens.reshape(len(tokens), -1), frame):
+        with pytest.raises(SpinlockError, match="inverse_transform"):
+            tokenizer.decode(flat)
+    tokenizer.inverse_transform(frame)
 
 
 def test_normalized_rows_are_checked(tokenizer, raw_values):

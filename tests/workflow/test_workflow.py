@@ -124,6 +124,24 @@ def test_an_unknown_experiment_names_the_known_ones(workspace):
     assert "known: other, tiny" in shown.stdout + shown.stderr
 
 
+def test_an_experiment_written_as_yml_is_found_out(workspace):
+    other = workspace.path / "configs/vqvae/mine.yml"
+    other.touch()
+    shown = workspace.snakemake("results/mine/best_model.pt", check=False)
+    other.unlink()
+    assert "rename configs/vqvae/mine.yml" in shown.stdout + shown.stderr
+
+
+@pytest.mark.parametrize("option", [("--config", "bits=3"), ("--configfile", "own.yaml")])
+def test_settings_on_the_command_line_are_refused(workspace, option):
+    (workspace.path / "own.yaml").write_text("bits: 3\n")
+    shown = workspace.snakemake("--dry-run", *option, "--", "results/tiny/subset.h5", check=False)
+    assert shown.returncode != 0
+    said = shown.stdout + shown.stderr
+    assert "--config and --configfile (bits) change nothing here" in said
+    assert "configs/vqvae/<experiment>.yaml" in said
+
+
 @pytest.mark.parametrize("name", ["lr0.01", "a.b-c.1", "1.x_"])
 def test_a_name_may_hold_dots(workspace, own_experiment, name):
     own_experiment("mine.h5", name)

@@ -30,6 +30,12 @@ EXPERIMENTS = Path("configs/vqvae")
 RESULTS = Path("results")
 INNER_FOLDERS = ("benchmarks", "figures", "logs", "state")  # of a result folder
 
+if config:  # of Snakemake, which no rule reads
+    raise WorkflowError(
+        f"--config and --configfile ({', '.join(config)}) change nothing here: settings are those of "
+        f"{EXPERIMENTS}/<experiment>.yaml; write another one, and ask for its results"
+    )
+
 
 # a dot stands between other characters: neither `..` nor a hidden file
 NAME = r"\w[\w-]*(\.[\w-]+)*"
@@ -59,8 +65,10 @@ def config_of(wildcards):
             str(one.relative_to(EXPERIMENTS).with_suffix("")) for one in EXPERIMENTS.rglob("*.yaml")
         )
         known = sorted(name for name in names if re.fullmatch(EXPERIMENT_NAME, name))
+        other = path.with_suffix(".yml")
         raise WorkflowError(
-            f"no experiment {wildcards.experiment!r}: {path} does not exist; known: {', '.join(known)}"
+            f"no experiment {wildcards.experiment!r}: {path} does not exist; "
+            + (f"rename {other}" if other.is_file() else f"known: {', '.join(known)}")
         )
     for above in Path(wildcards.experiment).parents:
         inner = Path(wildcards.experiment).relative_to(above).parts[0]
