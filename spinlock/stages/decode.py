@@ -14,7 +14,6 @@ from spinlock.errors import SpinlockError, located, memory_for
 from spinlock.features.hdf5 import damage_told
 from spinlock.files import atomic_path, refuse_overwriting
 from spinlock.stages.program import execute, stage_parser
-from spinlock.tokenizer.plain_files import model_digest
 from spinlock.tokenizer.token_file import open_tokens
 from spinlock.tokenizer.tokenizer import Tokenizer
 
@@ -34,7 +33,7 @@ def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> d
         )
     refuse_overwriting([output], [model, tokens])
     tokenizer = Tokenizer.load(model)
-    row_ids, values = _read_tokens(tokens, model_digest(model))
+    row_ids, values = _read_tokens(tokens, tokenizer.digest)
     names = [column.full_name for column in tokenizer.columns]
     with located(tokens):
         frame = pd.DataFrame(tokenizer.decode(values, levels), columns=names)

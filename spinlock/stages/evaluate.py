@@ -20,7 +20,7 @@ from spinlock.analysis.rows import RowsOfSplit
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import open_dataset
 from spinlock.features.table import FeatureTable
-from spinlock.files import file_digest, read_json, write_text
+from spinlock.files import read_json, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
 from spinlock.stages.train import training_inputs
@@ -57,7 +57,7 @@ def run(
         # at the model's own bits, or at the most that a method can spend: the last of each
         "baselines": {one.method: {"bits": one.bits, "quality": one.quality} for one in compared},
         "probe": None if labels is None else probe_label(tokenizer, rows, labels),
-        "model_digest": file_digest(model),
+        "model_digest": tokenizer.digest,
     }
     write_text(metrics, json.dumps(measured, indent=2) + "\n")
     _write_baselines(compared, baselines)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
-from spinlock.files import file_digest
 from spinlock.settings import Experiment, load_experiment
 from spinlock.settings.dataset_files import dataset_files
 from spinlock.source import source_digest
@@ -46,12 +45,11 @@ def run(results: Path) -> dict[str, str]:
     }
     if all(path.is_file() for path in inputs):
         states["data"] = _state(files_digest(inputs), recorded.get("data"))
-    digest = file_digest(model)
     if tokens.is_file():
         with open_tokens(tokens) as file:
-            states["tokens"] = _state(digest, file.attrs["model_digest"])
+            states["tokens"] = _state(checkpoint.digest, file.attrs["model_digest"])
     if metrics.is_file():
-        states["metrics"] = _state(digest, read_metrics(metrics).get("model_digest"))
+        states["metrics"] = _state(checkpoint.digest, read_metrics(metrics).get("model_digest"))
     return states
 
 

@@ -1,5 +1,6 @@
 """Checkpoints: one file with all that a model needs, loadable without running any code."""
 
+import hashlib
 import io
 import re
 import zipfile
@@ -47,6 +48,8 @@ class Checkpoint:
         What else a training needs to go on from here.
     provenance : dict
         Digests and versions.
+    digest : str
+        SHA-256 of the file that was read, or that an export was made from; not an entry of it.
     """
 
     model: TokenizerModel
@@ -60,6 +63,7 @@ class Checkpoint:
     optimizer_state: dict[str, Any] = field(default_factory=dict)
     training_state: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    digest: str = ""
 
     @property
     def kept_names(self) -> list[str]:
@@ -116,7 +120,10 @@ class Checkpoint:
         SpinlockError
             When the file is no checkpoint of this version, or parts of it are missing.
         """
-        return cls.of_entries(read_state(path, device), path, device)
+        content = _content(path)  # read once: the file may be replaced meanwhile
+        digest = hashlib.sha256(content).hexdigest()
+        entries = _entries(content, path, device) | {"model_digest": digest}
+        return cls.of_entries(entries, path, device)
 
     @classmethod
     def of_entries(
@@ -151,6 +158,7 @@ class Checkpoint:
                 optimizer_state=entries["optimizer_state_dict"],
                 training_state=entries["training_state"],
                 provenance=entries["provenance"],
+                digest=str(entries["model_digest"]),
             )
         except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise SpinlockError(
@@ -223,11 +231,11 @@ def _without_identity(value: Any, strings: dict[str, str]) -> Any:
     return value
 
 
-def _require_whole(path: str | Path) -> None:
+def _require_whole(content: bytes) -> None:
     """Raise ValueError where bytes of a file differ from what was written: torch does not look."""
-    if not zipfile.is_zipfile(path):  # torch says better what it is, or why it cannot be read
+    if not zipfile.is_zipfile(io.BytesIO(content)):  # torch says better what it is
         return
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         damaged = archive.testzip()
     if damaged is not None:
         raise ValueError(f"its part {damaged} is damaged")
@@ -241,6 +249,11 @@ def read_state(path: str | Path, device: str | torch.device = "cpu") -> dict[str
     SpinlockError
         When the file is missing, damaged, or holds anything but plain values and tensors.
     """
+    return _entries(_content(path), path, device)
+
+
+def _content(path: str | Path) -> bytes:
+    """Return the bytes of a model file."""
     if Path(path).is_dir():
         model = Path(path) / "best_model.pt"
         raise SpinlockError(
@@ -251,17 +264,27 @@ def read_state(path: str | Path, device: str | torch.device = "cpu") -> dict[str
     if not Path(path).is_file():
         raise SpinlockError("there is no such model file", where=path, remedy="train it first")
     try:
-        _require_whole(path)
-        entries = torch.load(path, map_location=device, weights_only=True)
+        return Path(path).read_bytes()
+    except (OSError, MemoryError) as error:
+        raise _no_model(path, error) from error
+
+
+def _entries(content: bytes, path: str | Path, device: str | torch.device) -> dict[str, Any]:
+    """Return what the bytes of a model file hold."""
+    try:
+        _require_whole(content)
+        entries = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
-        if "weights_only" in first_line:  # torch advises to run what the file says: never
-            first_line = "it holds something else than plain values and tensors"
-        raise SpinlockError(
-            f"this file cannot be read as a model: {first_line}",
-            where=path,
-            remedy=NOT_OURS,
-        ) from error
+        raise _no_model(path, error) from error
     if not isinstance(entries, dict):
         raise SpinlockError("this file holds no model", where=path, remedy=NOT_OURS)
     return entries
+
+
+def _no_model(path: str | Path, error: Exception) -> SpinlockError:
+    first_line = (str(error) or type(error).__name__).splitlines()[0]
+    if "weights_only" in first_line:  # torch advises to run what the file says: never
+        first_line = "it holds something else than plain values and tensors"
+    return SpinlockError(
+        f"this file cannot be read as a model: {first_line}", where=path, remedy=NOT_OURS
+    )

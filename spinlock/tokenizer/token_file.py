@@ -37,7 +37,6 @@ class TokenWriter:
     tokenizer : Tokenizer
     row_ids : int array [N]
     split : int8 array [N]
-    model_digest : str
     """
 
     def __init__(
@@ -46,7 +45,6 @@ class TokenWriter:
         tokenizer: Tokenizer,
         row_ids: np.ndarray,
         split: np.ndarray,
-        model_digest: str,
     ):
         sizes = tokenizer.codebook_sizes
         offsets = flat_offsets(sizes)
@@ -55,7 +53,7 @@ class TokenWriter:
         file.attrs["levels"] = tokenizer.levels
         file.attrs["special_tokens"] = list(SPECIAL_TOKENS)
         file.attrs["vocabulary_size"] = int(sizes.sum()) + len(SPECIAL_TOKENS)
-        file.attrs["model_digest"] = model_digest
+        file.attrs["model_digest"] = tokenizer.digest
         file.create_dataset("row_ids", data=row_ids, track_times=False)
         file.create_dataset("split", data=split, track_times=False)
         file.create_dataset("vocabulary/offsets", data=offsets, track_times=False)

@@ -91,6 +91,11 @@ class Tokenizer(FittedTransformer):
         return self._checkpoint.header.source_digest
 
     @property
+    def digest(self) -> str:
+        """Digest of the file of the model: its tokens carry it."""
+        return self._checkpoint.digest
+
+    @property
     def kept(self) -> np.ndarray:
         """Indices [D] of the raw columns that cleaning kept."""
         return self._checkpoint.statistics.kept
