@@ -581,6 +581,22 @@ token_case("not in the book", replaced("tokens", np.full((40, 2, 3), 999)), "not
 token_case("negative", replaced("tokens", np.full((40, 2, 3), -1)), "not in its codebook")
 token_case("of nobody", lambda file: file.attrs.pop("model_digest"), "which model made it")
 token_case("of another model", lambda f: f.attrs.modify("model_digest", "x"), "another model")
+
+
+def more_than_memory(digest: str | None, *shape: int) -> Callable[[h5py.File], object]:
+    """Declare a thousand million rows, which take no room in the file."""
+
+    def change(file: h5py.File) -> None:
+        for name, one in (("tokens", shape), ("row_ids", ()), ("split", ())):
+            del file[name]
+            file.create_dataset(name, (10**9, *one), np.uint8, chunks=(1000, *one))
+        file.attrs["model_digest"] = digest or file.attrs["model_digest"]
+
+    return change
+
+
+token_case("of another model, too many", more_than_memory("x", 2, 3), "another model")
+token_case("of another shape, too many", more_than_memory(None, 5, 3), "this model reads")
 token_case(
     "in another file", replaced("tokens", h5py.ExternalLink("other.h5", "/tokens")), "other.h5"
 )

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, located
 from spinlock.features.hdf5 import damage_told, read_text
 from spinlock.features.links import own_item
 from spinlock.files import atomic_path
@@ -98,6 +98,24 @@ def open_tokens(path: Path) -> h5py.File:
         file.close()
         raise
     return file
+
+
+def require_tokens_of(tokenizer: Tokenizer, file: h5py.File) -> None:
+    """Check that tokens are of a model, before they are read.
+
+    Raises
+    ------
+    SpinlockError
+        When they are of another model, or of another shape than its own.
+    """
+    if file.attrs["model_digest"] != tokenizer.digest:
+        raise SpinlockError(
+            "these tokens are of another model, and mean nothing to this one",
+            where=file.filename,
+            remedy="take the model that encoded them, or encode again",
+        )
+    with located(file.filename):
+        tokenizer.require_token_shape(file["tokens"].shape)
 
 
 def not_tokens(path: Path, problem: object) -> SpinlockError:

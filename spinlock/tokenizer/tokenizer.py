@@ -336,6 +336,15 @@ class Tokenizer(FittedTransformer):
             )
         return field_array(fields, n_rows, channels)
 
+    def require_token_shape(self, shape: tuple[int, ...]) -> None:
+        """Raise a SpinlockError unless tokens of this shape [n, C, L] can be the model's."""
+        if len(shape) != 3 or shape[1:] != self.codebook_sizes.shape:
+            raise SpinlockError(
+                f"the tokens have shape {shape}; this model reads "
+                f"[n, {self.codebook_sizes.shape[0]}, {self.n_levels}]",
+                remedy="use this model's tokens",
+            )
+
     def _require_tokens(self, tokens: np.ndarray, levels: int | None) -> None:
         refuse_masked(tokens)
         tokens = np.asarray(tokens)
@@ -344,12 +353,7 @@ class Tokenizer(FittedTransformer):
                 f"the tokens are of type {tokens.dtype}; they are whole numbers",
                 remedy="leave out rows without tokens, and keep the integers of `encode`",
             )
-        if tokens.ndim != 3 or tokens.shape[1:] != self.codebook_sizes.shape:
-            raise SpinlockError(
-                f"the tokens have shape {tokens.shape}; this model reads "
-                f"[n, {self.codebook_sizes.shape[0]}, {self.n_levels}]",
-                remedy="use this model's tokens",
-            )
+        self.require_token_shape(tokens.shape)
         if levels is not None and not (_is_whole(levels) and 1 <= levels <= self.n_levels):
             raise SpinlockError(
                 f"levels is {levels!r}; it may be a whole number, 1 to {self.n_levels}",
