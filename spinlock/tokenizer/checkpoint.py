@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import re
 import zipfile
 from collections.abc import Mapping
@@ -16,11 +17,13 @@ from torch import Tensor
 from spinlock.errors import SpinlockError
 from spinlock.features.table import TableHeader
 from spinlock.files import atomic_path
+from spinlock.tokenizer.categories.mapping import NAME
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 
 FORMAT = "spinlock-model-1"
+PLAIN = {"config": dict, "history": list, "val_loss": float, "metrics": dict, "provenance": dict}
 PROJECTOR = re.compile(r"quantizer\.projector_\d+")
 NOT_OURS = "give a best_model.pt or checkpoint_epoch_*.pt that spinlock wrote"
 
@@ -138,19 +141,23 @@ class Checkpoint:
                 remedy="train it again, or use the version of spinlock that wrote it",
             )
         try:
-            shape = ModelShape(**entries["model_shape"])
-            _require_same_shapes(shape, entries["model_state_dict"])
-            model = TokenizerModel(shape).float()  # whatever torch's default type is
-            model.load_weights(entries["model_state_dict"])
+            _require_plain(entries)
             arrays = {k: v.cpu().numpy() for k, v in entries["feature_statistics"].items()}
             statistics = FeatureStatistics.from_arrays(arrays)
             header = TableHeader.from_json(entries["table_header"])
             statistics.require_consistent(len(header.columns))
+            shape = ModelShape(**entries["model_shape"])
+            shape.require_consistent(len(statistics.kept))
+            categories = entries["group_indices"]
+            _require_categories(categories, shape.partition)
+            _require_same_shapes(shape, entries["model_state_dict"])
+            model = TokenizerModel(shape).float()  # whatever torch's default type is
+            model.load_weights(entries["model_state_dict"])
             checkpoint = cls(
                 model=model.to(device).eval(),
                 header=header,
                 statistics=statistics,
-                categories={k: np.array(v) for k, v in entries["group_indices"].items()},
+                categories={k: np.array(v) for k, v in categories.items()},
                 config=entries["config"],
                 history=entries["history"],
                 val_loss=entries["val_loss"],
@@ -191,14 +198,33 @@ class Checkpoint:
             )
 
 
+def _require_plain(entries: Mapping[str, Any]) -> None:
+    """Raise TypeError or ValueError unless the entries that are read as they stand are plain."""
+    for name, kind in PLAIN.items():
+        if not isinstance(entries[name], kind):
+            raise TypeError(f"{name} is a {type(entries[name]).__name__}")
+        json.dumps(entries[name])  # an export writes them so
+
+
+def _require_categories(categories: Mapping[str, Any], partition: list[list[int]]) -> None:
+    """Raise ValueError unless categories have names, and the columns of a model's partition."""
+    for name in categories:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a category")
+    if list(categories.values()) != partition:
+        raise ValueError("the categories are not those of the model")
+
+
 def _require_same_shapes(shape: ModelShape, weights: Mapping[str, Tensor]) -> None:
     """Raise ValueError unless a model of this shape has these weights, before memory is taken."""
     with torch.device("meta"):
         wanted = {name: tensor.shape for name, tensor in TokenizerModel(shape).state_dict().items()}
     found = {name: tensor.shape for name, tensor in weights.items()}
+    projector = (len(shape.partition), shape.width, shape.width)
     for name in wanted | found:
         # projectors are there for levels that are restricted to subspaces
-        if wanted.get(name) != found.get(name) and not PROJECTOR.fullmatch(name):
+        restricted = PROJECTOR.fullmatch(name) and found.get(name) == projector
+        if wanted.get(name) != found.get(name) and not restricted:
             raise ValueError(f"{name} does not fit the shape of the model")
 
 
