@@ -5,7 +5,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 
 FORMAT = "spinlock-model-1"
 PLAIN = {"config": dict, "history": list, "val_loss": float, "metrics": dict, "provenance": dict}
+DEEPEST = 50  # nesting of values
 PROJECTOR = re.compile(r"quantizer\.projector_\d+")
 NOT_OURS = "give a best_model.pt or checkpoint_epoch_*.pt that spinlock wrote"
 
@@ -167,7 +168,9 @@ class Checkpoint:
                 provenance=entries["provenance"],
                 digest=str(entries["model_digest"]),
             )
-        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        except (
+            AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError
+        ) as error:  # fmt: skip
             raise SpinlockError(
                 f"the model file is incomplete or inconsistent: {error}",
                 where=path,
@@ -217,6 +220,10 @@ def _require_categories(categories: Mapping[str, Any], partition: list[list[int]
 
 def _require_same_shapes(shape: ModelShape, weights: Mapping[str, Tensor]) -> None:
     """Raise ValueError unless a model of this shape has these weights, before memory is taken."""
+    if weights["quantizer.all_codes"].shape[1] != sum(
+        map(max, zip(*shape.book_sizes, strict=True))
+    ):
+        raise ValueError("the codes do not fit the sizes of the books")
     with torch.device("meta"):
         wanted = {name: tensor.shape for name, tensor in TokenizerModel(shape).state_dict().items()}
     found = {name: tensor.shape for name, tensor in weights.items()}
@@ -259,9 +266,11 @@ def _without_identity(value: Any, strings: dict[str, str]) -> Any:
 
 def _require_whole(content: bytes) -> None:
     """Raise ValueError where bytes of a file differ from what was written: torch does not look."""
-    if not zipfile.is_zipfile(io.BytesIO(content)):  # torch says better what it is
-        return
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        raise ValueError("it is no archive of torch.save, or is cut")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(part.file_size for part in archive.infolist()) > len(content):
+            raise ValueError("its parts are larger than the file")
         damaged = archive.testzip()
     if damaged is not None:
         raise ValueError(f"its part {damaged} is damaged")
@@ -300,11 +309,39 @@ def _entries(content: bytes, path: str | Path, device: str | torch.device) -> di
     try:
         _require_whole(content)
         entries = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+        _require_in_proportion(entries, len(content))
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
         raise _no_model(path, error) from error
     if not isinstance(entries, dict):
         raise SpinlockError("this file holds no model", where=path, remedy=NOT_OURS)
     return entries
+
+
+def _require_in_proportion(entries: Any, n_bytes: int) -> None:
+    """Raise ValueError where values are more than the bytes of their file could spell out.
+
+    A small file can repeat one number as a tensor of any size, and one list in many others.
+    """
+    for number, value in enumerate(_nested(entries, DEEPEST)):
+        if number > n_bytes:
+            raise ValueError("it holds more values than it has bytes")
+        if isinstance(value, Tensor) and not _stands_in_full(value):
+            raise ValueError("a tensor is larger than its numbers in the file")
+
+
+def _nested(value: Any, deepest: int) -> Iterator[Any]:
+    """Give a value and all that it holds."""
+    if not deepest:
+        raise ValueError("it is nested too deep")
+    yield value
+    inner = value.values() if isinstance(value, Mapping) else value
+    for one in inner if isinstance(value, Mapping | list | tuple) else ():
+        yield from _nested(one, deepest - 1)
+
+
+def _stands_in_full(tensor: Tensor) -> bool:
+    stored = tensor.layout is torch.strided and not tensor.is_meta
+    return stored and tensor.untyped_storage().nbytes() >= tensor.nbytes
 
 
 def _no_model(path: str | Path, error: Exception) -> SpinlockError:

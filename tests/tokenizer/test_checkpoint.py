@@ -300,6 +300,49 @@ def test_projectors_of_another_shape_are_refused(saved, tmp_path, shape):
     assert "quantizer.projector_0" in refused(path).problem
 
 
+def nested(depth: int, width: int) -> list:
+    """Return lists in lists, each of which holds the next one several times."""
+    value: list = ["x"]
+    for _ in range(depth):
+        value = [value] * width
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (torch.zeros(1).expand(10_000, 100_000), "a tensor is larger than its numbers"),
+        (torch.zeros(10**6, device="meta"), "a tensor is larger than its numbers"),
+        (torch.zeros(10**6).to_sparse(), "a tensor is larger than its numbers"),
+        (nested(40, 10), "more values than it has bytes"),
+        (nested(60, 1), "nested too deep"),
+    ],
+)
+def test_what_is_larger_than_its_file_is_refused(saved, tmp_path, value, problem):
+    torch.save(read_state(saved) | {"history": value}, tmp_path / "small.pt")
+    assert (tmp_path / "small.pt").stat().st_size < 2 * saved.stat().st_size
+    assert problem in refused(tmp_path / "small.pt").problem
+
+
+def test_a_list_in_itself_is_refused(saved, tmp_path):
+    value: list = []
+    value.append(value)
+    torch.save(read_state(saved) | {"history": value}, tmp_path / "endless.pt")
+    assert "nested too deep" in refused(tmp_path / "endless.pt").problem
+
+
+def test_a_deflated_archive_is_refused_before_it_is_unpacked(saved, tmp_path):
+    torch.save(read_state(saved) | {"more": torch.zeros(10**7)}, tmp_path / "large.pt")
+    path = tmp_path / "small.pt"
+    with zipfile.ZipFile(tmp_path / "large.pt") as archive:
+        parts = {part.filename: archive.read(part) for part in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    assert path.stat().st_size < 10**6
+    assert "its parts are larger than the file" in refused(path).problem
+
+
 def test_weights_of_another_shape_are_refused(saved, tmp_path):
     entries = read_state(saved)
     entries["model_shape"]["embedding_dim"] = 3
