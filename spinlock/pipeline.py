@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from spinlock.errors import SpinlockError
-from spinlock.files import refusal_told, refuse_overwriting
+from spinlock.files import refusal_told, refuse_overwriting, sole_writer
 from spinlock.operators.simulated_files import require_simulation
 from spinlock.preconditions import describe_data, require_start
 from spinlock.settings import (
@@ -46,21 +46,20 @@ def train_experiment(experiment: Experiment, output: Path, resume_from: Path | N
     refuse_overwriting([table, statistics, categories, model], dataset)
     require_start(experiment, (), resume_from)
     describe_data(experiment)
-    generate_missing(experiment)
-    require_start(experiment, dataset, resume_from)
-    with refusal_told(output):
-        output.mkdir(parents=True, exist_ok=True)
-    subset.run(experiment, dataset, table)
-    normalize.run(experiment, table, statistics)
-    cluster.run(
-        experiment,
-        table,
-        statistics,
-        categories,
-        output / "silhouette.csv",
-        output / "linkage.npz",
-    )
-    train.run(experiment, table, statistics, categories, model, resume_from)
+    with sole_writer(output):
+        generate_missing(experiment)
+        require_start(experiment, dataset, resume_from)
+        subset.run(experiment, dataset, table)
+        normalize.run(experiment, table, statistics)
+        cluster.run(
+            experiment,
+            table,
+            statistics,
+            categories,
+            output / "silhouette.csv",
+            output / "linkage.npz",
+        )
+        train.run(experiment, table, statistics, categories, model, resume_from)
     return model
 
 

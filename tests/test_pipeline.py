@@ -13,6 +13,7 @@ import yaml
 
 from spinlock import pipeline
 from spinlock.errors import SpinlockError
+from spinlock.files import sole_writer
 from spinlock.settings import load_experiment
 
 DATASET = "{num_operators: 24, shard_size: 12, grid_size: 8, channels: 1, steps: 8, max_depth: 1}\n"
@@ -85,6 +86,15 @@ def test_a_training_that_cannot_go_on_from_its_checkpoint_writes_nothing(experim
             pipeline.train_experiment(experiment(**changes), out, start)
     assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
     pipeline.train_experiment(experiment(dataset_path="given.h5", **longer), out, model)
+
+
+def test_two_trainings_do_not_write_into_one_folder(experiment, tmp_path):
+    write_given(tmp_path / "given.h5")
+    out = tmp_path / "out"
+    with sole_writer(out), pytest.raises(SpinlockError, match="another training"):
+        pipeline.train_experiment(experiment(dataset_path="given.h5"), out)
+    assert list(out.iterdir()) == []
+    pipeline.train_experiment(experiment(dataset_path="given.h5"), out)
 
 
 def test_a_dataset_is_not_simulated_for_a_place_where_it_cannot_go(experiment, tmp_path):

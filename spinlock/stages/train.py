@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from spinlock.errors import memory_for
 from spinlock.features.split import TRAIN, VALIDATION
 from spinlock.features.table import FeatureTable
-from spinlock.files import atomic_path, file_digest, write_text
+from spinlock.files import atomic_path, file_digest, sole_writer, write_text
 from spinlock.settings import Experiment, stage_settings, to_yaml
 from spinlock.source import source_digest
 from spinlock.stages.cluster import read_categories
@@ -304,13 +304,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=1, help="that train together (default: 1)")
 
     def program(processes: int, **arguments: Path) -> None:
-        if processes > 1 and not started_together():
+        if started_together():
+            run(**arguments)
+            return
+        with sole_writer(arguments["output"].parent):
+            if processes == 1:
+                run(**arguments)
+                return
             # torch may be built without what starts processes
             from spinlock.training.launch import start_together  # noqa: PLC0415
 
             start_together(processes, sys.argv[1:] if argv is None else argv)
-        else:
-            run(**arguments)
 
     execute(program, parser, argv)
 
