@@ -7,19 +7,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 TERMINATED = 128 + signal.SIGTERM
+AGAIN_SECONDS = 0.5  # until a block that has been asked to leave is asked again
 GRACE_SECONDS = 3.0  # from the signal until a block leaves that has not come to rest
 
 
 @contextmanager
 def orderly_termination() -> Iterator[None]:
-    """Let SIGTERM end the program through the clean-up of whatever it is doing."""
+    """Let SIGTERM end the program through the clean-up of whatever it is doing.
+
+    Python drops an exception that is raised in a destructor or a callback of its own, so the
+    block is asked again until it has left; what it does on its way out is not disturbed.
+    """
     asked: list[int] = []
 
     def leave(number: int, _: object) -> None:
         asked.append(number)
-        sys.exit(TERMINATED)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+        if not isinstance(sys.exception(), SystemExit):
+            sys.exit(TERMINATED)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    signals = (signal.SIGTERM, signal.SIGALRM)
+    before = {number: signal.signal(number, leave) for number in signals}
     try:
         yield
     except Exception:
@@ -27,7 +35,10 @@ def orderly_termination() -> Iterator[None]:
             sys.exit(TERMINATED)
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if asked:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -43,7 +54,7 @@ def delayed_termination() -> Iterator[Callable[[], int | None]]:
     arrived: list[int] = []
 
     def leave(*_: object) -> None:
-        sys.exit(128 + arrived[0])
+        sys.exit(128 + arrived[0] if arrived else TERMINATED)  # it may have been asked before
 
     def note(number: int, _: object) -> None:
         arrived.append(number)
