@@ -31,6 +31,7 @@ from spinlock.settings.dataset_files import (
 )
 from spinlock.stages import cluster, concatenate, generate, normalize, subset, train
 from spinlock.stages.program import limit_threads
+from spinlock.termination import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
     others = set(active_children())
     # a forked process could inherit locked thread pools
     with ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=_start_worker
+        processes, get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(),)
     ) as pool:
         try:
             yield pool
@@ -157,6 +158,7 @@ def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
             raise
 
 
-def _start_worker() -> None:
+def _start_worker(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes: the first decides
     limit_threads(1)
+    end_with_parent(parent)

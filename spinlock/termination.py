@@ -1,13 +1,16 @@
 """Leaving in order when SIGTERM or Ctrl-C asks for it: nothing half-written stays behind."""
 
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 TERMINATED = 128 + signal.SIGTERM
 AGAIN_SECONDS = 0.5  # until a block that has been asked to leave is asked again
+WATCH_SECONDS = 1.0  # between two looks at whether a parent is there
 GRACE_SECONDS = 3.0  # from the signal until a block leaves that has not come to rest
 
 
@@ -72,3 +75,14 @@ def delayed_termination() -> Iterator[Callable[[], int | None]]:
             signal.signal(number, handler)
     if arrived:  # the block ended by itself: what it was asked is asked again
         signal.raise_signal(arrived[0])
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process soon after the one that started it, which may have been killed outright."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

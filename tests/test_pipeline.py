@@ -174,6 +174,23 @@ def test_a_simulation_that_is_asked_to_end_leaves_at_once_and_nothing_hidden(
         time.sleep(0.05)
 
 
+def test_a_simulation_that_is_killed_leaves_no_process(experiment, tmp_path):
+    (tmp_path / "configs/datasets/tiny.yaml").write_text(LONG)
+    experiment()
+    command = ["generate", "--config", "configs/datasets/tiny.yaml", "--workers", "2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "spinlock.cli", *command], start_new_session=True
+    ) as running:
+        while not list(tmp_path.rglob("*.part")):
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.kill()
+    given_up = time.monotonic() + 20
+    while runs(running.pid):
+        assert time.monotonic() < given_up, "a process that simulates is left behind"
+        time.sleep(0.05)
+
+
 def runs(group):
     """Whether a process of this group runs."""
     try:

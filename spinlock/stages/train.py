@@ -11,6 +11,7 @@ shared among them, so without dropout the result is that of one process up to ro
 import copy
 import json
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -32,7 +33,7 @@ from spinlock.source import source_digest
 from spinlock.stages.cluster import read_categories
 from spinlock.stages.normalize import read_statistics
 from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.termination import delayed_termination
+from spinlock.termination import delayed_termination, end_with_parent
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.network.model import TokenizerModel
@@ -305,6 +306,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def program(processes: int, **arguments: Path) -> None:
         if started_together():
+            end_with_parent(os.getppid())
             run(**arguments)
             return
         with sole_writer(arguments["output"].parent):

@@ -225,6 +225,16 @@ def in_two_processes(finished, config: Path, output: Path) -> subprocess.Complet
     )
 
 
+def test_one_of_several_processes_watches_the_one_that_started_it(tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(train, "started_together", lambda: True)
+    monkeypatch.setattr(train, "end_with_parent", lambda _: called.append("watches"))
+    monkeypatch.setattr(train, "run", lambda **_: called.append("runs"))
+    given = [f"--{name}=x" for name in ("config", *FLAGS, "output")]
+    train.main([*given, "--processes=2"])
+    assert called == ["watches", "runs"]
+
+
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_the_folder_of_another_training_is_left_alone(finished, tmp_path, processes, capsys):
     inputs = [f"--{flag}={finished.path(name)}" for flag, name in zip(FLAGS, INPUTS, strict=True)]
