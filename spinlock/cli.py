@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 from contextlib import nullcontext
 from enum import StrEnum
@@ -93,9 +92,9 @@ def train_vqvae(
         out.print(f"# would write: {folder}", highlight=False, soft_wrap=True)
         return
     from spinlock.pipeline import train_experiment
-    from spinlock.stages.program import limit_threads
+    from spinlock.stages.program import limit_threads, usable_cores
 
-    limit_threads(min(threads, len(os.sched_getaffinity(0))))
+    limit_threads(min(threads, usable_cores()))
     out.print(str(train_experiment(experiment, folder, resume_from)), soft_wrap=True)
 
 

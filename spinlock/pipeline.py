@@ -30,7 +30,7 @@ from spinlock.settings.dataset_files import (
     shards,
 )
 from spinlock.stages import cluster, concatenate, generate, normalize, subset, train
-from spinlock.stages.program import limit_threads
+from spinlock.stages.program import limit_threads, usable_cores
 from spinlock.termination import end_with_parent
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def _generate(
     if not missing:
         return
     log.info("simulating %d operators", sum(shard.count for shard in missing))
-    processes = min(workers or len(os.sched_getaffinity(0)), len(missing))
+    processes = min(workers or usable_cores(), len(missing))
     console = Console(stderr=True)
     with _unfinished(missing[0].path.parent) as folder, _workers(processes) as pool:
         jobs = {}
