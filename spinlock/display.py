@@ -7,7 +7,20 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-out = Console(markup=False)  # names that users give may stand in brackets
+from spinlock.errors import printable
+
+
+class _Screen(Console):
+    """A console that shows text as it is: names that users give may hold brackets, and orders."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print objects, and of text what is no order to the terminal."""
+        super().print(
+            *[printable(one) if isinstance(one, str) else one for one in objects], **options
+        )
+
+
+out = _Screen(markup=False)
 
 
 def print_json(values: Any) -> None:
@@ -26,8 +39,9 @@ def print_summary(values: dict[str, Any], as_json: bool) -> None:
 
 def print_table(columns: list[str], rows: list[list[Any]]) -> None:
     """Print rows of values under the names of their columns; those of rows break last."""
-    first = Column(columns[0], overflow="fold", no_wrap=True)
-    table = Table(first, *[Column(name, overflow="fold") for name in columns[1:]])
+    first, *others = map(printable, columns)
+    named = Column(first, overflow="fold", no_wrap=True)
+    table = Table(named, *[Column(name, overflow="fold") for name in others])
     for row in rows:
         table.add_row(*[_cell(value) for value in row])
     out.print(table)
@@ -36,4 +50,4 @@ def print_table(columns: list[str], rows: list[list[Any]]) -> None:
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))

@@ -4,6 +4,14 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+# what a terminal takes for orders, but for the line's end
+CONTROLS = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if code != ord("\n")}
+
+
+def printable(text: str) -> str:
+    """Return text, of a file perhaps, that can give a terminal no orders."""
+    return text.translate(CONTROLS)
+
 
 class SpinlockError(Exception):
     """A problem stated for the user: what is wrong, where, and what to do.
@@ -30,7 +38,7 @@ class SpinlockError(Exception):
             lines.append(f"  where: {self.where}")
         if self.remedy is not None:
             lines.append(f"  what to do: {self.remedy}")
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:

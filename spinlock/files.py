@@ -1,11 +1,12 @@
 """Atomic writing and digests of files."""
 
+import fcntl
 import hashlib
 import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,37 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             _flush(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Make a folder, and keep others from training into it: it is locked itself, not a file in it.
+
+    Raises
+    ------
+    SpinlockError
+        When another training does so already, or the folder cannot be made.
+    """
+    with refusal_told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # network file systems may lock no folders
+            _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise SpinlockError(
+            "another training writes into this folder",
+            where=folder,
+            remedy="wait until it has ended, or name another folder (--output)",
+        ) from error
 
 
 def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from spinlock.errors import SpinlockError
-from spinlock.files import refusal_told, refuse_overwriting
+from spinlock.files import refusal_told, refuse_overwriting, sole_writer
 from spinlock.operators.simulated_files import require_simulation
 from spinlock.preconditions import describe_data, note_config, require_start
 from spinlock.settings import (
@@ -30,7 +30,8 @@ from spinlock.settings.dataset_files import (
     shards,
 )
 from spinlock.stages import cluster, concatenate, generate, normalize, subset, train
-from spinlock.stages.program import limit_threads
+from spinlock.stages.program import limit_threads, usable_cores
+from spinlock.termination import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -52,23 +53,22 @@ def train_experiment(
     refuse_overwriting([table, statistics, categories, model], dataset)
     require_start(experiment, (), resume_from)
     describe_data(experiment)
-    generate_missing(experiment)
-    require_start(experiment, dataset, resume_from)
-    with refusal_told(output):
-        output.mkdir(parents=True, exist_ok=True)
-    if config is not None:
-        note_config(output, config)
-    subset.run(experiment, dataset, table)
-    normalize.run(experiment, table, statistics)
-    cluster.run(
-        experiment,
-        table,
-        statistics,
-        categories,
-        output / "silhouette.csv",
-        output / "linkage.npz",
-    )
-    train.run(experiment, table, statistics, categories, model, resume_from)
+    with sole_writer(output):
+        generate_missing(experiment)
+        require_start(experiment, dataset, resume_from)
+        if config is not None:
+            note_config(output, config)
+        subset.run(experiment, dataset, table)
+        normalize.run(experiment, table, statistics)
+        cluster.run(
+            experiment,
+            table,
+            statistics,
+            categories,
+            output / "silhouette.csv",
+            output / "linkage.npz",
+        )
+        train.run(experiment, table, statistics, categories, model, resume_from)
     return model
 
 
@@ -114,7 +114,7 @@ def _generate(
     if not missing:
         return
     log.info("simulating %d operators", sum(shard.count for shard in missing))
-    processes = min(workers or len(os.sched_getaffinity(0)), len(missing))
+    processes = min(workers or usable_cores(), len(missing))
     console = Console(stderr=True)
     with _unfinished(missing[0].path.parent) as folder, _workers(processes) as pool:
         jobs = {}
@@ -150,7 +150,7 @@ def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
     others = set(active_children())
     # a forked process could inherit locked thread pools
     with ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=_start_worker
+        processes, get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(),)
     ) as pool:
         try:
             yield pool
@@ -166,6 +166,7 @@ def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
             raise
 
 
-def _start_worker() -> None:
+def _start_worker(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes: the first decides
     limit_threads(1)
+    end_with_parent(parent)

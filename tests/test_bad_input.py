@@ -493,6 +493,19 @@ class Trap:
         return os.mkdir, ("sprung",)
 
 
+def of_a_long_series(good: Good) -> dict:
+    columns = {"steps": 10**6, "channel": [0] * 6, "coefficient": [0] * 6}
+    params = {
+        "channels": [1],
+        "kernel_size": 3,
+        "output_dim": 2,
+        "dropout": 0,
+        "activation": "relu",
+    }
+    encoders = {"summary": {"encoder": "TemporalCNNEncoder", "encoder_params": params}}
+    return with_shape(encoders=encoders, series={"summary": columns})(good)
+
+
 def zip_of_a_trap(good: Good) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -504,16 +517,16 @@ def zip_of_a_trap(good: Good) -> bytes:
 model_case("random bytes", lambda good: bytes(range(256)) * 4, "cannot be read as a model")
 model_case("empty", lambda good: b"", "cannot be read as a model")
 model_case("cut", lambda good: good.model.read_bytes()[:5000], "cannot be read as a model")
-model_case(
-    "pickle that runs code", lambda good: pickle.dumps(Trap()), "something else than plain values"
-)
-model_case("archive that runs code", zip_of_a_trap, "cannot be read as a model")
+model_case("pickle that runs code", lambda good: pickle.dumps(Trap()), "no archive of torch.save")
+model_case("archive that runs code", zip_of_a_trap, "something else than plain values")
 model_case("a list", lambda good: [1, 2], "holds no model")
 model_case("another version", with_entry("format", "spinlock-model-0"), "spinlock-model-0")
 model_case("missing weights", without_entry("model_state_dict"), "incomplete", "model_state_dict")
 model_case("missing statistics", without_entry("feature_statistics"), "incomplete")
 model_case("not a number", with_nan, "weights that are not numbers")
 model_case("header of another table", with_entry("table_header", "{}"), "incomplete")
+model_case("books larger than memory", with_shape(book_sizes=[[2**33] * 3] * 2), "the sizes of")
+model_case("series longer than memory", of_a_long_series, "nconsistent", "allocate")
 model_case("larger than memory", with_shape(hidden_dim=10**9), "does not fit the shape")
 model_case("shape that is none", with_shape(partition=[]), "incomplete or inconsistent")
 model_case("field that is none", with_shape(surprise=1), "incomplete or inconsistent")
@@ -581,6 +594,22 @@ token_case("not in the book", replaced("tokens", np.full((40, 2, 3), 999)), "not
 token_case("negative", replaced("tokens", np.full((40, 2, 3), -1)), "not in its codebook")
 token_case("of nobody", lambda file: file.attrs.pop("model_digest"), "which model made it")
 token_case("of another model", lambda f: f.attrs.modify("model_digest", "x"), "another model")
+
+
+def more_than_memory(digest: str | None, *shape: int) -> Callable[[h5py.File], object]:
+    """Declare a thousand million rows, which take no room in the file."""
+
+    def change(file: h5py.File) -> None:
+        for name, one in (("tokens", shape), ("row_ids", ()), ("split", ())):
+            del file[name]
+            file.create_dataset(name, (10**9, *one), np.uint8, chunks=(1000, *one))
+        file.attrs["model_digest"] = digest or file.attrs["model_digest"]
+
+    return change
+
+
+token_case("of another model, too many", more_than_memory("x", 2, 3), "another model")
+token_case("of another shape, too many", more_than_memory(None, 5, 3), "this model reads")
 token_case(
     "in another file", replaced("tokens", h5py.ExternalLink("other.h5", "/tokens")), "other.h5"
 )

@@ -2,7 +2,7 @@
 
 import json
 
-from spinlock.display import print_summary, print_table
+from spinlock.display import out, print_summary, print_table
 
 
 def test_names_in_brackets_are_shown_as_they_are(capsys):
@@ -24,3 +24,13 @@ def test_json_is_nothing_but_json(capsys):
     values = {"text": "[red]✓", "number": 0.1, "gap": None}
     print_summary(values, as_json=True)
     assert json.loads(capsys.readouterr().out) == values
+
+
+def test_names_give_a_terminal_no_orders(capsys):
+    order = "\x1b]0;title\x07 \x9b31m"
+    print_table(["metric", order], [[order, 1.0]])
+    print_summary({order: order}, as_json=False)
+    out.print(order)
+    shown = capsys.readouterr().out
+    assert not {"\x1b", "\x07", "\x9b"} & set(shown)
+    assert shown.count("\\x1b]0;title\\x07 \\x9b31m") == 5

@@ -16,6 +16,7 @@ from spinlock.files import (
     file_sample,
     refuse_overwriting,
     require_suffix,
+    sole_writer,
     write_text,
 )
 
@@ -193,3 +194,23 @@ def test_a_name_that_says_something_else_than_what_is_written_is_refused():
 def test_two_outputs_are_two_files(tmp_path):
     with pytest.raises(SpinlockError, match="is named twice"):
         refuse_overwriting([tmp_path / "new", tmp_path / "none" / ".." / "new"], [])
+
+
+def test_a_folder_has_one_writer_at_a_time_and_no_file_of_it(tmp_path):
+    folder = tmp_path / "new/folder"
+    with sole_writer(folder), sole_writer(tmp_path):
+        with pytest.raises(SpinlockError, match="another training") as caught, sole_writer(folder):
+            pass
+        assert caught.value.where == folder
+        assert list(folder.iterdir()) == []
+    with sole_writer(folder):
+        pass
+
+
+def test_where_folders_cannot_be_locked_there_is_no_lock(tmp_path, monkeypatch):
+    def unable(*_):
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr("fcntl.flock", unable)
+    with sole_writer(tmp_path), sole_writer(tmp_path):
+        pass

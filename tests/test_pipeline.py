@@ -13,6 +13,7 @@ import yaml
 
 from spinlock import pipeline
 from spinlock.errors import SpinlockError
+from spinlock.files import sole_writer
 from spinlock.settings import load_experiment
 
 DATASET = "{num_operators: 24, shard_size: 12, grid_size: 8, channels: 1, steps: 8, max_depth: 1}\n"
@@ -87,6 +88,15 @@ def test_a_training_that_cannot_go_on_from_its_checkpoint_writes_nothing(experim
     pipeline.train_experiment(experiment(dataset_path="given.h5", **longer), out, model)
 
 
+def test_two_trainings_do_not_write_into_one_folder(experiment, tmp_path):
+    write_given(tmp_path / "given.h5")
+    out = tmp_path / "out"
+    with sole_writer(out), pytest.raises(SpinlockError, match="another training"):
+        pipeline.train_experiment(experiment(dataset_path="given.h5"), out)
+    assert list(out.iterdir()) == []
+    pipeline.train_experiment(experiment(dataset_path="given.h5"), out)
+
+
 def test_a_dataset_is_not_simulated_for_a_place_where_it_cannot_go(experiment, tmp_path):
     experiment()
     (tmp_path / "there").mkdir()
@@ -158,6 +168,23 @@ def test_a_simulation_that_is_asked_to_end_leaves_at_once_and_nothing_hidden(
     assert "Traceback" not in messages
     assert not list(tmp_path.rglob(".*"))
     assert not list(tmp_path.rglob("*.h5"))
+    given_up = time.monotonic() + 20
+    while runs(running.pid):
+        assert time.monotonic() < given_up, "a process that simulates is left behind"
+        time.sleep(0.05)
+
+
+def test_a_simulation_that_is_killed_leaves_no_process(experiment, tmp_path):
+    (tmp_path / "configs/datasets/tiny.yaml").write_text(LONG)
+    experiment()
+    command = ["generate", "--config", "configs/datasets/tiny.yaml", "--workers", "2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "spinlock.cli", *command], start_new_session=True
+    ) as running:
+        while not list(tmp_path.rglob("*.part")):
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.kill()
     given_up = time.monotonic() + 20
     while runs(running.pid):
         assert time.monotonic() < given_up, "a process that simulates is left behind"

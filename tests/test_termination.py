@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -82,6 +83,52 @@ def test_an_exception_that_compiled_code_makes_of_the_termination_ends_the_stage
     with pytest.raises(expected) as caught:
         program.execute(run, program.stage_parser("a stage"), [])
     assert not terminated or caught.value.code == TERMINATED
+
+
+def test_a_termination_that_is_lost_in_a_callback_is_asked_for_again(monkeypatch):
+    monkeypatch.setattr(termination, "AGAIN_SECONDS", 0.05)
+
+    def run() -> None:
+        with suppress(SystemExit):
+            signal.raise_signal(signal.SIGTERM)
+        time.sleep(20)
+        pytest.fail("the program went on")
+
+    with pytest.raises(SystemExit) as caught:
+        program.execute(run, program.stage_parser("a stage"), [])
+    assert caught.value.code == TERMINATED
+
+
+def test_what_a_program_does_on_its_way_out_is_not_disturbed(monkeypatch):
+    monkeypatch.setattr(termination, "AGAIN_SECONDS", 0.02)
+    cleaned = []
+
+    def run() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            time.sleep(0.1)
+            signal.raise_signal(signal.SIGTERM)
+            cleaned.append(True)
+
+    with pytest.raises(SystemExit):
+        program.execute(run, program.stage_parser("a stage"), [])
+    assert cleaned
+
+
+def test_a_termination_that_was_lost_before_a_training_ends_it(monkeypatch):
+    monkeypatch.setattr(termination, "AGAIN_SECONDS", 0.05)
+
+    def run() -> None:
+        with suppress(SystemExit):
+            signal.raise_signal(signal.SIGTERM)
+        with delayed_termination():
+            time.sleep(20)
+            pytest.fail("the program went on")
+
+    with pytest.raises(SystemExit) as caught:
+        program.execute(run, program.stage_parser("a stage"), [])
+    assert caught.value.code == TERMINATED
 
 
 def test_in_another_thread_signals_are_not_touched():

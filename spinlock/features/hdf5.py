@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import h5py
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, located
 from spinlock.files import atomic_path
 
 TRIAL_SECONDS = 20.0  # of computing; ten million texts take about five
@@ -74,7 +74,8 @@ def read_text(
         When that process did not come to its end.
     """
     if any(_varies(place) for place in places):
-        ended = _try_apart(read)
+        with located(where):
+            ended = _try_apart(read)
         if ended is not None:
             raise SpinlockError(
                 f"its text cannot be read: the HDF5 library {ended}", where=where, remedy=DAMAGED
@@ -92,10 +93,7 @@ def _varies(place: h5py.Group | h5py.Dataset) -> bool:
 
 def _try_apart(read: Callable[[], object]) -> str | None:
     """Read in a fork; None when it comes back, with a result or an exception, else how it ended."""
-    with warnings.catch_warnings():
-        # the fork needs no lock but those of h5py, which are held while it is made
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
+    child = _fork()
     if child == 0:
         try:
             signal.signal(signal.SIGPROF, signal.SIG_DFL)
@@ -106,6 +104,8 @@ def _try_apart(read: Callable[[], object]) -> str | None:
             os._exit(0)
     try:
         _, status = os.waitpid(child, 0)
+    except ChildProcessError:  # this program was started with SIGCHLD ignored: nobody knows how
+        return None
     except BaseException:
         os.kill(child, signal.SIGKILL)
         raise
@@ -115,6 +115,19 @@ def _try_apart(read: Callable[[], object]) -> str | None:
     if number == signal.SIGPROF:
         return f"does not come back within {TRIAL_SECONDS:g} seconds"
     return f"ends with {signal.Signals(number).name}"
+
+
+def _fork() -> int:
+    try:
+        with warnings.catch_warnings():
+            # the fork needs no lock but those of h5py, which are held while it is made
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return os.fork()
+    except OSError as error:
+        raise SpinlockError(
+            f"no process can be started, which reads text first: {error.strerror}",
+            remedy="end other processes, raise their limit (ulimit -u), or free memory",
+        ) from error
 
 
 class _Disk(io.FileIO):

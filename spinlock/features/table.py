@@ -71,8 +71,13 @@ class TableHeader:
     def from_json(cls, text: str) -> Self:
         """Read a header that `to_json` wrote."""
         entries = json.loads(text)
+        columns = [Column(*column) for column in entries["columns"]]
+        names = ["/".join(column) for column in columns]
+        if len(set(names)) < len(names):
+            raise ValueError("a column stands twice")
+        "".join(names).encode()  # halves of characters, which JSON can hold and no file can
         return cls(
-            columns=[Column(*column) for column in entries["columns"]],
+            columns=columns,
             source_digest=entries["source_digest"],
             series={name: Series(**series) for name, series in entries["series"].items()},
         )

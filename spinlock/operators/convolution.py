@@ -4,13 +4,24 @@ General libraries are made for wide layers: at 4 to 8 channels and 32×32 points
 which keeps a row of two output channels in registers, is faster than theirs.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numba
 import numpy as np
 
 TAPS = 5  # the widest kernel; narrower ones have zeros at both ends of a row
 
 
-@numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")
+def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+    options: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # of an installation and a home that are both read-only: compiled anew
+        return numba.njit(**options)(function)
+
+
+@_compiled
 def _convolve(padded: np.ndarray, kernel: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
     n_rows, n_in = padded.shape[:2]
     n_out, height, width = out.shape[1:]

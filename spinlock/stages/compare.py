@@ -44,7 +44,12 @@ def run(results: Sequence[Path]) -> dict[str, dict[str, Any]]:
 
 def _warn_of_another_model(found: dict[str, Any], path: Path) -> None:
     model = path.with_name("best_model.pt")
-    if model.is_file() and found.get("model_digest") != file_digest(model):
+    if not model.is_file():
+        return
+    measured = found.get("model_digest")
+    if measured is None:
+        log.warning("%s: it does not record of what model; run the stage `evaluate` again", path)
+    elif measured != file_digest(model):
         log.warning("%s: the model beside it is another one; run the stage `evaluate` again", path)
 
 

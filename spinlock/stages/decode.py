@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from spinlock.errors import SpinlockError, located, memory_for
+from spinlock.errors import located, memory_for
 from spinlock.features.hdf5 import damage_told
 from spinlock.files import atomic_path, refuse_overwriting, require_suffix
 from spinlock.stages.program import execute, stage_parser
-from spinlock.tokenizer.plain_files import model_digest
-from spinlock.tokenizer.token_file import open_tokens
+from spinlock.tokenizer.token_file import open_tokens, require_tokens_of
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -27,7 +26,7 @@ def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> d
     require_suffix(output, ".parquet", ".csv")
     refuse_overwriting([output], [model, tokens])
     tokenizer = Tokenizer.load(model)
-    row_ids, values = _read_tokens(tokens, model_digest(model))
+    row_ids, values = _read_tokens(tokens, tokenizer)
     names = [column.full_name for column in tokenizer.columns]
     with located(tokens):
         frame = pd.DataFrame(tokenizer.decode(values, levels), columns=names)
@@ -42,17 +41,11 @@ def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> d
     return {"operators": len(frame), "features": len(tokenizer.columns)}
 
 
-def _read_tokens(path: Path, model_digest: str) -> tuple[np.ndarray, np.ndarray]:
+def _read_tokens(path: Path, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
     with open_tokens(path) as file:
-        made_by = file.attrs["model_digest"]
+        require_tokens_of(tokenizer, file)
         with damage_told(path):
             row_ids, tokens = file["row_ids"][:], file["tokens"][:]
-    if made_by != model_digest:
-        raise SpinlockError(
-            "these tokens are of another model, and mean nothing to this one",
-            where=path,
-            remedy="decode with the model that encoded them, or encode again",
-        )
     return row_ids, tokens.astype(np.int64)
 
 

@@ -20,7 +20,6 @@ from spinlock.files import refuse_overwriting, require_suffix
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.tokenizer.device import choose_device
-from spinlock.tokenizer.plain_files import model_digest
 from spinlock.tokenizer.token_file import TokenWriter, write_parquet
 from spinlock.tokenizer.tokenizer import Tokenizer
 
@@ -58,7 +57,7 @@ def run(
         rows = np.arange(source.n_operators)
         with create_hdf5(tokens) as file:
             side = _sides(subset, source.n_operators)
-            writer = TokenWriter(file, tokenizer, rows, side, model_digest(model))
+            writer = TokenWriter(file, tokenizer, rows, side)
             altered = _write_tokens(writer, tokenizer, source)
         _warn_of_unlike_data(altered, source.where)
     if parquet is not None:

@@ -25,7 +25,6 @@ from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
 from spinlock.stages.train import training_inputs
 from spinlock.tokenizer.device import choose_device
-from spinlock.tokenizer.plain_files import model_digest
 from spinlock.tokenizer.tokenizer import Tokenizer
 from spinlock.training.provenance import files_digest
 
@@ -58,7 +57,7 @@ def run(
         # at the model's own bits, or at the most that a method can spend: the last of each
         "baselines": {one.method: {"bits": one.bits, "quality": one.quality} for one in compared},
         "probe": None if labels is None else probe_label(tokenizer, rows, labels),
-        "model_digest": model_digest(model),
+        "model_digest": tokenizer.digest,
     }
     write_metrics(metrics, measured)
     _write_baselines(compared, baselines)
@@ -124,7 +123,7 @@ def measure_model(
     measured = measure(tokenizer, rows, experiment.evaluation.max_pair_rows)
     _warn_of_one_feature(measured["quality_by_feature"])
     _warn_of_caps(measured)
-    return measured | {"baselines": {}, "probe": None, "model_digest": model_digest(model)}
+    return measured | {"baselines": {}, "probe": None, "model_digest": tokenizer.digest}
 
 
 def _require_own_subset(table: FeatureTable, tokenizer: Tokenizer) -> None:

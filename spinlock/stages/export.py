@@ -12,7 +12,7 @@ from pathlib import Path
 from spinlock.errors import SpinlockError, require_packages
 from spinlock.stages.program import execute, positive, stage_parser
 from spinlock.tokenizer.checkpoint import Checkpoint
-from spinlock.tokenizer.plain_files import model_digest, read_model, write_safetensors
+from spinlock.tokenizer.plain_files import read_model, write_safetensors
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def run(
     if {"torch", "onnx"} & set(formats):
         written += _write_graphs(checkpoint, output, formats, grid)
     if "safetensors" in formats:
-        write_safetensors(checkpoint, output / "model.safetensors", model_digest(model))
+        write_safetensors(checkpoint, output / "model.safetensors")
         written += [output / "model.safetensors", output / "model.json"]
     return written
 

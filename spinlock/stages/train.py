@@ -11,6 +11,7 @@ shared among them, so without dropout the result is that of one process up to ro
 import copy
 import json
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -26,13 +27,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from spinlock.errors import memory_for
 from spinlock.features.split import TRAIN, VALIDATION
 from spinlock.features.table import FeatureTable
-from spinlock.files import atomic_path, file_digest, write_text
+from spinlock.files import atomic_path, file_digest, sole_writer, write_text
 from spinlock.settings import Experiment, stage_settings, to_yaml
 from spinlock.source import source_digest
 from spinlock.stages.cluster import read_categories
 from spinlock.stages.normalize import read_statistics
 from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.termination import delayed_termination
+from spinlock.termination import delayed_termination, end_with_parent
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.network.model import TokenizerModel
@@ -304,13 +305,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=1, help="that train together (default: 1)")
 
     def program(processes: int, **arguments: Path) -> None:
-        if processes > 1 and not started_together():
+        if started_together():
+            end_with_parent(os.getppid())
+            run(**arguments)
+            return
+        with sole_writer(arguments["output"].parent):
+            if processes == 1:
+                run(**arguments)
+                return
             # torch may be built without what starts processes
             from spinlock.training.launch import start_together  # noqa: PLC0415
 
             start_together(processes, sys.argv[1:] if argv is None else argv)
-        else:
-            run(**arguments)
 
     execute(program, parser, argv)
 

@@ -5,11 +5,11 @@ Reads a result folder and the dataset that it was made from; writes nothing.
 
 import csv
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
-from spinlock.files import file_digest
 from spinlock.settings import Experiment, load_experiment
 from spinlock.settings.dataset_files import dataset_files
 from spinlock.source import source_digest
@@ -21,7 +21,8 @@ from spinlock.tokenizer.token_file import open_tokens
 from spinlock.training.provenance import files_digest, settings_digest
 
 EXPERIMENTS, RESULTS = Path("configs/vqvae"), Path("results")  # as the workflow has them
-SAME, DIFFERS, MISSING = "same", "DIFFERS", "not there"
+SAME, DIFFERS, MISSING, UNKNOWN = "same", "DIFFERS", "not there", "NOT RECORDED"
+NO_TIME = (StopIteration, KeyError, TypeError, ValueError)  # of a file that is empty, or cut
 
 
 def run(results: Path) -> dict[str, str]:
@@ -46,12 +47,11 @@ def run(results: Path) -> dict[str, str]:
     }
     if all(path.is_file() for path in inputs):
         states["data"] = _state(files_digest(inputs), recorded.get("data"))
-    digest = file_digest(model)
     if tokens.is_file():
         with open_tokens(tokens) as file:
-            states["tokens"] = _state(digest, file.attrs["model_digest"])
+            states["tokens"] = _state(checkpoint.digest, file.attrs["model_digest"])
     if metrics.is_file():
-        states["metrics"] = _state(digest, read_metrics(metrics).get("model_digest"))
+        states["metrics"] = _state(checkpoint.digest, read_metrics(metrics).get("model_digest"))
     return states
 
 
@@ -59,7 +59,7 @@ def wall_times(results: Path) -> dict[str, float]:
     """Return stage → seconds that it took, from Snakemake's benchmarks."""
     seconds = {}
     for path in sorted((results / "benchmarks").glob("*.tsv")):
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8", newline="") as file, suppress(*NO_TIME):
             seconds[path.stem] = float(next(csv.DictReader(file, delimiter="\t"))["s"])
     return seconds
 
@@ -93,6 +93,8 @@ def _dataset_state(experiment: Experiment, recorded: object) -> str:
 
 
 def _state(found: str, recorded: object) -> str:
+    if recorded is None:
+        return UNKNOWN
     return SAME if found == recorded else DIFFERS
 
 

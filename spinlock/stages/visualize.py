@@ -42,7 +42,7 @@ from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.evaluate import read_baselines, read_metrics
 from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.tokenizer.token_file import open_tokens
+from spinlock.tokenizer.token_file import open_tokens, require_tokens_of
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -67,11 +67,13 @@ def run(
     """Gather what an experiment left behind, and draw it."""
     experiment = experiment_of(config)
     tokenizer = Tokenizer.load(model)
+    measured = _metrics_of(tokenizer, metrics)
     with FeatureTable(subset) as table, open_tokens(tokens) as file:
+        require_tokens_of(tokenizer, file)
         split = table.split
         evidence = _gather(
             experiment, tokenizer, table, file, experiment_name(report),
-            _clustering(silhouette, linkage), read_metrics(metrics), read_baselines(baselines),
+            _clustering(silhouette, linkage), measured, read_baselines(baselines),
         )  # fmt: skip
     shown = {exhibit.name: _draw(exhibit, evidence, figures) for exhibit in EXHIBITS}
     page = render_page(describe(evidence, split, shown), page_data(evidence))
@@ -195,6 +197,18 @@ def experiment_name(report: Path) -> str:
     if "results" not in above:
         return name
     return "/".join([*above[len(above) - above[::-1].index("results") :], name])
+
+
+def _metrics_of(tokenizer: Tokenizer, path: Path) -> dict[str, Any]:
+    """Return the metrics of a model, which say that they are its own."""
+    measured = read_metrics(path)
+    if measured.get("model_digest") != tokenizer.digest:
+        raise SpinlockError(
+            "these metrics are not known to be of this model",
+            where=path,
+            remedy="run the stage `evaluate` again",
+        )
+    return measured
 
 
 def _clustering(silhouette: Path, linkage: Path) -> ClusteringResult:

@@ -1,9 +1,11 @@
 """Checkpoints: one file with all that a model needs, loadable without running any code."""
 
+import hashlib
 import io
+import json
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,14 @@ from torch import Tensor
 from spinlock.errors import SpinlockError
 from spinlock.features.table import TableHeader
 from spinlock.files import atomic_path
+from spinlock.tokenizer.categories.mapping import NAME
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 
 FORMAT = "spinlock-model-1"
+PLAIN = {"config": dict, "history": list, "val_loss": float, "metrics": dict, "provenance": dict}
+DEEPEST = 50  # nesting of values
 PROJECTOR = re.compile(r"quantizer\.projector_\d+")
 NOT_OURS = "give a best_model.pt or checkpoint_epoch_*.pt that spinlock wrote"
 
@@ -47,6 +52,8 @@ class Checkpoint:
         What else a training needs to go on from here.
     provenance : dict
         Digests and versions.
+    digest : str
+        SHA-256 of the file that was read, or that an export was made from; not an entry of it.
     """
 
     model: TokenizerModel
@@ -60,6 +67,7 @@ class Checkpoint:
     optimizer_state: dict[str, Any] = field(default_factory=dict)
     training_state: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    digest: str = ""
 
     @property
     def kept_names(self) -> list[str]:
@@ -116,7 +124,10 @@ class Checkpoint:
         SpinlockError
             When the file is no checkpoint of this version, or parts of it are missing.
         """
-        return cls.of_entries(read_state(path, device), path, device)
+        content = _content(path)  # read once: the file may be replaced meanwhile
+        digest = hashlib.sha256(content).hexdigest()
+        entries = _entries(content, path, device) | {"model_digest": digest}
+        return cls.of_entries(entries, path, device)
 
     @classmethod
     def of_entries(
@@ -131,19 +142,23 @@ class Checkpoint:
                 remedy="train it again, or use the version of spinlock that wrote it",
             )
         try:
-            shape = ModelShape(**entries["model_shape"])
-            _require_same_shapes(shape, entries["model_state_dict"])
-            model = TokenizerModel(shape).float()  # whatever torch's default type is
-            model.load_weights(entries["model_state_dict"])
+            _require_plain(entries)
             arrays = {k: v.cpu().numpy() for k, v in entries["feature_statistics"].items()}
             statistics = FeatureStatistics.from_arrays(arrays)
             header = TableHeader.from_json(entries["table_header"])
             statistics.require_consistent(len(header.columns))
+            shape = ModelShape(**entries["model_shape"])
+            shape.require_consistent(len(statistics.kept))
+            categories = entries["group_indices"]
+            _require_categories(categories, shape.partition)
+            _require_same_shapes(shape, entries["model_state_dict"])
+            model = TokenizerModel(shape).float()  # whatever torch's default type is
+            model.load_weights(entries["model_state_dict"])
             checkpoint = cls(
                 model=model.to(device).eval(),
                 header=header,
                 statistics=statistics,
-                categories={k: np.array(v) for k, v in entries["group_indices"].items()},
+                categories={k: np.array(v) for k, v in categories.items()},
                 config=entries["config"],
                 history=entries["history"],
                 val_loss=entries["val_loss"],
@@ -151,8 +166,11 @@ class Checkpoint:
                 optimizer_state=entries["optimizer_state_dict"],
                 training_state=entries["training_state"],
                 provenance=entries["provenance"],
+                digest=str(entries["model_digest"]),
             )
-        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        except (
+            AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError
+        ) as error:  # fmt: skip
             raise SpinlockError(
                 f"the model file is incomplete or inconsistent: {error}",
                 where=path,
@@ -183,14 +201,37 @@ class Checkpoint:
             )
 
 
+def _require_plain(entries: Mapping[str, Any]) -> None:
+    """Raise TypeError or ValueError unless the entries that are read as they stand are plain."""
+    for name, kind in PLAIN.items():
+        if not isinstance(entries[name], kind):
+            raise TypeError(f"{name} is a {type(entries[name]).__name__}")
+        json.dumps(entries[name])  # an export writes them so
+
+
+def _require_categories(categories: Mapping[str, Any], partition: list[list[int]]) -> None:
+    """Raise ValueError unless categories have names, and the columns of a model's partition."""
+    for name in categories:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a category")
+    if list(categories.values()) != partition:
+        raise ValueError("the categories are not those of the model")
+
+
 def _require_same_shapes(shape: ModelShape, weights: Mapping[str, Tensor]) -> None:
     """Raise ValueError unless a model of this shape has these weights, before memory is taken."""
+    if weights["quantizer.all_codes"].shape[1] != sum(
+        map(max, zip(*shape.book_sizes, strict=True))
+    ):
+        raise ValueError("the codes do not fit the sizes of the books")
     with torch.device("meta"):
         wanted = {name: tensor.shape for name, tensor in TokenizerModel(shape).state_dict().items()}
     found = {name: tensor.shape for name, tensor in weights.items()}
+    projector = (len(shape.partition), shape.width, shape.width)
     for name in wanted | found:
         # projectors are there for levels that are restricted to subspaces
-        if wanted.get(name) != found.get(name) and not PROJECTOR.fullmatch(name):
+        restricted = PROJECTOR.fullmatch(name) and found.get(name) == projector
+        if wanted.get(name) != found.get(name) and not restricted:
             raise ValueError(f"{name} does not fit the shape of the model")
 
 
@@ -223,11 +264,13 @@ def _without_identity(value: Any, strings: dict[str, str]) -> Any:
     return value
 
 
-def _require_whole(path: str | Path) -> None:
+def _require_whole(content: bytes) -> None:
     """Raise ValueError where bytes of a file differ from what was written: torch does not look."""
-    if not zipfile.is_zipfile(path):  # torch says better what it is, or why it cannot be read
-        return
-    with zipfile.ZipFile(path) as archive:
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        raise ValueError("it is no archive of torch.save, or is cut")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(part.file_size for part in archive.infolist()) > len(content):
+            raise ValueError("its parts are larger than the file")
         damaged = archive.testzip()
     if damaged is not None:
         raise ValueError(f"its part {damaged} is damaged")
@@ -241,6 +284,11 @@ def read_state(path: str | Path, device: str | torch.device = "cpu") -> dict[str
     SpinlockError
         When the file is missing, damaged, or holds anything but plain values and tensors.
     """
+    return _entries(_content(path), path, device)
+
+
+def _content(path: str | Path) -> bytes:
+    """Return the bytes of a model file."""
     if Path(path).is_dir():
         model = Path(path) / "best_model.pt"
         raise SpinlockError(
@@ -251,17 +299,55 @@ def read_state(path: str | Path, device: str | torch.device = "cpu") -> dict[str
     if not Path(path).is_file():
         raise SpinlockError("there is no such model file", where=path, remedy="train it first")
     try:
-        _require_whole(path)
-        entries = torch.load(path, map_location=device, weights_only=True)
+        return Path(path).read_bytes()
+    except (OSError, MemoryError) as error:
+        raise _no_model(path, error) from error
+
+
+def _entries(content: bytes, path: str | Path, device: str | torch.device) -> dict[str, Any]:
+    """Return what the bytes of a model file hold."""
+    try:
+        _require_whole(content)
+        entries = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+        _require_in_proportion(entries, len(content))
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
-        if "weights_only" in first_line:  # torch advises to run what the file says: never
-            first_line = "it holds something else than plain values and tensors"
-        raise SpinlockError(
-            f"this file cannot be read as a model: {first_line}",
-            where=path,
-            remedy=NOT_OURS,
-        ) from error
+        raise _no_model(path, error) from error
     if not isinstance(entries, dict):
         raise SpinlockError("this file holds no model", where=path, remedy=NOT_OURS)
     return entries
+
+
+def _require_in_proportion(entries: Any, n_bytes: int) -> None:
+    """Raise ValueError where values are more than the bytes of their file could spell out.
+
+    A small file can repeat one number as a tensor of any size, and one list in many others.
+    """
+    for number, value in enumerate(_nested(entries, DEEPEST)):
+        if number > n_bytes:
+            raise ValueError("it holds more values than it has bytes")
+        if isinstance(value, Tensor) and not _stands_in_full(value):
+            raise ValueError("a tensor is larger than its numbers in the file")
+
+
+def _nested(value: Any, deepest: int) -> Iterator[Any]:
+    """Give a value and all that it holds."""
+    if not deepest:
+        raise ValueError("it is nested too deep")
+    yield value
+    inner = value.values() if isinstance(value, Mapping) else value
+    for one in inner if isinstance(value, Mapping | list | tuple) else ():
+        yield from _nested(one, deepest - 1)
+
+
+def _stands_in_full(tensor: Tensor) -> bool:
+    stored = tensor.layout is torch.strided and not tensor.is_meta
+    return stored and tensor.untyped_storage().nbytes() >= tensor.nbytes
+
+
+def _no_model(path: str | Path, error: Exception) -> SpinlockError:
+    first_line = (str(error) or type(error).__name__).splitlines()[0]
+    if "weights_only" in first_line:  # torch advises to run what the file says: never
+        first_line = "it holds something else than plain values and tensors"
+    return SpinlockError(
+        f"this file cannot be read as a model: {first_line}", where=path, remedy=NOT_OURS
+    )

@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 
 from spinlock.errors import SpinlockError, require_packages
-from spinlock.files import atomic_path, file_digest, read_json, write_text
+from spinlock.files import atomic_path, read_json, write_text
 from spinlock.tokenizer.checkpoint import Checkpoint
 
 
-def write_safetensors(checkpoint: Checkpoint, path: Path, digest: str) -> None:
+def write_safetensors(checkpoint: Checkpoint, path: Path) -> None:
     """Write weights and statistics as plain tensors, and the rest beside them as .json.
 
-    `digest` is that of the model: tokens of it are tokens of what is written.
+    The digest of the model goes with it: tokens of the one are tokens of the other.
     """
     require_packages("export", "safetensors")
     from safetensors.torch import save  # noqa: PLC0415
@@ -23,7 +23,7 @@ def write_safetensors(checkpoint: Checkpoint, path: Path, digest: str) -> None:
     tensors = {f"{g}/{k}": v.contiguous() for g, part in groups.items() for k, v in part.items()}
     content = save(tensors)
     described = checkpoint.plain_entries() | {
-        "model_digest": digest,
+        "model_digest": checkpoint.digest,
         "tensors_digest": hashlib.sha256(content).hexdigest(),
     }
     with atomic_path(path) as temporary:
@@ -59,13 +59,6 @@ def read_safetensors(path: Path, device: str | torch.device = "cpu") -> Checkpoi
             remedy="export the model again",
         ) from error
     return Checkpoint.of_entries(entries, path, device)
-
-
-def model_digest(path: Path) -> str:
-    """Return the digest of a model that `read_model` read: that of the file it was trained into."""
-    if path.suffix == ".safetensors":
-        return str(read_json(path.with_suffix(".json"))["model_digest"])
-    return file_digest(path)
 
 
 def read_model(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:

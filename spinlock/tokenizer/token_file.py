@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, located
 from spinlock.features.hdf5 import damage_told, read_text
 from spinlock.features.links import own_item
 from spinlock.files import atomic_path
@@ -37,7 +37,6 @@ class TokenWriter:
     tokenizer : Tokenizer
     row_ids : int array [N]
     split : int8 array [N]
-    model_digest : str
     """
 
     def __init__(
@@ -46,7 +45,6 @@ class TokenWriter:
         tokenizer: Tokenizer,
         row_ids: np.ndarray,
         split: np.ndarray,
-        model_digest: str,
     ):
         sizes = tokenizer.codebook_sizes
         offsets = flat_offsets(sizes)
@@ -55,7 +53,7 @@ class TokenWriter:
         file.attrs["levels"] = tokenizer.levels
         file.attrs["special_tokens"] = list(SPECIAL_TOKENS)
         file.attrs["vocabulary_size"] = int(sizes.sum()) + len(SPECIAL_TOKENS)
-        file.attrs["model_digest"] = model_digest
+        file.attrs["model_digest"] = tokenizer.digest
         file.create_dataset("row_ids", data=row_ids, track_times=False)
         file.create_dataset("split", data=split, track_times=False)
         file.create_dataset("vocabulary/offsets", data=offsets, track_times=False)
@@ -100,6 +98,24 @@ def open_tokens(path: Path) -> h5py.File:
         file.close()
         raise
     return file
+
+
+def require_tokens_of(tokenizer: Tokenizer, file: h5py.File) -> None:
+    """Check that tokens are of a model, before they are read.
+
+    Raises
+    ------
+    SpinlockError
+        When they are of another model, or of another shape than its own.
+    """
+    if file.attrs["model_digest"] != tokenizer.digest:
+        raise SpinlockError(
+            "these tokens are of another model, and mean nothing to this one",
+            where=file.filename,
+            remedy="take the model that encoded them, or encode again",
+        )
+    with located(file.filename):
+        tokenizer.require_token_shape(file["tokens"].shape)
 
 
 def not_tokens(path: Path, problem: object) -> SpinlockError:

@@ -103,6 +103,11 @@ class Tokenizer(FittedTransformer):
         return self._checkpoint.header.source_digest
 
     @property
+    def digest(self) -> str:
+        """Digest of the file of the model: its tokens carry it."""
+        return self._checkpoint.digest
+
+    @property
     def kept(self) -> np.ndarray:
         """Indices [D] of the raw columns that cleaning kept."""
         return self._checkpoint.statistics.kept
@@ -350,15 +355,19 @@ class Tokenizer(FittedTransformer):
             )
         return field_array(fields, n_rows, channels)
 
-    def _tokens_of(self, given: ArrayLike, levels: int | None) -> np.ndarray:
-        tokens = token_array(given)
-        if tokens.ndim != 3 or tokens.shape[1:] != self.codebook_sizes.shape:
+    def require_token_shape(self, shape: tuple[int, ...]) -> None:
+        """Raise a SpinlockError unless tokens of this shape [n, C, L] can be the model's."""
+        if len(shape) != 3 or shape[1:] != self.codebook_sizes.shape:
             flat = "; a flat table, as tokens.parquet has it, goes to inverse_transform"
             raise SpinlockError(
-                f"the tokens have shape {tokens.shape}; this model reads "
+                f"the tokens have shape {shape}; this model reads "
                 f"[n, {self.codebook_sizes.shape[0]}, {self.n_levels}]",
-                remedy=f"use this model's tokens{flat if tokens.ndim == 2 else ''}",
+                remedy=f"use this model's tokens{flat if len(shape) == 2 else ''}",
             )
+
+    def _tokens_of(self, given: ArrayLike, levels: int | None) -> np.ndarray:
+        tokens = token_array(given)
+        self.require_token_shape(tokens.shape)
         if levels is not None and not (_is_whole(levels) and 1 <= levels <= self.n_levels):
             raise SpinlockError(
                 f"levels is {levels!r}; it may be a whole number, 1 to {self.n_levels}",

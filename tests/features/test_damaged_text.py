@@ -1,5 +1,6 @@
 """Damaged text of variable length, on which the HDF5 library does not come back: told in time."""
 
+import errno
 import logging
 import os
 import signal
@@ -128,6 +129,28 @@ def test_a_table(tmp_path, varying):
         return
     with FeatureTable(path) as table, pytest.raises(SpinlockError, match="text cannot be read"):
         table.labels("kind")
+
+
+def test_sound_text_is_read_where_children_are_not_waited_for(write_h5):
+    path = write_h5({SUMMARY: ROWS, "metadata/kind": KINDS})
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with open_dataset(path) as source:
+            assert list(source.labels("metadata/kind")) == KINDS
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_where_no_process_can_be_started_the_file_is_not_called_damaged(write_h5, monkeypatch):
+    def refuse():
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    path = write_h5({SUMMARY: ROWS, "metadata/kind": KINDS})
+    monkeypatch.setattr(os, "fork", refuse)
+    with open_dataset(path) as source, pytest.raises(SpinlockError, match="can be started") as told:
+        source.labels("metadata/kind")
+    assert "ulimit" in told.value.remedy
+    assert str(path) in str(told.value)
 
 
 def test_tokens(tmp_path):

@@ -1,5 +1,6 @@
 """The table of an experiment: what is written comes back, and other files are refused."""
 
+import json
 import time
 
 import h5py
@@ -74,7 +75,7 @@ def test_a_table_comes_back_bit_by_bit(write_table, values, dtype):
 
 @settings(deadline=None)
 @given(
-    st.lists(st.tuples(st.text(), st.text()), max_size=4),
+    st.lists(st.tuples(st.text(), st.text()), max_size=4, unique_by="/".join),
     st.text(),
     st.dictionaries(
         st.text(), st.builds(Series, st.integers(), st.integers(), st.lists(st.text()))
@@ -83,6 +84,13 @@ def test_a_table_comes_back_bit_by_bit(write_table, values, dtype):
 def test_a_header_comes_back_from_json(columns, digest, series):
     header = TableHeader([Column(*column) for column in columns], digest, series)
     assert TableHeader.from_json(header.to_json()) == header
+
+
+@pytest.mark.parametrize("column", [["summary", 2], ["summary", "a"], ["summary", "\ud800"]])
+def test_a_header_of_columns_that_no_file_could_name_is_refused(column):
+    text = json.dumps({"columns": [["summary", "a"], column], "source_digest": "", "series": {}})
+    with pytest.raises((TypeError, ValueError)):
+        TableHeader.from_json(text)
 
 
 def test_a_column_has_one_full_name():

@@ -1,5 +1,6 @@
 """The compiled convolution, against scipy and plain shifts around the torus."""
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -116,3 +117,21 @@ def test_compiled_and_interpreted_it_is_the_same(rng, monkeypatch, size):
     compiled = convolve(u)
     monkeypatch.setattr(convolution, "_convolve", convolution._convolve.py_func)
     np.testing.assert_allclose(convolve(u), compiled, rtol=1e-5, atol=1e-5)
+
+
+def doubled(values: np.ndarray) -> None:
+    values *= 2
+
+
+def test_where_nothing_can_be_kept_it_is_compiled_all_the_same(monkeypatch):
+    njit = numba.njit
+
+    def nowhere(cache: bool = False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(**options)
+
+    monkeypatch.setattr(numba, "njit", nowhere)
+    values = np.ones(3)
+    convolution._compiled(doubled)(values)
+    assert values.tolist() == [2, 2, 2]

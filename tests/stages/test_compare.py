@@ -48,6 +48,15 @@ def test_metrics_of_an_earlier_model_are_told(finished, tmp_path, caplog):
     assert "the model beside it is another one" in caplog.text
 
 
+def test_metrics_that_do_not_record_their_model_are_told(finished, tmp_path, caplog):
+    metrics = evaluate.read_metrics(finished.path("metrics.json"))
+    del metrics["model_digest"]
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    shutil.copy(finished.path("best_model.pt"), tmp_path)
+    compare.run([tmp_path])
+    assert "does not record of what model" in caplog.text
+
+
 def test_what_holds_no_metrics_is_told(tmp_path):
     with pytest.raises(SpinlockError, match="not a file of metrics") as caught:
         compare.run([tmp_path])

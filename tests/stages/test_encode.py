@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from spinlock.errors import SpinlockError
+from spinlock.features.dataset import open_dataset
 from spinlock.features.table import FeatureTable
 from spinlock.files import file_digest
 from spinlock.stages import encode
@@ -29,6 +30,22 @@ def test_every_operator_has_its_own_tokens_and_side(finished):
     parquet = pd.read_parquet(finished.path("tokens.parquet"))
     np.testing.assert_array_equal(parquet.iloc[:, 2:], tokens.reshape(150, -1))
     np.testing.assert_array_equal(parquet["split"], side)
+
+
+def test_tokens_name_the_model_that_made_them_though_it_is_replaced(
+    finished, tmp_path, monkeypatch
+):
+    model = tmp_path / "best_model.pt"
+    shutil.copy(finished.path("best_model.pt"), model)
+
+    def replaced_meanwhile(*arguments, **options):
+        model.write_bytes(b"another model")
+        return open_dataset(*arguments, **options)
+
+    monkeypatch.setattr(encode, "open_dataset", replaced_meanwhile)
+    encode.run(model, [finished.dataset], tmp_path / "tokens.h5")
+    with h5py.File(tmp_path / "tokens.h5") as file:
+        assert file.attrs["model_digest"] == file_digest(finished.path("best_model.pt"))
 
 
 def test_the_size_of_blocks_changes_neither_tokens_nor_shares(finished, tmp_path, monkeypatch):

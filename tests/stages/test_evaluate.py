@@ -69,6 +69,24 @@ def test_a_model_is_measured_again_as_its_stage_measured_it(finished, metrics):
     assert metrics["model_digest"] == file_digest(finished.path("best_model.pt"))
 
 
+def test_metrics_name_the_model_that_was_measured_though_it_is_replaced(
+    finished, tmp_path, monkeypatch
+):
+    model = tmp_path / "best_model.pt"
+    shutil.copy(finished.path("best_model.pt"), model)
+    measure = evaluate.measure
+
+    def replaced_meanwhile(*arguments):
+        model.write_bytes(b"another model")
+        return measure(*arguments)
+
+    monkeypatch.setattr(evaluate, "measure", replaced_meanwhile)
+    metrics, baselines = tmp_path / "metrics.json", tmp_path / "baselines.csv"
+    evaluate.run(finished.config, model, finished.path("subset.h5"), metrics, baselines)
+    measured = json.loads(metrics.read_text())["model_digest"]
+    assert measured == file_digest(finished.path("best_model.pt"))
+
+
 def test_what_is_measured_follows_the_settings(finished, tmp_path):
     changes = {"max_pair_rows": 12, "baselines": False, "probe_column": None}
     evaluation = finished.experiment.evaluation.model_copy(update=changes)

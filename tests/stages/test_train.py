@@ -14,6 +14,7 @@ import yaml
 
 from spinlock.errors import SpinlockError
 from spinlock.features.split import TRAIN, VALIDATION
+from spinlock.files import sole_writer
 from spinlock.settings import load_experiment
 from spinlock.stages import train
 from spinlock.tokenizer.checkpoint import Checkpoint, read_state
@@ -21,6 +22,7 @@ from spinlock.tokenizer.network.rows import Rows
 from spinlock.training.objective import Objective
 from spinlock.training.validation import validation_entries
 
+FLAGS = ("subset", "statistics", "categories")
 INPUTS = ("subset.h5", "feature_statistics.npz", "categories.json")
 
 
@@ -210,7 +212,7 @@ def test_a_clock_that_jumps_changes_no_byte(finished, tmp_path, monkeypatch, now
 def in_two_processes(finished, config: Path, output: Path) -> subprocess.CompletedProcess[str]:
     inputs = [
         option
-        for flag, name in zip(("subset", "statistics", "categories"), INPUTS, strict=True)
+        for flag, name in zip(FLAGS, INPUTS, strict=True)
         for option in (f"--{flag}", str(finished.path(name)))
     ]
     command = ["--processes", "2", "--threads", "2", "--config", str(config), *inputs]
@@ -221,6 +223,27 @@ def in_two_processes(finished, config: Path, output: Path) -> subprocess.Complet
         timeout=300,
         check=False,
     )
+
+
+def test_one_of_several_processes_watches_the_one_that_started_it(tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(train, "started_together", lambda: True)
+    monkeypatch.setattr(train, "end_with_parent", lambda _: called.append("watches"))
+    monkeypatch.setattr(train, "run", lambda **_: called.append("runs"))
+    given = [f"--{name}=x" for name in ("config", *FLAGS, "output")]
+    train.main([*given, "--processes=2"])
+    assert called == ["watches", "runs"]
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_the_folder_of_another_training_is_left_alone(finished, tmp_path, processes, capsys):
+    inputs = [f"--{flag}={finished.path(name)}" for flag, name in zip(FLAGS, INPUTS, strict=True)]
+    output = f"--output={tmp_path / 'best_model.pt'}"
+    with sole_writer(tmp_path), pytest.raises(SystemExit) as stopped:
+        train.main(["--config", str(finished.config), *inputs, output, "--processes", processes])
+    assert stopped.value.code == 2
+    assert "another training writes into this folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def without_dropout(finished, folder: Path) -> Path:

@@ -129,6 +129,24 @@ def test_tokens_of_another_dataset_are_told(finished, tmp_path):
         run(finished, tmp_path, **{"tokens.h5": other})
 
 
+def test_tokens_of_another_model_are_told(finished, tmp_path):
+    other = tmp_path / "tokens.h5"
+    other.write_bytes(finished.path("tokens.h5").read_bytes())
+    with h5py.File(other, "a") as file:
+        file.attrs["model_digest"] = "0" * 64
+    with pytest.raises(SpinlockError, match="tokens are of another model"):
+        run(finished, tmp_path, **{"tokens.h5": other})
+
+
+@pytest.mark.parametrize("digest", ["0" * 64, None])
+def test_metrics_of_another_model_or_of_an_unknown_one_are_told(finished, tmp_path, digest):
+    metrics = json.loads(finished.path("metrics.json").read_text()) | {"model_digest": digest}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(SpinlockError, match="not known to be of this model") as caught:
+        run(finished, tmp_path, **{"metrics.json": tmp_path / "metrics.json"})
+    assert "`evaluate`" in caught.value.remedy
+
+
 @pytest.mark.parametrize("name", ["silhouette.csv", "linkage.npz", "metrics.json", "baselines.csv"])
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\0\0", b"a,b\n1"])
 def test_files_of_other_stages_that_are_damaged_are_told(finished, tmp_path, name, content):

@@ -98,6 +98,7 @@ def make_checkpoint(raw_values: np.ndarray) -> Callable[..., Checkpoint]:
             val_loss=0.25,
             metrics={"quality": 0.75},
             provenance={"data": "abc"},
+            digest="digest-of-the-model",
         )
 
     return make

@@ -5,8 +5,10 @@ import os
 import pickle
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -216,6 +218,129 @@ def test_a_file_without_one_of_its_entries_is_refused(saved, tmp_path, name):
 def test_a_file_with_an_entry_of_another_kind_is_refused(saved, tmp_path, name, wrong):
     write_state(tmp_path / "odd.pt", read_state(saved) | {name: wrong})
     refused(tmp_path / "odd.pt")
+
+
+def changed(saved: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Return a model file some of whose entries are other ones."""
+    entries = read_state(saved)
+    change(entries)
+    write_state(folder / "changed.pt", entries)
+    return folder / "changed.pt"
+
+
+def statistics_with(name: str, value: float) -> Callable[[dict[str, Any]], object]:
+    return lambda entries: entries["feature_statistics"][name].fill_(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("center", np.nan), ("scale", 0.0), ("lower", np.nan), ("impute", np.inf)]
+)
+def test_statistics_that_give_meaningless_tokens_are_refused(saved, tmp_path, name, value):
+    problem = refused(changed(saved, tmp_path, statistics_with(name, value))).problem
+    assert "inconsistent" in problem
+
+
+@pytest.mark.parametrize(
+    ("groups", "problem"),
+    [
+        ({"a": [0, 1, 4, 5, 6], "b": [2, 3, 7, 8, 999]}, "not those of the model"),
+        ({"a": [0, 1, 4, 5, 6], "b": [0, 1, 4, 5, 6]}, "not those of the model"),
+        ({"a": [0, 1, 4, 5, 6]}, "not those of the model"),
+        ({"a/b": [0, 1, 4, 5, 6], "a": [2, 3, 7, 8, 9]}, "'a/b' is no name"),
+        ({1: [0, 1, 4, 5, 6], "a": [2, 3, 7, 8, 9]}, "inconsistent"),
+    ],
+)
+def test_categories_that_are_not_those_of_the_model_are_refused(saved, tmp_path, groups, problem):
+    changes = {"group_indices": groups}
+    assert problem in refused(changed(saved, tmp_path, lambda e: e.update(changes))).problem
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"beam_width": 0}, "is empty"),
+        ({"beam_width": 2.0}, "no whole number"),
+        ({"beam_width": "8"}, "no whole number"),
+        ({"book_sizes": [[16, 8, 4], [8, 8, 0]]}, "is empty"),
+        ({"book_sizes": [[16, 8, 4], [8, 8, -2]]}, "is empty"),
+        ({"book_sizes": [[16, 8, 4], [8, 8]]}, "the same number of books"),
+        ({"book_sizes": [[16, 8, 4]]}, "the same number of books"),
+        ({"partition": [[0, 1, 4, 5, 6], [2, 3, 7, 8, 99]]}, "each column once"),
+        ({"partition": [[0, 1, 4, 5, 6], [2, 3, 7, 8, -1]]}, "each column once"),
+        ({"partition": [[0, 1, 4, 5, 6], [2, 3, 7, 8, 9], []]}, "each column once"),
+        ({"partition": [[0, 1, 4, 5, 6], [2, 3, 7, 8, 9.0]]}, "no whole number"),
+        ({"partition": [list(range(10))] * 200_000}, "each column once"),
+        ({"column_family": ["summary"] * 9}, "9 columns have a family, of 10"),
+    ],
+)
+def test_a_shape_that_no_model_has_is_refused(saved, tmp_path, changes, problem):
+    path = changed(saved, tmp_path, lambda entries: entries["model_shape"].update(changes))
+    assert problem in refused(path).problem
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"provenance": None},
+        {"config": [1]},
+        {"history": "text"},
+        {"history": [{"epoch": torch.zeros(2)}]},
+        {"val_loss": "text"},
+        {"metrics": {"quality": {1, 2}}},
+    ],
+)
+def test_entries_that_no_export_could_write_are_refused(saved, tmp_path, changes):
+    assert "inconsistent" in refused(changed(saved, tmp_path, lambda e: e.update(changes))).problem
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (2, 4, 3), (1,)])
+def test_projectors_of_another_shape_are_refused(saved, tmp_path, shape):
+    weights = {"quantizer.projector_0": torch.zeros(shape)}
+    path = changed(saved, tmp_path, lambda entries: entries["model_state_dict"].update(weights))
+    assert "quantizer.projector_0" in refused(path).problem
+
+
+def nested(depth: int, width: int) -> list:
+    """Return lists in lists, each of which holds the next one several times."""
+    value: list = ["x"]
+    for _ in range(depth):
+        value = [value] * width
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (torch.zeros(1).expand(10_000, 100_000), "a tensor is larger than its numbers"),
+        (torch.zeros(10**6, device="meta"), "a tensor is larger than its numbers"),
+        (torch.zeros(10**6).to_sparse(), "a tensor is larger than its numbers"),
+        (nested(40, 10), "more values than it has bytes"),
+        (nested(60, 1), "nested too deep"),
+    ],
+)
+def test_what_is_larger_than_its_file_is_refused(saved, tmp_path, value, problem):
+    torch.save(read_state(saved) | {"history": value}, tmp_path / "small.pt")
+    assert (tmp_path / "small.pt").stat().st_size < 2 * saved.stat().st_size
+    assert problem in refused(tmp_path / "small.pt").problem
+
+
+def test_a_list_in_itself_is_refused(saved, tmp_path):
+    value: list = []
+    value.append(value)
+    torch.save(read_state(saved) | {"history": value}, tmp_path / "endless.pt")
+    assert "nested too deep" in refused(tmp_path / "endless.pt").problem
+
+
+def test_a_deflated_archive_is_refused_before_it_is_unpacked(saved, tmp_path):
+    torch.save(read_state(saved) | {"more": torch.zeros(10**7)}, tmp_path / "large.pt")
+    path = tmp_path / "small.pt"
+    with zipfile.ZipFile(tmp_path / "large.pt") as archive:
+        parts = {part.filename: archive.read(part) for part in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    assert path.stat().st_size < 10**6
+    assert "its parts are larger than the file" in refused(path).problem
 
 
 def test_weights_of_another_shape_are_refused(saved, tmp_path):

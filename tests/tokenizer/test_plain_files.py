@@ -9,7 +9,7 @@ import torch
 
 from spinlock.errors import SpinlockError
 from spinlock.files import file_digest
-from spinlock.tokenizer.plain_files import model_digest, write_safetensors
+from spinlock.tokenizer.plain_files import write_safetensors
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 safetensors = pytest.importorskip("safetensors.torch", reason="the extra `export` is not installed")
@@ -18,7 +18,7 @@ safetensors = pytest.importorskip("safetensors.torch", reason="the extra `export
 @pytest.fixture
 def written(checkpoint, tmp_path):
     path = tmp_path / "model.safetensors"
-    write_safetensors(checkpoint, path, "digest")
+    write_safetensors(checkpoint, path)
     return path
 
 
@@ -34,9 +34,18 @@ def test_the_model_comes_back_bit_by_bit(written, checkpoint, tokenizer, raw_val
 
 
 def test_what_was_exported_has_the_digest_of_its_model(written, checkpoint, tmp_path):
-    assert model_digest(written) == "digest"
+    assert Tokenizer.load(written).digest == checkpoint.digest
     checkpoint.save(tmp_path / "model.pt")
-    assert model_digest(tmp_path / "model.pt") == file_digest(tmp_path / "model.pt")
+    assert Tokenizer.load(tmp_path / "model.pt").digest == file_digest(tmp_path / "model.pt")
+
+
+def test_an_export_that_does_not_name_its_model_is_an_error(written):
+    described = written.with_suffix(".json")
+    entries = json.loads(described.read_text())
+    del entries["model_digest"]
+    described.write_text(json.dumps(entries))
+    with pytest.raises(SpinlockError, match="model_digest"):
+        Tokenizer.load(written)
 
 
 def test_the_files_are_read_without_spinlock(written, checkpoint):
@@ -91,5 +100,5 @@ def test_a_damaged_export_is_an_error(written, harm):
 def test_missing_packages_are_named_with_the_extra(monkeypatch, written, checkpoint):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SpinlockError, match="safetensors") as caught:
-        write_safetensors(checkpoint, written, "digest")
+        write_safetensors(checkpoint, written)
     assert ".[export]" in caught.value.remedy

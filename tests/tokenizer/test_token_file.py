@@ -77,7 +77,7 @@ def tokens_file(tokenizer, raw_values, tmp_path) -> Path:
     row_ids = np.arange(len(tokens)) * 3
     split = (np.arange(len(tokens)) % 4 - 1).astype(np.int8)
     with h5py.File(path, "w") as file:
-        writer = TokenWriter(file, tokenizer, row_ids, split, "digest-of-the-model")
+        writer = TokenWriter(file, tokenizer, row_ids, split)
         writer.write(100, tokens[100:])
         writer.write(0, tokens[:100])
     return path
@@ -126,7 +126,7 @@ def test_the_same_tokens_give_the_same_bytes(tokenizer, raw_values, tmp_path):
         tokens = tokenizer.encode(raw_values[:20])
         with h5py.File(tmp_path / name, "w") as file:
             split = np.zeros(20, np.int8)
-            TokenWriter(file, tokenizer, np.arange(20), split, "digest").write(0, tokens)
+            TokenWriter(file, tokenizer, np.arange(20), split).write(0, tokens)
         return (tmp_path / name).read_bytes()
 
     assert write("a.h5") == write("b.h5")
@@ -160,7 +160,7 @@ def test_a_path_that_looks_like_an_address_is_one_of_a_file(tokens_file, tmp_pat
 def test_a_table_of_no_operator_has_its_columns(tokenizer, tmp_path):
     path = tmp_path / "tokens.h5"
     with h5py.File(path, "w") as file:
-        TokenWriter(file, tokenizer, np.empty(0, int), np.empty(0, np.int8), "digest")
+        TokenWriter(file, tokenizer, np.empty(0, int), np.empty(0, np.int8))
     write_parquet(tmp_path / "tokens.parquet", path)
     frame = pd.read_parquet(tmp_path / "tokens.parquet")
     assert frame.shape == (0, 2 + 6)

@@ -24,6 +24,8 @@ line = " ".join([*told, *sys.argv[1:]]) + "\\n"
 os.write(1, line.encode())  # at once, or lines of two processes mix
 """
 WAIT = TELL + "import time; time.sleep(100)"
+WATCH = "from spinlock.termination import end_with_parent; import os; "
+WATCH += "end_with_parent(os.getppid())\n" + WAIT
 FAIL = TELL + "sys.exit(4 if os.environ['RANK'] == '1' else 0)"
 
 
@@ -60,3 +62,11 @@ def test_a_signal_ends_all_of_them(number):
         running.send_signal(number)
         assert running.wait(timeout=60) == 128 + number
         assert running.stdout.read() == ""  # closed: no process is left that could write to it
+
+
+def test_none_of_them_outlives_the_one_that_started_them():
+    with launched(WATCH) as running:
+        assert running.stdout is not None
+        assert all(running.stdout.readline() for _ in range(2))
+        running.kill()
+        assert running.stdout.read() == ""

@@ -43,6 +43,28 @@ class ModelShape:
     series: dict[str, dict[str, Any]] = field(default_factory=dict)
     field_channels: int | None = None
 
+    def require_consistent(self, n_columns: int) -> None:
+        """Check that this can be the shape of a model of `n_columns` kept columns.
+
+        Raises
+        ------
+        ValueError
+            When it can not.
+        """
+        columns = [column for members in self.partition for column in members]
+        sizes = [size for levels in self.book_sizes for size in levels]
+        if not all(type(one) is int for one in [*columns, *sizes, self.beam_width]):
+            raise ValueError("a column, a size of a book or the beam is no whole number")
+        if not all(self.partition) or sorted(columns) != list(range(n_columns)):
+            raise ValueError("the categories do not hold each column once")
+        if len(self.column_family) != n_columns:
+            raise ValueError(f"{len(self.column_family)} columns have a family, of {n_columns}")
+        levels = {len(one) for one in self.book_sizes}
+        if len(self.book_sizes) != len(self.partition) or len(levels) != 1:
+            raise ValueError("the categories do not have the same number of books")
+        if min([*sizes, self.beam_width]) < 1:
+            raise ValueError("a book or the beam is empty")
+
     @property
     def width(self) -> int:
         """E: no category's embedding needs more dimensions than it has columns."""

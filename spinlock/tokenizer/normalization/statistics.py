@@ -8,6 +8,8 @@ from typing import Self
 import numpy as np
 
 ROW_BLOCK = 256
+INDICES = ("kept", "twin")  # of raw columns
+NUMBERS = ("impute", "center", "scale", "mean", "slope", "intercept")  # which must be finite
 LARGEST = 1e9  # deviations at which every column is capped: float32 can still sum its squares
 
 
@@ -133,7 +135,7 @@ class FeatureStatistics:
         return cls(**{item.name: np.asarray(arrays[item.name]) for item in fields(cls)})
 
     def require_consistent(self, n_columns: int | None = None) -> None:
-        """Check that all arrays describe the same columns, `n_columns` of them.
+        """Check that all arrays describe the same columns, `n_columns` of them, by sound numbers.
 
         Raises
         ------
@@ -142,14 +144,28 @@ class FeatureStatistics:
         """
         n_columns = self.reason.size if n_columns is None else n_columns
         for name, array in self.arrays().items():
-            if array.dtype.kind not in "fiu" or array.ndim != 1:
+            if array.dtype.kind not in ("iu" if name in INDICES else "fiu") or array.ndim != 1:
                 raise ValueError(f"{name} is no list of numbers")
             if name != "kept" and len(array) != n_columns:
                 raise ValueError(f"{name} describes {len(array)} columns of {n_columns}")
         if not np.array_equal(self.kept, np.flatnonzero(self.reason == Reason.KEPT)):
             raise ValueError("kept and reason differ")
-        if not (len(self.kept) and np.isfinite(self.scale[self.kept]).all()):
-            raise ValueError("no column is kept, or a scale is not a number")
+        if not len(self.kept):
+            raise ValueError("no column is kept")
+        self._require_sound()
+
+    def _require_sound(self) -> None:
+        """Raise ValueError where numbers would give rows that mean nothing."""
+        repeats = self.reason == Reason.DUPLICATE
+        if not np.isin(self.twin[repeats], self.kept).all():
+            raise ValueError("the twin of a duplicate is no column that is kept")
+        for name in NUMBERS:
+            if not np.isfinite(getattr(self, name)).all():
+                raise ValueError(f"{name} holds what is not a number")
+        if not (self.scale > 0).all():
+            raise ValueError("a scale is not above zero")
+        if not (self.lower <= self.upper).all():
+            raise ValueError("a lower cap is not below the upper one")
 
     def summary(self) -> dict[str, int]:
         """Count columns by what became of them, and train cells imputed and capped."""

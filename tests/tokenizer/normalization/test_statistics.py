@@ -117,6 +117,7 @@ def test_every_column_has_one_reason_and_the_summary_counts_them(values, rules):
     statistics = fit_or_none(values, rules)
     if statistics is None:
         return
+    statistics.require_consistent()
     summary = statistics.summary()
     reasons = [summary[name] for name in ("kept", "missing", "constant", "duplicate")]
     assert sum(reasons) == values.shape[1]
@@ -152,7 +153,15 @@ def test_a_row_is_normalised_alike_in_any_company():
         ({"upper": np.zeros(5)}, "upper describes 5 columns of 6"),
         ({"kept": np.array([0, 1])}, "kept and reason differ"),
         ({"kept": np.array([], int), "reason": np.full(6, Reason.MISSING)}, "no column is kept"),
-        ({"scale": np.array([1, 1, 1, 1, 1, np.nan])}, "a scale is not a number"),
+        ({"kept": np.arange(6.0)}, "kept is no list of numbers"),
+        ({"twin": np.full(6, -1.0)}, "twin is no list of numbers"),
+        ({"scale": np.array([1, 1, 1, 1, 1, np.nan])}, "scale holds what is not a number"),
+        ({"center": np.full(6, np.nan)}, "center holds what is not a number"),
+        ({"impute": np.full(6, np.inf)}, "impute holds what is not a number"),
+        ({"slope": np.full(6, np.nan)}, "slope holds what is not a number"),
+        ({"scale": np.array([1, 1, 1, 1, 1, 0.0])}, "a scale is not above zero"),
+        ({"lower": np.full(6, np.nan)}, "a lower cap is not below the upper one"),
+        ({"lower": np.full(6, 1e301)}, "a lower cap is not below the upper one"),
     ],
 )
 def test_arrays_that_do_not_describe_the_same_columns_are_refused(changes, problem):
@@ -163,6 +172,17 @@ def test_arrays_that_do_not_describe_the_same_columns_are_refused(changes, probl
         statistics.require_consistent(7)
     with pytest.raises(ValueError, match=problem):
         replace(statistics, **changes).require_consistent()
+
+
+@pytest.mark.parametrize("twin", [-1, 5, 10**6])  # of the last column, which repeats the first
+def test_a_twin_that_is_not_kept_is_refused(twin):
+    values = sample()
+    values[:, 5] = 2 * values[:, 0]
+    statistics = fit(values)
+    statistics.require_consistent()
+    twins = np.where(statistics.reason == Reason.DUPLICATE, twin, -1)
+    with pytest.raises(ValueError, match="the twin of a duplicate is no column that is kept"):
+        replace(statistics, twin=twins).require_consistent()
 
 
 def test_rows_with_imputed_and_with_capped_cells_are_told_apart():
