@@ -302,6 +302,12 @@ dataset_case("more values than memory", declared((100_000_000, 1000)), "memory",
 dataset_case("too few rows", holding(summary=np.eye(3)), "3 rows are too few")
 
 
+@case("no regular file", "pipe.h5")
+def a_pipe_that_nobody_writes_into(good, folder):
+    os.mkfifo(folder / "pipe.h5")
+    return ["inspect", folder / "pipe.h5"]
+
+
 @case("does not exist")
 def a_name_that_is_too_long(good, folder):
     (folder / "bad.yaml").write_text(yaml.safe_dump(good.settings() | {"dataset_path": "x" * 5000}))

@@ -254,6 +254,10 @@ def _open(path: Path) -> h5py.File:
             where=path,
             remedy="give the file, or its shards in order",
         )
+    if not path.is_file():  # to open a pipe would wait for who writes into it
+        raise SpinlockError(
+            "this is no regular file", where=path, remedy="give an HDF5 file, or its shards"
+        )
     try:
         return h5py.File(path, "r")
     except PermissionError as error:
