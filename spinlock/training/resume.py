@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spinlock.errors import SpinlockError
-from spinlock.tokenizer.checkpoint import read_state, write_state
+from spinlock.tokenizer.state_file import read_state, write_state
 from spinlock.training.loop import Trainer
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spinlock.errors import SpinlockError
-from spinlock.tokenizer.checkpoint import read_state, write_state
+from spinlock.tokenizer.state_file import read_state, write_state
 from spinlock.training.loop import Trainer
 from spinlock.training.resume import SavedState, differences, state_of_checkpoint
 
