@@ -1,7 +1,9 @@
 """The command line: `spinlock train-vqvae`, and what works on datasets, models and results."""
 
+import io
 import json
 import logging
+import os
 import sys
 from contextlib import nullcontext
 from enum import StrEnum
@@ -328,6 +330,8 @@ def verify(
 
 def main() -> None:
     """Run the command line; a user's mistake gives one message and exit status 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # of names that its encoding lacks
     try:
         with orderly_termination():
             app()
@@ -338,6 +342,13 @@ def main() -> None:
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(1)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # of standard output, which has no name: Python would try once more as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"error: cannot show the result: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _print_families(families: dict[str, dict[str, Any]]) -> None:

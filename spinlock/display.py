@@ -26,6 +26,7 @@ out = _Screen(markup=False)
 def print_json(values: Any) -> None:
     """Print values as JSON, bare: for other programs."""
     sys.stdout.write(json.dumps(values, indent=2) + "\n")
+    sys.stdout.flush()
 
 
 def print_summary(values: dict[str, Any], as_json: bool) -> None:

@@ -302,6 +302,12 @@ dataset_case("more values than memory", declared((100_000_000, 1000)), "memory",
 dataset_case("too few rows", holding(summary=np.eye(3)), "3 rows are too few")
 
 
+@case("no regular file", "pipe.h5")
+def a_pipe_that_nobody_writes_into(good, folder):
+    os.mkfifo(folder / "pipe.h5")
+    return ["inspect", folder / "pipe.h5"]
+
+
 @case("does not exist")
 def a_name_that_is_too_long(good, folder):
     (folder / "bad.yaml").write_text(yaml.safe_dump(good.settings() | {"dataset_path": "x" * 5000}))
@@ -561,6 +567,32 @@ def resuming_from_a_model_of_other_data(good, folder):
     entries["provenance"]["data"] = "other"
     torch.save(entries, folder / "bad.pt")
     return resumed(good, folder)
+
+
+def state_case(name: str, change: Callable[[dict], object], *said: str) -> None:
+    """Register a checkpoint whose state a training should go on from."""
+
+    def make(good: Good, folder: Path) -> list:
+        entries = good.entries()
+        change(entries)
+        torch.save(entries, folder / "bad.pt")
+        return resumed(good, folder)
+
+    CASES[f"state: {name}"] = (make, ("incomplete or inconsistent", "bad.pt", *said))
+
+
+def state_with(**changes: object) -> Callable[[dict], object]:
+    return lambda entries: entries["training_state"].update(changes)
+
+
+state_case("list", lambda entries: entries.update(training_state=[1]))
+state_case("no epoch", lambda entries: entries["training_state"].pop("epoch"), "epoch")
+state_case("text for an epoch", state_with(epoch="x"))
+state_case("no model", lambda entries: entries["training_state"].pop("model"), "model")
+state_case("no best model", lambda entries: entries["training_state"].pop("best"), "best")
+state_case("weights of another shape", state_with(model={"decoder.mean": torch.zeros(3)}))
+state_case("no provenance", lambda entries: entries.update(provenance=None))
+state_case("no optimizer", lambda entries: entries.update(optimizer_state_dict={}))
 
 
 def resumed(good: Good, folder: Path) -> list:

@@ -2,8 +2,11 @@
 
 import json
 import logging
+import os
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -366,3 +369,26 @@ def test_a_generated_dataset_is_one_file(spinlock, tmp_path):
     with h5py.File(tmp_path / "tiny.h5") as file:
         assert file["features/temporal/features"].shape == (5, 8, 63)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.h5", "tiny.yaml"]
+
+
+def shown_by_program(*arguments, **options):
+    command = [sys.executable, "-m", "spinlock.cli", *map(str, arguments)]
+    return subprocess.run(command, stderr=subprocess.PIPE, check=False, text=True, **options)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_result_that_cannot_be_shown_is_told(write_dataset, planted_features, options):
+    dataset = write_dataset(planted_features(20))
+    with Path("/dev/full").open("w") as full:
+        done = shown_by_program("inspect", dataset, *options, stdout=full)
+    assert done.stderr == "error: cannot show the result: No space left on device\n"
+    assert done.returncode == 2
+
+
+def test_names_that_an_encoding_lacks_are_shown_by_their_numbers(write_dataset, planted_features):
+    dataset = write_dataset({"é": planted_features(20)["summary"]})
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = shown_by_program("inspect", dataset, stdout=subprocess.PIPE, env=ascii_only)
+    assert done.returncode == 0, done.stderr
+    assert "\\xe9" in done.stdout

@@ -13,8 +13,8 @@ import torch
 from spinlock.errors import SpinlockError
 from spinlock.features.hdf5 import create_hdf5
 from spinlock.files import atomic_path, write_text
-from spinlock.tokenizer.checkpoint import write_state
 from spinlock.tokenizer.graphs import write_graph
+from spinlock.tokenizer.state_file import write_state
 
 ROOM = 20_000  # bytes
 VALUES = np.random.default_rng(0).normal(size=10_000)

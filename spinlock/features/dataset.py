@@ -268,6 +268,10 @@ def _open(path: Path) -> h5py.File:
             f"joins them: `python -m spinlock.stages.concatenate --shards {path}/*.h5 "
             f"--output {path}.h5`",
         )
+    if not path.is_file():  # to open a pipe would wait for who writes into it
+        raise SpinlockError(
+            "this is no regular file", where=path, remedy="give an HDF5 file, or its shards"
+        )
     try:
         return h5py.File(path, "r")
     except PermissionError as error:

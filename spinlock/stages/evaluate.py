@@ -176,6 +176,8 @@ def read_metrics(path: Path) -> dict[str, Any]:
         for key, kind in SHAPE_OF_METRICS.items():
             if not isinstance(measured[key], kind):
                 raise TypeError(f"{key} is no {kind.__name__}")
+        if type(measured["rows"]["pairs_of"]) is not int:
+            raise TypeError("rows.pairs_of is no whole number")
         return measured
     except (OSError, ValueError, TypeError, KeyError) as error:
         command = "`spinlock evaluate --model MODEL --output metrics.json`"

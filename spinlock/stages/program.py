@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from spinlock.errors import SpinlockError
 from spinlock.settings import Experiment, load_experiment
 from spinlock.termination import orderly_termination
 
-USER_ERROR = 2
+USER_ERROR, INTERRUPTED = 2, 128 + signal.SIGINT
 
 
 def stage_parser(documentation: str | None) -> argparse.ArgumentParser:
@@ -58,6 +59,8 @@ def execute(
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 def experiment_of(config: Path | Experiment) -> Experiment:

@@ -49,7 +49,7 @@ from spinlock.training.loop import Trainer, TrainingPlan
 from spinlock.training.provenance import describe_run, files_digest, settings_digest
 from spinlock.training.refinement import refine
 from spinlock.training.requests import model_request, training_plan
-from spinlock.training.resume import SavedState, state_of_checkpoint
+from spinlock.training.resume import SavedState, inconsistency_told, state_of_checkpoint
 from spinlock.training.row_store import RowStore
 from spinlock.training.start import ModelRequest, start_model
 from spinlock.training.summary import summary_metrics
@@ -98,7 +98,9 @@ def _run(
     whole = _whole_stamp(experiment, resume_from, stamp)
     saved = SavedState(output.parent / "state" / "last.pt", whole)
     state = saved.read()
+    source = saved.path
     if state is None and resume_from:
+        source = resume_from
         state = state_of_checkpoint(resume_from, stamp, plan.num_epochs)
     with FeatureTable(subset) as table:
         fitted = read_statistics(statistics)
@@ -108,7 +110,8 @@ def _run(
         caps = fitted.normalized_caps
         request = model_request(experiment, table, fitted.kept, partition, caps)
         header = table.header
-    trainer = _trainer(request, train, validation, plan, state)
+    with nullcontext() if state is None else inconsistency_told(source):
+        trainer = _trainer(request, train, validation, plan, state)
     checkpoint = Checkpoint(
         model=trainer.model,
         header=header,

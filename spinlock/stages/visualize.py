@@ -48,6 +48,7 @@ from spinlock.tokenizer.tokenizer import Tokenizer
 log = logging.getLogger(__name__)
 
 MEASURED_ROWS = 20_000  # rows that are decoded for the figures of quality, at most
+CANDIDATES = ("num_categories", "silhouette", "mean_abs_cosine")  # of silhouette.csv
 KINDS = ("svg", "png")
 
 
@@ -73,7 +74,8 @@ def run(
         split = table.split
         evidence = _gather(
             experiment, tokenizer, table, file, experiment_name(report),
-            _clustering(silhouette, linkage), measured, read_baselines(baselines),
+            _clustering(silhouette, linkage, len(tokenizer.kept)),
+            measured, read_baselines(baselines),
         )  # fmt: skip
     shown = {exhibit.name: _draw(exhibit, evidence, figures) for exhibit in EXHIBITS}
     page = render_page(describe(evidence, split, shown), page_data(evidence))
@@ -101,7 +103,7 @@ def _gather(
     return Evidence(
         experiment=name,
         tokenizer=tokenizer,
-        levels=[str(level) for level in file.attrs["levels"]],
+        levels=tokenizer.levels,
         sample=sample,
         counts=counts,
         operator_maps=map_operators(tokenizer, sample.tokens, methods, seed),
@@ -150,14 +152,14 @@ def _distances(
 def _tokens_of(file: h5py.File, row_ids: np.ndarray) -> np.ndarray:
     """Return the tokens [n, C, L] of operators by their row in the dataset."""
     ids = file["row_ids"][:]
-    order = np.argsort(ids)
-    at = order[np.minimum(np.searchsorted(ids, row_ids, sorter=order), len(ids) - 1)]
-    if (ids[at] != row_ids).any():
+    if not np.isin(row_ids, ids).all():
         raise SpinlockError(
             "the tokens are of another dataset than the subset",
             where=file.filename,
             remedy="run the stage `encode` again",
         )
+    order = np.argsort(ids)
+    at = order[np.searchsorted(ids, row_ids, sorter=order)]
     return file["tokens"][:][at].astype(np.int64)
 
 
@@ -211,18 +213,20 @@ def _metrics_of(tokenizer: Tokenizer, path: Path) -> dict[str, Any]:
     return measured
 
 
-def _clustering(silhouette: Path, linkage: Path) -> ClusteringResult:
+def _clustering(silhouette: Path, linkage: Path, n_columns: int) -> ClusteringResult:
     try:
-        candidates = pd.read_csv(silhouette)
-    except (OSError, ValueError) as error:
+        table = pd.read_csv(silhouette)
+        candidates = {name: table[name].to_numpy(float) for name in CANDIDATES}
+    except (OSError, ValueError, LookupError) as error:
         raise _unreadable(silhouette, error) from error
     try:
         with linkage.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             tree, correlation = arrays["Z"], arrays["correlation"]
+        if (tree.shape, correlation.shape) != ((n_columns - 1, 4), (n_columns, n_columns)):
+            raise ValueError("it is of another number of columns than the model")
     except Exception as error:  # damaged archives make their reader raise nearly anything
         raise _unreadable(linkage, error) from error
-    columns = {str(name): candidates[name].to_numpy() for name in candidates}
-    return ClusteringResult(columns, tree, correlation)
+    return ClusteringResult(candidates, tree, correlation)
 
 
 def _unreadable(path: Path, error: Exception) -> SpinlockError:

@@ -2,12 +2,13 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from spinlock.errors import SpinlockError
-from spinlock.tokenizer.checkpoint import read_state, write_state
+from spinlock.tokenizer.state_file import read_state, write_state
 from spinlock.training.loop import Trainer
 
 log = logging.getLogger(__name__)
@@ -36,14 +37,16 @@ class SavedState:
             return None
         try:
             found = read_state(self.path)
+            with inconsistency_told(self.path):
+                differing = differences(found.get("stamp", {}), self.stamp)
+                state = found["training_state"]
         except SpinlockError as error:
             log.warning("the saved state is not used: %s", error.problem)
             return None
-        differing = differences(found.get("stamp", {}), self.stamp)
         if differing:
             log.info("%s is of other %s: starting anew", self.path, " and ".join(differing))
             return None
-        return found["training_state"]
+        return state
 
     def save(self, trainer: Trainer, *, now: bool = False) -> None:
         """Save the state of a trainer at rest, unless the last save is recent.
@@ -79,22 +82,36 @@ def state_of_checkpoint(path: Path, stamp: Mapping[str, str], num_epochs: int) -
             where=path,
             remedy="resume from a best_model.pt or checkpoint_epoch_*.pt of a training",
         )
-    provenance = entries.get("provenance", {})
-    differing = differences(provenance, stamp)
+    with inconsistency_told(path):
+        differing = differences(entries.get("provenance", {}), stamp)
+        epoch = int(entries["training_state"]["epoch"])
+        state = _awake(entries["training_state"]) | {"optimizer": entries["optimizer_state_dict"]}
     if differing:
         raise SpinlockError(
             f"this checkpoint was made with other {' and '.join(differing)}",
             where=path,
             remedy="resume with what it was made with (--epochs may differ), or train anew",
         )
-    epoch = entries["training_state"]["epoch"]
     if epoch > num_epochs:
         raise SpinlockError(
             f"this checkpoint has trained {epoch} epochs, and num_epochs is {num_epochs}",
             where=path,
             remedy=f"give --epochs {epoch} or more, or resume from an earlier checkpoint",
         )
-    return _awake(entries["training_state"]) | {"optimizer": entries["optimizer_state_dict"]}
+    return state
+
+
+@contextmanager
+def inconsistency_told(path: Path) -> Iterator[None]:
+    """Turn what is raised in the block, which reads or restores a state, into a message."""
+    try:
+        yield
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise SpinlockError(
+            f"this state of a training is incomplete or inconsistent: {error}",
+            where=path,
+            remedy="remove it, or go on from another checkpoint",
+        ) from error
 
 
 def _awake(state: dict[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from spinlock.features.split import TRAIN, VALIDATION
 from spinlock.files import sole_writer
 from spinlock.settings import load_experiment
 from spinlock.stages import train
-from spinlock.tokenizer.checkpoint import Checkpoint, read_state
+from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.state_file import read_state
 from spinlock.training.objective import Objective
 from spinlock.training.validation import validation_entries
 

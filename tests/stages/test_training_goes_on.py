@@ -15,7 +15,7 @@ from spinlock.errors import SpinlockError
 from spinlock.features.operator_file import OperatorFileWriter
 from spinlock.settings import load_experiment
 from spinlock.stages import cluster, normalize, subset, train
-from spinlock.tokenizer.checkpoint import read_state
+from spinlock.tokenizer.state_file import read_state
 from spinlock.training.objective import Objective
 
 HARNESS = Path(__file__).with_name("kill_trainings.py")

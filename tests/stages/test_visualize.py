@@ -151,11 +151,36 @@ def test_metrics_of_another_model_or_of_an_unknown_one_are_told(finished, tmp_pa
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\0\0", b"a,b\n1"])
 def test_files_of_other_stages_that_are_damaged_are_told(finished, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    if name == "silhouette.csv" and content == b"a,b\n1":
-        return  # a table of other columns, which only the figure would miss
     with pytest.raises(SpinlockError, match=r"cannot be read|is not a file of") as caught:
         run(finished, tmp_path, **{name: tmp_path / name})
     assert name in str(caught.value)
+
+
+def test_a_tree_of_other_columns_is_told(finished, tmp_path):
+    with (tmp_path / "linkage.npz").open("wb") as file:
+        np.savez(file, Z=np.zeros((3, 4)), correlation=np.zeros((4, 4)))
+    with pytest.raises(SpinlockError, match="another number of columns"):
+        run(finished, tmp_path, **{"linkage.npz": tmp_path / "linkage.npz"})
+
+
+def test_tokens_of_no_operator_are_told(finished, tmp_path):
+    other = tmp_path / "tokens.h5"
+    other.write_bytes(finished.path("tokens.h5").read_bytes())
+    with h5py.File(other, "a") as file:
+        for name in ("tokens", "row_ids", "split"):
+            none = file[name][:0]
+            del file[name]
+            file[name] = none
+    with pytest.raises(SpinlockError, match="tokens are of another dataset"):
+        run(finished, tmp_path, **{"tokens.h5": other})
+
+
+def test_metrics_without_what_the_report_reads_are_told(finished, tmp_path):
+    metrics = json.loads(finished.path("metrics.json").read_text())
+    del metrics["rows"]["pairs_of"]
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(SpinlockError, match="pairs_of"):
+        run(finished, tmp_path, **{"metrics.json": tmp_path / "metrics.json"})
 
 
 def colored_by(finished, folder, feature):

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
-from spinlock.tokenizer.checkpoint import FORMAT, Checkpoint, read_state, write_state
+from spinlock.tokenizer.checkpoint import FORMAT, Checkpoint
+from spinlock.tokenizer.state_file import read_state, write_state
 
 ENTRIES = (
     "format",

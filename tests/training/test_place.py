@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spinlock.tokenizer.checkpoint import read_state, write_state
+from spinlock.tokenizer.state_file import read_state, write_state
 from spinlock.training.loop import Trainer
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spinlock.errors import SpinlockError
-from spinlock.tokenizer.checkpoint import read_state, write_state
+from spinlock.tokenizer.state_file import read_state, write_state
 from spinlock.training.loop import Trainer
 from spinlock.training.resume import SavedState, differences, state_of_checkpoint
 
@@ -184,3 +184,11 @@ def test_a_state_that_says_nothing_of_its_making_is_not_used(tmp_path):
     path = tmp_path / "last.pt"
     write_state(path, {"training_state": {"epoch": 2}})
     assert SavedState(path, STAMP).read() is None
+
+
+@pytest.mark.parametrize("entries", [{"stamp": [1]}, {"stamp": STAMP}, {"training_state": {}}])
+def test_a_state_of_other_entries_is_not_used(tmp_path, caplog, entries):
+    write_state(tmp_path / "last.pt", entries)
+    with caplog.at_level(logging.INFO):
+        assert SavedState(tmp_path / "last.pt", STAMP).read() is None
+    assert "not used" in caplog.text or "starting anew" in caplog.text

@@ -222,6 +222,12 @@ def test_a_path_of_the_user_is_no_part_of_a_program(workspace, own_experiment, n
     assert list(workspace.path.rglob("PWNED")) == []
 
 
+def test_a_path_that_begins_with_a_dash_is_no_option(workspace, own_experiment):
+    own_experiment("-my data.h5")
+    workspace.snakemake("results/own/subset.h5")
+    assert (workspace.path / "results/own/subset.h5").is_file()
+
+
 def text_of_rules() -> str:
     files = (Path(__file__).parents[2] / "workflow/rules").glob("*.smk")
     return "".join(map(Path.read_text, files))

@@ -166,7 +166,8 @@ def as_it_is(path):
             where=path,
             remedy="name the file without braces, or train with `spinlock train-vqvae`",
         )
-    return str(path)
+    # a name that begins with a dash would be taken for an option
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 @cache
