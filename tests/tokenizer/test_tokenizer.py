@@ -479,7 +479,9 @@ def test_tokens_that_are_no_whole_numbers_are_an_error(tokenizer, raw_values):
 
 def test_tokens_may_be_a_view(tokenizer, raw_values):
     tokens = tokenizer.encode(raw_values)
-    np.testing.assert_array_equal(tokenizer.decode(tokens[::-1]), tokenizer.decode(tokens)[::-1])
+    turned = tokenizer.decode(tokens)[::-1]
+    # float32 products add up rows of a block in another order by where they stand
+    np.testing.assert_allclose(tokenizer.decode(tokens[::-1]), turned, rtol=1e-6)
 
 
 def test_a_frame_of_tokens_is_read_by_name(tokenizer, raw_values):
