@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -94,7 +95,11 @@ def measure_table(
             start = time.perf_counter()
             model = _train(experiment_of(table, dataset, bits, 0, seed), out, recluster=True)
             measured, rows_of = _measure(model, out)
-            measured |= {"budget": bits, "start_seconds": time.perf_counter() - start}
+            measured |= {
+                "budget": bits,
+                "start_seconds": time.perf_counter() - start,
+                "measured_on": date.today().isoformat(),
+            }
             if bits in trained:
                 measured["trained"] = {}
                 for n_steps, n_epochs in epochs.items():

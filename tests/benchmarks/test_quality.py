@@ -34,6 +34,15 @@ def test_a_peer_has_no_fewer_bits_than_ours_and_none_that_ours_has_not():
     assert best_peer(run(0.9, peers), 95.0) == (0.95, "RQ 8-bit")
 
 
+def test_each_table_says_when_ours_was_measured():
+    first, second, old = (run(0.9, [other("faiss_pq8", 96.0, 0.8)], seed) for seed in range(3))
+    for one, day in ((first, "2026-02-28"), (second, "2026-03-01")):
+        one["ours"][0]["measured_on"] = day
+    assert "2 seeds; ours measured up to 2026-03-01." in page({"table": [first, second]})
+    text = page({"table": [first, second, old]})
+    assert "3 seeds; ours measured by earlier versions, all or in part." in text
+
+
 def test_where_none_can_spend_the_bits_their_most_count():
     peers = [other("pca_lloyd_max", 40.0, 0.7), other("pca_lloyd_max", 60.0, 0.8)]
     assert best_peer(run(0.9, peers), 95.0) == (0.8, "PCA + Lloyd")
