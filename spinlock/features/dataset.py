@@ -24,6 +24,7 @@ from spinlock.features.hdf5 import damage_told, read_text
 from spinlock.features.labels import dataset_paths, is_label, read_label
 from spinlock.features.links import own_item
 from spinlock.features.naming import named_places
+from spinlock.settings.dataset import join_command
 
 DIGEST_ROWS = 4096
 
@@ -265,8 +266,7 @@ def _open(path: Path) -> h5py.File:
             "this is a folder, not an HDF5 file",
             where=path,
             remedy="give the file; commands take shards in order, an experiment one file that "
-            f"joins them: `python -m spinlock.stages.concatenate --shards {path}/*.h5 "
-            f"--output {path}.h5`",
+            f"joins them: `{join_command(f'{path}/*.h5', f'{path}.h5')}`",
         )
     if not path.is_file():  # to open a pipe would wait for who writes into it
         raise SpinlockError(

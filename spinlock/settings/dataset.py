@@ -5,7 +5,6 @@ from typing import Any, Literal
 from spinlock.settings.section import Section, setting
 
 GENERATE = ("generate",)
-JOIN = "python -m spinlock.stages.concatenate --shards FILES --output FILE.h5"
 SIZE_ONLY = {"num_operators", "shard_size"}
 InitialCondition = Literal["gaussian_field", "band_noise", "sinusoids", "blobs"]
 EvolutionPolicy = Literal["autoregressive", "residual", "convex"]
@@ -53,3 +52,8 @@ class OperatorDatasetSettings(Section):
 def simulation_settings(settings: OperatorDatasetSettings) -> dict[str, Any]:
     """Return what an operator depends on: not how many there are, nor in how many files."""
     return settings.model_dump(mode="json", exclude=SIZE_ONLY)
+
+
+def join_command(shards: str = "FILES", output: str = "FILE.h5") -> str:
+    """Return the command that makes one file of shards."""
+    return f"python -m spinlock.stages.concatenate --shards {shards} --output {output}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spinlock.errors import SpinlockError
-from spinlock.settings.dataset import JOIN, OperatorDatasetSettings
+from spinlock.settings.dataset import OperatorDatasetSettings, join_command
 from spinlock.settings.experiment import Experiment
 from spinlock.settings.loading import load_dataset_settings
 
@@ -97,7 +97,7 @@ def dataset_files(experiment: Experiment) -> list[Path]:
         raise SpinlockError(
             "the dataset does not exist, and there is no configuration to generate it",
             where=path,
-            remedy=f"set dataset_path to one HDF5 file, of shards joined by `{JOIN}`, or to "
-            f"datasets/<name>.h5 of: {known}; relative paths start at {Path.cwd()}",
+            remedy=f"set dataset_path to one HDF5 file, of shards joined by `{join_command()}`, "
+            f"or to datasets/<name>.h5 of: {known}; relative paths start at {Path.cwd()}",
         )
     return files

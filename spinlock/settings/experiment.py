@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from spinlock.settings.analysis import Evaluation, Visualization
 from spinlock.settings.data import FeatureCleaning, Split
-from spinlock.settings.dataset import JOIN
+from spinlock.settings.dataset import join_command
 from spinlock.settings.families import Family, reads_fields
 from spinlock.settings.model import Model
 from spinlock.settings.section import FilePath, Section, setting
@@ -74,7 +74,7 @@ class Experiment(Section):
     @classmethod
     def _one_file(cls, value: Any) -> Any:
         if isinstance(value, list):
-            raise ValueError(f"must be one file; join shards: {JOIN}")
+            raise ValueError(f"must be one file; join shards: {join_command()}")
         return value
 
     @field_validator("device")

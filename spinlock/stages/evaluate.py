@@ -53,7 +53,7 @@ def run(
         rows = RowsOfSplit.of_table(table, tokenizer)
         labels = table.labels(settings.probe_column) if settings.probe_column else None
     compared = baselines_of(tokenizer, rows) if settings.baselines else []
-    measured = measure(tokenizer, rows, settings.max_pair_rows) | {
+    measured = _measured(tokenizer, rows, experiment) | {
         # at the model's own bits, or at the most that a method can spend: the last of each
         "baselines": {one.method: {"bits": one.bits, "quality": one.quality} for one in compared},
         "probe": None if labels is None else probe_label(tokenizer, rows, labels),
@@ -61,12 +61,18 @@ def run(
     }
     write_metrics(metrics, measured)
     _write_baselines(compared, baselines)
-    _warn_of_one_feature(measured["quality_by_feature"])
-    _warn_of_caps(measured)
     for target in measured["targets"]:
         sign = "<" if target["below"] else ">"
         state = "met" if target["met"] else "NOT MET"
         log.info("%s %s %s %s: %s", target["name"], target["value"], sign, target["target"], state)
+
+
+def _measured(tokenizer: Tokenizer, rows: RowsOfSplit, experiment: Experiment) -> dict[str, Any]:
+    """Return the metrics of rows, and warn of what they hide."""
+    measured = measure(tokenizer, rows, experiment.evaluation.max_pair_rows)
+    _warn_of_one_feature(measured["quality_by_feature"])
+    _warn_of_caps(measured)
+    return measured
 
 
 def _warn_of_one_feature(by_feature: Mapping[str, Any]) -> None:
@@ -120,9 +126,7 @@ def measure_model(
         with FeatureTable(subset) as table:
             _require_own_subset(table, tokenizer)
             rows = RowsOfSplit.of_table(table, tokenizer)
-    measured = measure(tokenizer, rows, experiment.evaluation.max_pair_rows)
-    _warn_of_one_feature(measured["quality_by_feature"])
-    _warn_of_caps(measured)
+    measured = _measured(tokenizer, rows, experiment)
     return measured | {"baselines": {}, "probe": None, "model_digest": tokenizer.digest}
 
 

@@ -95,15 +95,15 @@ class FeatureStatistics:
         """
         kept = self.kept
         imputed = np.empty((len(values), len(kept)), bool)
-        beyond = np.empty(imputed.shape, np.float32)
+        beyond = np.zeros(imputed.shape, np.float32)
         lower, upper, scale = self.lower[kept], self.upper[kept], self.scale[kept]
         for block, x in self._kept_blocks(values):
             np.logical_not(np.isfinite(x), out=imputed[block])
-            x[imputed[block]] = 0
+            cells = ((x < lower) | (x > upper)) & ~imputed[block]  # few, as a rule
+            column, outside = np.nonzero(cells)[1], x[cells]
             with np.errstate(over="ignore"):
-                excess = (x - x.clip(lower, upper)) / scale
-            excess[imputed[block]] = 0
-            beyond[block] = excess.clip(-LARGEST, LARGEST)
+                excess = (outside - outside.clip(lower[column], upper[column])) / scale[column]
+            beyond[block][cells] = excess.clip(-LARGEST, LARGEST)
         return imputed, beyond
 
     def _kept_blocks(self, values: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

@@ -10,7 +10,7 @@ from spinlock.tokenizer.start.category_axes import CategoryAxes
 from spinlock.tokenizer.start.rows_between import with_rows_between
 
 FIT_BEAMS = (1, 4, 8, 16)  # widths that residual books are fitted with
-BEAM_ROWS = 16_000  # rows that a width above 4 may give k-means
+BEAM_ROWS = 16_000  # that a width above 4 may give k-means, those between rows not counted
 FITS = 3  # that validation rows choose from, per category
 
 

@@ -65,25 +65,21 @@ def allocate_bits(curves: Sequence[RateDistortion], budget: int) -> np.ndarray:
         Bits of each category; their sum is at most `budget`, less only when every
         category has all it can use.
     """
-    allocations = _allocations(curves)
-    chosen = next(allocations)
-    for bits in allocations:
-        if bits.sum() > budget:
-            break
-        chosen = bits
-    return chosen
+    *_, most = _allocations(curves, budget)
+    return most
 
 
-def _allocations(curves: Sequence[RateDistortion]) -> Iterator[np.ndarray]:
-    """Give the bits [C] for the least budget, then with one bit more each, while that helps."""
+def _allocations(curves: Sequence[RateDistortion], budget: int) -> Iterator[np.ndarray]:
+    """Give the least bits [C], then one bit more each time, while that helps and is in budget."""
     hulls = [_convex_hull(curve) for curve in curves]
     gains = [np.append(hull[:-1] - hull[1:], 0.0) for hull in hulls]
     position = np.zeros(len(curves), int)
     while True:
-        yield np.array([curve.bits[i] for curve, i in zip(curves, position, strict=True)])
+        bits = np.array([curve.bits[i] for curve, i in zip(curves, position, strict=True)])
+        yield bits
         next_gains = [gain[i] for gain, i in zip(gains, position, strict=True)]
         best = int(np.argmax(next_gains))
-        if next_gains[best] <= 0:
+        if next_gains[best] <= 0 or bits.sum() >= budget:
             return
         position[best] += 1
 
@@ -164,12 +160,10 @@ def choose_book_sizes(
 
 
 def _fewest_bits(curves: list[RateDistortion], budget: int, target: float) -> np.ndarray:
-    for bits in _allocations(curves):
-        if bits.sum() > budget:
-            break
+    for bits in _allocations(curves, budget):
         if distortion_at(curves, bits) <= target:
-            return bits
-    return allocate_bits(curves, budget)
+            break
+    return bits
 
 
 def _folds(n_rows: int, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:

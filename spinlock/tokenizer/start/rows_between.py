@@ -19,7 +19,7 @@ FARTHEST = 0.5  # of the way: the nearer end is the row itself
 def with_rows_between(z: Tensor, generator: torch.Generator) -> Tensor:
     """Return rows z [n, E], and rows between them and their neighbours, as many as there is room.
 
-    None are added to rows of which two fit `MOST_ROWS` no more.
+    To rows of which two fit `MOST_ROWS` no more, none are added: z itself comes back.
     """
     times = min(TIMES, MOST_ROWS // max(len(z), 1) - 1)
     count = min(NEIGHBOURS, len(z) - 1)
