@@ -6,6 +6,7 @@ Reads best_model.pt and subset.h5; writes metrics.json and baselines.csv.
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from spinlock.analysis.metrics import dominant_feature, hidden_by_caps
 from spinlock.analysis.rows import RowsOfSplit
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import open_dataset
+from spinlock.features.split import TEST
 from spinlock.features.table import FeatureTable
 from spinlock.files import read_json, write_text
 from spinlock.settings import Experiment
@@ -115,6 +117,7 @@ def measure_model(
     if dataset:
         with open_dataset(dataset, external=allow_external) as source:
             rows = RowsOfSplit.of_dataset(source, tokenizer)
+        _warn_of_known_rows(rows.x, tokenizer, model.parent / "subset.h5")
     else:
         subset = model.parent / "subset.h5"
         if not subset.is_file():
@@ -128,6 +131,27 @@ def measure_model(
             rows = RowsOfSplit.of_table(table, tokenizer)
     measured = _measured(tokenizer, rows, experiment)
     return measured | {"baselines": {}, "probe": None, "model_digest": tokenizer.digest}
+
+
+def _warn_of_known_rows(x: np.ndarray, tokenizer: Tokenizer, subset: Path) -> None:
+    """Tell how many rows x [n, D] of a dataset were there in training, by the subset of the model.
+
+    A larger dataset of the same seed begins with the operators of a smaller one.
+    """
+    known: set[bytes] = set()
+    with suppress(SpinlockError), FeatureTable(subset) as table:  # else nobody can tell
+        if table.source_digest != tokenizer.source_digest:
+            return
+        for block in table.blocks():
+            rows = tokenizer.normalize(table.read(block))
+            known.update(row.tobytes() for row in rows[table.split[block] != TEST])
+    seen = sum(row.tobytes() in known for row in x)
+    if seen:
+        log.warning(
+            "%d of these %d rows are ones that the model was trained or chosen by: not a fair test",
+            seen,
+            len(x),
+        )
 
 
 def _require_own_subset(table: FeatureTable, tokenizer: Tokenizer) -> None:

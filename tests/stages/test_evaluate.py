@@ -107,6 +107,29 @@ def test_all_rows_of_a_dataset_are_measured(finished, caplog):
     assert "trained on: not a fair test" in caplog.text
 
 
+def test_rows_of_another_dataset_that_the_training_saw_are_told(finished, tmp_path, caplog):
+    """As where a larger dataset begins with the operators of the one that was trained on."""
+    for name in ("best_model.pt", "subset.h5"):
+        shutil.copy(finished.path(name), tmp_path)
+    model, larger = tmp_path / "best_model.pt", tmp_path / "larger.h5"
+    with FeatureTable(finished.path("subset.h5")) as table:
+        seen = table.row_ids[table.split != TEST]
+    with h5py.File(finished.dataset) as file, h5py.File(larger, "w") as other:
+        for name in ("features/summary/aggregated/features", "features/temporal/features"):
+            values = file[name][:]
+            other[name] = np.concatenate([values[:60], values[60:] + 0.1])
+    expected = f"{(seen < 60).sum()} of these 150 rows are ones that the model was trained"
+    evaluate.measure_model(model, [larger])
+    assert expected in caplog.text
+    caplog.clear()
+    with h5py.File(larger, "r+") as other:
+        other["features/summary/aggregated/features"][:60] += 0.1
+    evaluate.measure_model(model, [larger])
+    (tmp_path / "subset.h5").write_bytes(b"damaged")
+    evaluate.measure_model(model, [larger])
+    assert not caplog.text
+
+
 def test_a_label_is_predicted_better_than_by_chance_or_said_to_be_missing(finished, metrics):
     assert set(metrics["probe"]) == {"majority", "logistic", "nearest"}
     for predictor in ("logistic", "nearest"):
