@@ -33,6 +33,7 @@ INITIAL_NAMES = tuple(f"{name}/{spread}" for spread in SPREADS for name in STATI
 TEMPORAL_NAMES = tuple(f"{name}/{spread}" for spread in SPREADS for name in FRAME_NAMES)
 SUMMARY_NAMES = tuple(f"{name}/{kind}" for kind in AGGREGATES for name in TRAJECTORY_NAMES)
 TINY = 1e-12
+ROUNDING = 1e-6  # part of a value that float32 may round off, where it adds up a field
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,26 @@ def describe_behaviour(initial: np.ndarray, states: np.ndarray) -> Behaviour:
         frames = np.concatenate([frame_features(states), change[..., None]], axis=-1)
         trajectory = _trajectory_features(frames, initial, states)
         return Behaviour(
-            initial=_spread(frame_features(initial)[:, None, :, : len(STATIC_NAMES)])[0],
+            initial=_initial_features(initial),
             summary=_aggregate(trajectory),
             per_trajectory=trajectory.astype(np.float32),
             temporal=_spread(frames),
         )
+
+
+def _initial_features(initial: np.ndarray) -> np.ndarray:
+    """Return mean and spreads [42] of the features of initial fields [M, C, G, G].
+
+    Initial fields are made with one mean and one deviation. What float32 rounds off there is zero:
+    as a number it would be scaled like any feature, and differ from one processor to the next.
+    """
+    frames = frame_features(initial)[..., : len(STATIC_NAMES)]
+    mean = frames[..., FRAME_NAMES.index("mean")]
+    mean[np.abs(mean) <= ROUNDING * np.abs(frames[..., FRAME_NAMES.index("deviation")])] = 0
+    features = _spread(frames[:, None])[0]
+    middle, spreads = features[: len(STATIC_NAMES)], features[len(STATIC_NAMES) :].reshape(2, -1)
+    spreads[spreads <= ROUNDING * np.abs(middle)] = 0
+    return features
 
 
 def _spread(frames: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from spinlock.features.behaviour import (
     describe_behaviour,
 )
 from spinlock.features.frames import FRAME_NAMES, STATIC_NAMES, change_feature, frame_features
+from spinlock.operators.initial_conditions import KINDS, initial_fields
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -190,6 +191,23 @@ def test_initial_and_temporal_spread_over_realizations_and_channels():
         expected = spread_slowly(static[..., STATIC_NAMES.index(feature)], kind)
         np.testing.assert_allclose(value, expected, atol=1e-5, err_msg=name)
     assert {name.split("/")[1] for name in TEMPORAL_NAMES} == set(SPREADS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("amplitude", [0.3, 3.2])
+@pytest.mark.parametrize("grid", [9, 32])
+def test_what_all_initial_fields_share_is_no_noise_of_rounding(kind, amplitude, grid):
+    """Cleaning scales what varies, however little: rounding would count as much as a feature."""
+    generator = np.random.default_rng(0)
+    _, states = wandering(0, grid=grid, steps=8)
+    shared = {f"mean/{spread}" for spread in SPREADS}
+    shared |= {f"deviation/{spread}" for spread in SPREADS[1:]}
+    for _ in range(5):
+        initial = initial_fields(kind, (3, 3, grid), 0.2, amplitude, generator)
+        found = describe_behaviour(initial, states).initial
+        values = dict(zip(INITIAL_NAMES, found, strict=True))
+        assert {name for name, value in values.items() if value == 0} == shared
+        assert np.sinh(values["deviation/mean"]) == pytest.approx(amplitude, rel=1e-5)
 
 
 @settings(deadline=None, max_examples=15)
