@@ -109,6 +109,8 @@ def _filtered_noise(
     realizations, channels, grid = shape
     size = (realizations, channels, grid, grid // 2 + 1)
     spectrum = generator.standard_normal(size) + 1j * generator.standard_normal(size)
+    # of waves that no column of the half spectrum repeats, irfft2 keeps the real part alone
+    spectrum[..., [0, grid // 2] if grid % 2 == 0 else [0]] *= np.sqrt(2)
     return irfft2(spectrum * amplitude, s=(grid, grid))
 
 

@@ -106,6 +106,15 @@ def test_no_direction_is_preferred(kind):
     assert abs((power * np.sign(along - across)).sum()) < 0.1  # of the axes
 
 
+@pytest.mark.parametrize("kind", ["gaussian_field", "band_noise"])
+@pytest.mark.parametrize("grid", [8, 9])
+def test_waves_of_one_length_have_one_power_whatever_their_direction(kind, grid):
+    """Not half of it along the first axis: the transform of a half spectrum drops parts there."""
+    _, power = spectrum(draw(kind, 0, (1500, 2, grid), scale=0.3))
+    k = np.arange(1, grid // 2 + 1)
+    np.testing.assert_allclose(power[k, 0], power[0, k], rtol=0.15)
+
+
 def test_blobs_are_anywhere_on_the_grid():
     fields = draw("blobs", 0, (300, 1, 32), scale=0.1).reshape(300, -1)
     row, column = np.unravel_index(np.abs(fields).argmax(axis=1), (32, 32))
