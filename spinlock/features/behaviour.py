@@ -188,5 +188,8 @@ def _channel_correlation(states: np.ndarray) -> np.ndarray:
 
 def _channel_imbalance(states: np.ndarray) -> np.ndarray:
     """Return how much the channels differ in deviation at the end, relative to their mean."""
-    deviation = states[:, -1].std(axis=(-2, -1))
+    final = states[:, -1]
+    deviation = final.std(axis=(-2, -1))
+    flat = deviation <= ROUNDING * np.abs(final).max(axis=(-2, -1))
+    deviation[flat] = 0  # of a constant, whose mean is rounded
     return deviation.std(axis=1) / (deviation.mean(axis=1) + TINY)

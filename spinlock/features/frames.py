@@ -38,7 +38,7 @@ def frame_features(frames: np.ndarray) -> np.ndarray:
     ----------
     frames : float32 array [..., G, G]
         Periodic fields. Features of a frame that is not finite are NaN. One that hardly varies
-        (a deviation far below 1e-3) has no shape: skewness fades to 0, kurtosis to −3.
+        (a deviation far below 1e-3) has no shape: skewness and kurtosis fade to 0.
     """
     shape, grid = frames.shape[:-2], frames.shape[-1]
     flat = frames.reshape(-1, grid, grid)
@@ -73,7 +73,8 @@ def _moments(u: np.ndarray) -> dict[str, np.ndarray]:
     variance = square.mean(axis=1)
     deviation = np.sqrt(variance)
     skewness = np.einsum("fn,fn->f", square, centred) / n / (variance * deviation + TINY)
-    kurtosis = np.einsum("fn,fn->f", square, square) / n / (variance * variance + TINY) - 3
+    fourth = np.einsum("fn,fn->f", square, square) / n
+    kurtosis = (fourth - 3 * variance * variance) / (variance * variance + TINY)
     return {
         "mean": np.arcsinh(mean),
         "deviation": np.arcsinh(deviation),

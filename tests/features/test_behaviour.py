@@ -251,6 +251,14 @@ def test_the_shortest_trajectories_have_all_features(steps):
     assert np.isfinite(describe_behaviour(initial, states).summary).all()
 
 
+def test_channels_that_are_constant_at_the_end_are_not_unlike():
+    initial, states = wandering(8, grid=32)
+    states[:, -1] = np.float32([9.40535545, 9.40535545, -9.40535355])[:, None, None]
+    assert (states[:, -1].std(axis=(-2, -1)) > 0).any()  # float32 rounds the mean
+    found = describe_behaviour(initial, states).per_trajectory
+    assert (found[:, TRAJECTORY_NAMES.index("channel_imbalance")] == 0).all()
+
+
 def test_one_channel_and_a_state_at_rest_have_all_features():
     initial, states = wandering(7, channels=1)
     behaviour = describe_behaviour(initial, states)

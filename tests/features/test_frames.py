@@ -50,7 +50,7 @@ def described_slowly(frame: np.ndarray) -> dict[str, float]:
         "mean": math.asinh(mean),
         "deviation": math.asinh(math.sqrt(m2)),
         "skewness": math.asinh(m3 / (m2**1.5 + WEAK)),
-        "kurtosis": math.asinh(min(m4 / (m2**2 + WEAK) - 3, 50)),
+        "kurtosis": math.asinh(min((m4 - 3 * m2**2) / (m2**2 + WEAK), 50)),
         "minimum": math.asinh(u.min()),
         "maximum": math.asinh(u.max()),
         "mean_magnitude": math.asinh(sum(abs(u[p]) for p in points) / grid**2),
@@ -179,6 +179,15 @@ def test_a_flat_frame_has_no_structure_and_no_gaps(value):
     for name in ("skewness", "gradient", "curvature", "anisotropy", "sign_changes"):
         assert abs(features[name]) < 1e-3, name
     np.testing.assert_allclose(features["mean"], np.arcsinh(value), rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-5, 1e-3, 3e-3, 1.0])
+def test_no_weak_frame_has_a_kurtosis_that_no_frame_can_have(scale):
+    """Two values, each as often, have the lowest there is: −2."""
+    signs = np.where(np.indices((8, 8)).sum(axis=0) % 2, 1, -1)
+    found = np.sinh(named((scale * signs).astype(np.float32))["kurtosis"])
+    assert -2.001 < found <= 0
+    assert bool(found < -1.9) is (scale > 2e-3)
 
 
 def test_tails_beyond_the_largest_kurtosis_are_not_told_apart():
