@@ -168,7 +168,7 @@ def plain_frame(u: np.ndarray) -> dict[str, float]:
     laplacian = sum(np.roll(u, shift, axis) for shift in (-1, 1) for axis in (0, 1)) - 4 * u
     along_x, along_y = np.mean(dx**2), np.mean(dy**2)
     positive = centred > 0
-    kurtosis = np.mean(centred**4) / (variance**2 + TINY) - 3
+    kurtosis = (np.mean(centred**4) - 3 * variance**2) / (variance**2 + TINY)
     return {
         "mean": np.arcsinh(u.mean()),
         "deviation": np.arcsinh(np.sqrt(variance)),
