@@ -43,6 +43,11 @@ all operators of one policy of evolution, or of one kind of initial condition, a
 *Messy*: with gaps, infinities, constant columns, repeats and outliers put in.
 
 Ours is measured again as it changes, table by table; each says when.
+
+Peers that earlier versions measured, as those shown here, were sought as faiss does by itself: it
+follows 5 encodings of a row where ours follows 8. Following 8, RQ with 8-bit books has 0.005 more
+at 96 bits and 0.004 more at 160 bits (one seed, 3200 rows of operators): about half of what ours
+leads by at 96 bits. Following 16, as fits of our books may, it has 0.009 more there: all of it.
 """
 
 

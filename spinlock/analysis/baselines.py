@@ -17,6 +17,7 @@ REFERENCE = "gaussian_reference"  # among the baselines, but no method: nothing 
 MOST_SCALAR_BITS = 10  # of one principal component
 RESTARTS_SEED = 1234
 BOOK_WIDTHS = (4, 8)  # bits of the books of faiss's quantisers
+SEARCH_WIDTH = 8  # encodings that faiss follows, as the tokenizer does (model.beam_width), not 5
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,7 @@ def _spread(x: np.ndarray, place: np.ndarray, width: int) -> np.ndarray:
 def _fit_residual(train: np.ndarray, bits: float, width: int) -> faiss.ResidualQuantizer:
     quantizer = faiss.ResidualQuantizer(train.shape[1], math.ceil(bits / width), width)
     quantizer.cp.min_points_per_centroid = 1
+    quantizer.max_beam_size = SEARCH_WIDTH
     if len(train) <= train.shape[1]:  # its gradual way needs a full principal basis
         quantizer.train_type = faiss.ResidualQuantizer.Train_default
     quantizer.train(train)
@@ -190,5 +192,6 @@ def _decode_residual(
     n_values = n_books * 2 ** int(quantizer.nbits.at(0)) * quantizer.d
     books = faiss.vector_to_array(quantizer.codebooks)[:n_values]
     faiss.copy_array_to_vector(books, first.codebooks)
+    first.max_beam_size = SEARCH_WIDTH
     first.is_trained = True
     return first.decode(first.compute_codes(test))

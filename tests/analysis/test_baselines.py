@@ -1,3 +1,4 @@
+import faiss
 import numpy as np
 import pytest
 
@@ -8,6 +9,7 @@ from spinlock.analysis.baselines import (
     residual_reconstruction,
 )
 from spinlock.analysis.metrics import gaussian_reference, quality
+from spinlock.settings.model import Model
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +141,21 @@ def test_residual_codes_are_learned_from_train_rows_alone():
     decoded = residual_reconstruction(train, x, 16)
     assert np.abs(decoded).max() < 50  # the train rows have nothing so far away
     np.testing.assert_allclose(residual_reconstruction(train, x[:1], 16), decoded[:1], atol=1e-5)
+
+
+def test_residual_codes_are_searched_for_as_widely_as_the_tokenizers_tokens(gaussian):
+    train, test = gaussian
+    found = {}
+    for width in (5, Model().beam_width):
+        quantizer = faiss.ResidualQuantizer(12, 5, 8)
+        quantizer.cp.min_points_per_centroid = 1
+        quantizer.max_beam_size = width
+        quantizer.train(train)
+        found[width] = quantizer.decode(quantizer.compute_codes(test))
+    narrow, wide = found.values()
+    np.testing.assert_allclose(residual_reconstruction(train, test, 40), wide, atol=1e-5)
+    mean = train.mean(axis=0)
+    assert quality(test, wide, mean) > quality(test, narrow, mean)
 
 
 def test_the_first_books_of_residual_codes_are_told_before_the_others():
