@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.quality_figure import quality_figure
-from benchmarks.quality_page import CURVE, page
+from benchmarks.quality_page import CURVE, PEER_BEAM, page
 from benchmarks.tables import FOREIGN_FILE, SIDES, RawTable, known_tables
 from spinlock.analysis.baselines import compare_baselines
 from spinlock.analysis.figures.style import render
@@ -109,14 +109,14 @@ def measure_table(
             log.info("%s", measured)
     train_rows, test_rows = rows_of.x[rows_of.of(TRAIN)], rows_of.x[rows_of.reported]
     wanted = sorted({*map(float, budgets), *(one["bits"] for one in ours)})
-    others = compare_baselines(train_rows, test_rows, wanted)
+    others = compare_baselines(train_rows, test_rows, wanted, PEER_BEAM)
     return {
         "seed": seed,
         "train_rows": len(train_rows),
         "test_rows": len(test_rows),
         "columns": train_rows.shape[1],
         "ours": ours,
-        "others": [vars(one) for one in others if one.quality is not None],
+        "others": [vars(one) | {"beam": PEER_BEAM} for one in others if one.quality is not None],
     }
 
 

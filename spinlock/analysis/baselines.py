@@ -17,7 +17,7 @@ REFERENCE = "gaussian_reference"  # among the baselines, but no method: nothing 
 MOST_SCALAR_BITS = 10  # of one principal component
 RESTARTS_SEED = 1234
 BOOK_WIDTHS = (4, 8)  # bits of the books of faiss's quantisers
-SEARCH_WIDTH = 8  # encodings that faiss follows, as the tokenizer does (model.beam_width), not 5
+BEAM_WIDTH = 8  # encodings that faiss follows, as the tokenizer does, not the 5 of its default
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ class Baseline:
     quality: float | None
 
 
-def compare_baselines(train: np.ndarray, test: np.ndarray, budgets: list[float]) -> list[Baseline]:
+def compare_baselines(
+    train: np.ndarray, test: np.ndarray, budgets: list[float], beam: int = BEAM_WIDTH
+) -> list[Baseline]:
     """Fit all methods on train rows [n, D] and measure them on test rows [m, D].
 
     Methods whose books have more codes than there are train rows are left out.
@@ -38,6 +40,8 @@ def compare_baselines(train: np.ndarray, test: np.ndarray, budgets: list[float])
     ----------
     budgets : list of float
         Bits per row, ascending.
+    beam : int
+        Encodings that residual quantisers follow, as they are fitted and as they encode.
     """
     budgets = [bits for bits in budgets if bits > 0]
     if not budgets:
@@ -46,7 +50,7 @@ def compare_baselines(train: np.ndarray, test: np.ndarray, budgets: list[float])
     test = np.ascontiguousarray(test, np.float32)
     scalar = PrincipalScalarQuantizer(train)
     widths = [width for width in BOOK_WIDTHS if len(train) >= 2**width]
-    residual = {width: _fit_residual(train, budgets[-1], width) for width in widths}
+    residual = {width: _fit_residual(train, budgets[-1], width, beam) for width in widths}
     covariance = np.cov(train.astype(np.float64), rowvar=False).reshape(train.shape[1], -1)
     mean = train.mean(axis=0, dtype=np.float64)
     rows = []
@@ -71,7 +75,7 @@ def residual_reconstruction(train: np.ndarray, x: np.ndarray, bits: float) -> np
         return np.repeat(train.mean(axis=0, dtype=np.float64)[None], len(x), axis=0)
     width = max((w for w in BOOK_WIDTHS if len(train) >= 2**w), default=1)
     train, x = (np.ascontiguousarray(rows, np.float32) for rows in (train, x))
-    quantizer = _fit_residual(train, bits, width)
+    quantizer = _fit_residual(train, bits, width, BEAM_WIDTH)
     return _decode_residual(quantizer, x, math.ceil(bits / width))
 
 
@@ -174,10 +178,10 @@ def _spread(x: np.ndarray, place: np.ndarray, width: int) -> np.ndarray:
     return spread
 
 
-def _fit_residual(train: np.ndarray, bits: float, width: int) -> faiss.ResidualQuantizer:
+def _fit_residual(train: np.ndarray, bits: float, width: int, beam: int) -> faiss.ResidualQuantizer:
     quantizer = faiss.ResidualQuantizer(train.shape[1], math.ceil(bits / width), width)
     quantizer.cp.min_points_per_centroid = 1
-    quantizer.max_beam_size = SEARCH_WIDTH
+    quantizer.max_beam_size = beam
     if len(train) <= train.shape[1]:  # its gradual way needs a full principal basis
         quantizer.train_type = faiss.ResidualQuantizer.Train_default
     quantizer.train(train)
@@ -192,6 +196,6 @@ def _decode_residual(
     n_values = n_books * 2 ** int(quantizer.nbits.at(0)) * quantizer.d
     books = faiss.vector_to_array(quantizer.codebooks)[:n_values]
     faiss.copy_array_to_vector(books, first.codebooks)
-    first.max_beam_size = SEARCH_WIDTH
+    first.max_beam_size = quantizer.max_beam_size
     first.is_trained = True
     return first.decode(first.compute_codes(test))

@@ -156,6 +156,10 @@ def test_residual_codes_are_searched_for_as_widely_as_the_tokenizers_tokens(gaus
     np.testing.assert_allclose(residual_reconstruction(train, test, 40), wide, atol=1e-5)
     mean = train.mean(axis=0)
     assert quality(test, wide, mean) > quality(test, narrow, mean)
+    (compared,) = [
+        one for one in compare_baselines(train, test, [40.0], beam=5) if one.method == "faiss_rq8"
+    ]
+    assert compared.quality == pytest.approx(quality(test, narrow, mean), abs=1e-6)
 
 
 def test_the_first_books_of_residual_codes_are_told_before_the_others():

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.quality import measure_table, replaced
 from benchmarks.quality_figure import quality_figure
-from benchmarks.quality_page import best_peer, page
+from benchmarks.quality_page import PEER_BEAM, best_peer, page
 from benchmarks.tables import RawTable, messy, simulated_operators
 from spinlock.errors import SpinlockError
 
@@ -38,9 +38,15 @@ def test_each_table_says_when_ours_was_measured():
     first, second, old = (run(0.9, [other("faiss_pq8", 96.0, 0.8)], seed) for seed in range(3))
     for one, day in ((first, "2026-02-28"), (second, "2026-03-01")):
         one["ours"][0]["measured_on"] = day
-    assert "2 seeds; ours measured up to 2026-03-01." in page({"table": [first, second]})
+    assert "; ours measured up to 2026-03-01." in page({"table": [first, second]})
     text = page({"table": [first, second, old]})
-    assert "3 seeds; ours measured by earlier versions, all or in part." in text
+    assert "; ours measured by earlier versions, all or in part." in text
+
+
+@pytest.mark.parametrize(("beam", "shown"), [(PEER_BEAM, "| table |"), (5, "| table † |")])
+def test_tables_whose_peers_searched_less_are_marked(beam, shown):
+    peers = [other("faiss_rq8", 96.0, 0.8) | {"beam": beam}]
+    assert shown in page({"table": [run(0.9, peers)]})
 
 
 def test_where_none_can_spend_the_bits_their_most_count():
@@ -54,7 +60,7 @@ def test_where_none_can_spend_the_bits_their_most_count():
 def test_the_page_marks_whichever_is_better(ours, shown):
     text = page({"a table": [run(ours, [other("faiss_pq8", 96.0, 0.8)])]})
     assert shown in text
-    assert "| a table | 80 × 30 | 1 |" in text
+    assert "| a table † | 80 × 30 | 1 |" in text
 
 
 def test_several_seeds_show_their_spread():
