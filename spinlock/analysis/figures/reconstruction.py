@@ -52,7 +52,7 @@ def feature_quality_figure(
     left.set_xlabel("features, worst first")
     left.set_ylabel(f"R² on {rows} rows")
     left.set_title(f"median {np.nanmedian(quality):.3f}")
-    left.legend(handles=legend_marks(kinds), loc="lower right")
+    left.legend(handles=legend_marks(kinds, "o"), loc="lower right")
     worst = order[:N_WORST]
     right.barh(
         np.arange(len(worst)), quality[worst], height=0.65,

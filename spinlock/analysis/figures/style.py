@@ -108,15 +108,15 @@ def color_of(index: int) -> str:
 
 
 def marker_of(index: int) -> str:
-    """Return the marker of the index-th kind: it changes where colours begin again."""
-    return MARKERS[index // len(PALETTE) % len(MARKERS)]
+    """Return the marker of the index-th kind, which tells it where colours do not."""
+    return MARKERS[index % len(MARKERS)]
 
 
-def legend_marks(names: Sequence[str]) -> list[Line2D]:
-    """Return legend entries with the colour and marker of each kind."""
+def legend_marks(names: Sequence[str], marker: str | None = None) -> list[Line2D]:
+    """Return legend entries with the colour of each kind, and its marker or the one given."""
     return [
         Line2D(
-            [], [], linestyle="", marker=marker_of(i), markersize=4, color=color_of(i),
+            [], [], linestyle="", marker=marker or marker_of(i), markersize=4, color=color_of(i),
             label=label(name),
         )
         for i, name in enumerate(names)

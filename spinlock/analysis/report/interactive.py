@@ -13,7 +13,7 @@ from bokeh.resources import Resources
 HEIGHT = 460  # pixels
 OPERATOR_COLUMNS = ("operator", "split", "labels", "tokens", "unusual")
 CODE_COLUMNS = ("token", "count", "change")
-MARKS = ("x", "y", "color", "alpha", "size")
+MARKS = ("x", "y", "color", "marker", "alpha", "size")
 MODEL_ID = re.compile(r"p\d+")
 
 TOOLTIP = """<div style="max-width:20em;font:12px/1.4 system-ui,sans-serif">{rows}</div>"""
@@ -40,9 +40,9 @@ def map_document(name: str, columns: Sequence[str]) -> dict[str, Any]:
         output_backend="canvas",
     )
     points = plot.scatter(
-        "x", "y", source=source, size="size", fill_color="color", fill_alpha="alpha",
-        line_color=None, nonselection_fill_alpha="alpha", selection_line_color="black",
-        selection_line_width=2,
+        "x", "y", source=source, size="size", marker="marker", fill_color="color",
+        fill_alpha="alpha", line_color=None, nonselection_fill_alpha="alpha",
+        selection_line_color="black", selection_line_width=2,
     )  # fmt: skip
     rows = "".join(TOOLTIP_ROW.format(column=column) for column in columns)
     hover = HoverTool(tooltips=TOOLTIP.format(rows=rows), renderers=[points], limit=1)

@@ -58,6 +58,12 @@ def test_operators_have_the_colours_of_their_labels():
     np.testing.assert_allclose(colours_of(figure.axes[0]), wanted(kinds, 0.75))
 
 
+def test_operators_have_the_markers_of_their_labels():
+    figure = label_map_figure(MAPS[0], {"kind": np.arange(40) % 7})
+    shapes = [points.get_paths()[0].vertices for points in figure.axes[0].collections]
+    assert len({shape.tobytes() for shape in shapes if len(shape)}) == 7
+
+
 def test_operators_have_the_colours_of_their_values():
     figure = value_map_figure(MAPS[0], np.arange(40.0), "name")
     (points,) = figure.axes[0].collections

@@ -26,6 +26,7 @@ def test_features_have_the_colours_of_their_families_in_both_panels():
     dots, bars = figure.axes[0].collections[0], figure.axes[1].patches
     assert [tuple(color) for color in dots.get_facecolors()] == worst_first
     assert [bar.get_facecolor() for bar in bars] == worst_first
+    assert [entry.get_marker() for entry in figure.axes[0].get_legend().legend_handles] == ["o"] * 2
 
 
 def test_our_levels_stand_beside_the_baselines():

@@ -3,7 +3,15 @@ import pytest
 
 from spinlock.analysis.figures.categories import silhouette_figure
 from spinlock.analysis.figures.reconstruction import feature_quality_figure
-from spinlock.analysis.figures.style import label, new_figure, number, render, styled
+from spinlock.analysis.figures.style import (
+    PALETTE,
+    label,
+    marker_of,
+    new_figure,
+    number,
+    render,
+    styled,
+)
 
 
 @styled
@@ -44,6 +52,10 @@ def test_long_names_keep_both_ends():
 
 def test_numbers_have_a_true_minus():
     assert number(-0.012345) == "−0.0123"
+
+
+def test_kinds_are_told_apart_without_their_colours():
+    assert len({marker_of(i) for i in range(len(PALETTE))}) == len(PALETTE)
 
 
 @pytest.mark.parametrize("quality", [0.2, 0.895, 1.0])

@@ -121,6 +121,22 @@ def test_the_map_takes_every_colour_that_is_offered(report):
         assert report.evaluate("document.querySelector('#operator-legend').textContent").strip()
 
 
+def test_kinds_are_told_apart_without_their_colours(report):
+    report.evaluate(
+        "{ const choice = document.querySelector('#operator-color'); choice.value = 'split:';"
+        " choice.dispatchEvent(new Event('change')); }"
+    )
+    markers = report.evaluate(
+        "[...new Set(Bokeh.documents.map((one) => one.get_model_by_name('operator-map'))"
+        ".find((one) => one).data.marker)]"
+    )
+    assert len(markers) == 3
+    symbols = report.evaluate(
+        "[...document.querySelectorAll('#operator-legend i')].map((one) => one.textContent)"
+    )
+    assert len(set(symbols)) == 3
+
+
 def test_buttons_lead_from_a_feature_to_its_category_and_its_map(report, evidence):
     report.type_into("#feature-search", "feature_8")
     report.evaluate(

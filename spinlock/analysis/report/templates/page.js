@@ -9,6 +9,9 @@
 
   const PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"];
   const OTHER = "#BFBFBF";
+  // of each colour, for who does not tell colours apart: on the map, in the legend
+  const MARKERS = ["circle", "square", "triangle", "diamond", "inverted_triangle", "plus", "star"];
+  const SYMBOLS = ["●", "■", "▲", "◆", "▼", "✚", "★"];
   const RAMP = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
   const LEVEL_COLORS = ["#0072B2", "#6db1d8", "#bcdcee"];
   const LEVEL_SIZES = [9, 6, 4];
@@ -77,10 +80,14 @@
     index.forEach((kind) => { counts[kind] += 1; });
     const frequent = counts.map((_, kind) => kind).sort((a, b) => counts[b] - counts[a] || a - b)
       .slice(0, PALETTE.length).sort((a, b) => a - b);
-    const colorOf = new Map(frequent.map((kind, i) => [kind, PALETTE[i]]));
-    const entries = frequent.map((kind) => [colorOf.get(kind), kinds[kind]]);
+    const place = new Map(frequent.map((kind, i) => [kind, i]));
+    const entries = frequent.map((kind, i) => [PALETTE[i], kinds[kind], SYMBOLS[i]]);
     if (kinds.length > frequent.length) entries.push([OTHER, "other"]);
-    return { colors: index.map((kind) => colorOf.get(kind) || OTHER), entries };
+    return {
+      colors: index.map((kind) => PALETTE[place.get(kind)] || OTHER),
+      markers: index.map((kind) => MARKERS[place.get(kind)] || MARKERS[0]),
+      entries,
+    };
   }
   function byFeature(i) {
     const column = operators.ids.map((_, row) => z[row * width + i] * data.z_step);
@@ -118,10 +125,10 @@
       target.append(ramp, element("span", shown.ramp[1]));
       return;
     }
-    shown.entries.forEach(([color, name]) => {
+    shown.entries.forEach(([color, name, symbol = SYMBOLS[0]]) => {
       const entry = element("span");
-      const mark = element("i");
-      mark.style.background = color;
+      const mark = element("i", symbol);
+      mark.style.color = color;
       entry.append(mark, document.createTextNode(name));
       target.append(entry);
     });
@@ -177,7 +184,8 @@
     if (!operatorMap) return;
     const [x, y] = operators.maps[byId("operator-method").value];
     operatorMap.source.data = {
-      x, y, color: shown.colors, alpha: x.map(() => 0.8), size: x.map(() => 6), ...operatorColumns,
+      x, y, color: shown.colors, marker: shown.markers || x.map(() => MARKERS[0]),
+      alpha: x.map(() => 0.8), size: x.map(() => 7), ...operatorColumns,
     };
   }
   function findOperator() {
@@ -217,6 +225,7 @@
     codeMap.source.data = {
       x, y,
       color: codes.level.map((level, i) => (mine[i] ? PALETTE[level % PALETTE.length] : OTHER)),
+      marker: x.map(() => MARKERS[0]),
       alpha: mine.map((own) => (own ? 0.9 : 0.35)),
       size: codes.level.map((level) => LEVEL_SIZES[Math.min(level, LEVEL_SIZES.length - 1)]),
       token: codes.code.map((code, i) => `${data.categories[codes.category[i]].name} ${data.levels[codes.level[i]]} ${code}`),
