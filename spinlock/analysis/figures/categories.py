@@ -64,7 +64,7 @@ def silhouette_figure(
     lower.set_ylim(bottom=0)
     lower.xaxis.get_major_locator().set_params(integer=True)
     lower.set_xlabel("number of categories K")
-    upper.set_title(f"{chosen} categories")
+    upper.set_title("1 category" if chosen == 1 else f"{chosen} categories")
     return figure
 
 
@@ -111,6 +111,7 @@ def correlation_figure(
     axes.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
     axes.tick_params(left=False)
     axes.set_xlim(0, n_columns)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel(f"{n_columns} features")
     axes.set_ylabel("category")
     figure.colorbar(image, ax=axes, label="correlation", shrink=0.5, aspect=30, pad=0.01)

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.ticker import StrMethodFormatter
 
 from spinlock.analysis.figures.style import (
     GREY,
@@ -32,7 +33,7 @@ def codebook_use_figure(
     sizes = np.array([[len(book) for book in books] for books in counts])
     used = np.array([[np.count_nonzero(book) for book in books] for books in counts])
     perplexity = np.array([[_perplexity(book) for book in books] for books in counts])
-    figure = new_figure(1.1 + 0.21 * len(names))
+    figure = new_figure(max(1.9, 1.1 + 0.21 * len(names)))  # the scale's label is that high
     left, right = figure.subplots(1, 2, sharey=True)
     used_text = [
         [f"{u}/{k}" for u, k in zip(*row, strict=True)] for row in zip(used, sizes, strict=True)
@@ -93,7 +94,8 @@ def code_frequency_figure(counts: Sequence[Sequence[np.ndarray]], levels: Sequen
         axes.text(
             1, 1 / largest, f" uniform, K = {largest}", color="#555555", va="bottom", fontsize=7
         )
-        axes.set_xscale("log")
+        axes.set_xscale("log", base=2)  # ticks with room for them in small books
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
         axes.set_yscale("log")
         axes.set_xlabel("rank of the code")
         axes.set_title(label(levels[level]))

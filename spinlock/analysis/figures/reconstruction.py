@@ -49,6 +49,7 @@ def feature_quality_figure(
     )  # fmt: skip
     draw_target(left, target)
     left.set_ylim(floor, 1.02)
+    left.xaxis.get_major_locator().set_params(integer=True)
     left.set_xlabel("features, worst first")
     left.set_ylabel(f"R² on {rows} rows")
     left.set_title(f"median {np.nanmedian(quality):.3f}")
@@ -139,6 +140,8 @@ def distance_figure(between_rows: np.ndarray, between_codes: np.ndarray) -> Figu
     image = axes.hexbin(
         between_rows, between_codes, gridsize=55, bins="log", mincnt=1, linewidths=0.1
     )
+    # a decade at least: a shorter logarithmic scale has no readable ticks
+    image.set_clim(1, max(10, image.get_array().max()))
     correlation = np.corrcoef(between_rows, between_codes)[0, 1]
     axes.set_title(f"Pearson correlation {correlation:.3f} over {len(between_rows):,} pairs")
     axes.set_xlabel("distance between inputs")

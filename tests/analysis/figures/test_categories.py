@@ -35,6 +35,18 @@ def test_silhouette_marks_the_choice():
     assert ring.get_xdata().tolist() == [5]
 
 
+def test_a_single_category_is_one():
+    figure = silhouette_figure(np.array([1, 2]), np.array([0.0, 0.5]), np.zeros(2), 1, 0.15)
+    assert figure.axes[0].get_title("left") == "1 category"
+
+
+def test_few_features_are_counted_in_whole_numbers():
+    correlation = correlation_matrix(np.random.default_rng(0).normal(size=(50, 3)))
+    figure = correlation_figure(correlation, {"all": np.arange(3)}, merge_tree(correlation))
+    ticks = figure.axes[1].get_xticks()
+    np.testing.assert_array_equal(ticks, np.round(ticks))
+
+
 def test_categories_of_the_tree_are_outlined_once_each(blocks):
     correlation, categories = blocks
     figure = correlation_figure(correlation, categories, merge_tree(correlation))

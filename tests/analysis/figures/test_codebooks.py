@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from scipy.stats import entropy
@@ -34,6 +36,28 @@ def test_books_of_one_code_are_shown_but_not_in_the_mean():
     assert "utilization 0.50" in title
     of_one = codebook_use_figure([[np.array([5]), np.array([5])]], ["a"], LEVELS)
     assert of_one.axes[0].get_title("left") == "codes used"
+
+
+def test_the_scale_of_a_single_category_is_named_in_full():
+    figure = codebook_use_figure([COUNTS[0]], ["a"], LEVELS)
+    figure.draw_without_rendering()
+    name = figure.axes[-1].yaxis.label.get_window_extent()
+    assert figure.bbox.y0 <= name.y0
+    assert name.y1 <= figure.bbox.y1
+
+
+@pytest.mark.parametrize("n_codes", [2, 4, 6, 8, 64, 1000, 65536])
+def test_ranks_can_be_read(n_codes):
+    counts = [[np.arange(n_codes, 0, -1)] * 3]
+    figure = code_frequency_figure(counts, ["coarse", "medium", "fine"])
+    figure.draw_without_rendering()
+    axis = figure.axes[0].xaxis
+    names = [*axis.get_ticklabels(), *axis.get_ticklabels(minor=True)]
+    places = [name.get_window_extent() for name in names if name.get_text()]
+    places = sorted((place for place in places if place.width), key=lambda place: place.x0)
+    assert len(places) >= 2
+    assert all(name.get_text().isdigit() for name in axis.get_ticklabels())
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(places))
 
 
 def test_frequencies_are_sorted_and_sum_to_one():

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from matplotlib.colors import to_rgba
 
 from spinlock.analysis.figures.reconstruction import (
@@ -29,6 +30,12 @@ def test_features_have_the_colours_of_their_families_in_both_panels():
     assert [entry.get_marker() for entry in figure.axes[0].get_legend().legend_handles] == ["o"] * 2
 
 
+def test_few_features_are_ranked_in_whole_numbers():
+    figure = feature_quality_figure(np.array([0.5, 0.6, 0.7]), list("abc"), ["f"] * 3, 0.9, "test")
+    ticks = figure.axes[0].get_xticks()
+    np.testing.assert_array_equal(ticks, np.round(ticks))
+
+
 def test_our_levels_stand_beside_the_baselines():
     others = {"PQ": (np.array([20.0, 10.0]), np.array([0.5, 0.4])),
               "reference": (np.array([20.0]), np.array([0.9]))}  # fmt: skip
@@ -55,3 +62,11 @@ def test_distances_report_their_correlation():
     assert "correlation 0.800 over 4 pairs" in distance_figure(rows, codes).axes[0].get_title(
         "left"
     )
+
+
+def test_few_pairs_have_a_scale_that_can_be_read():
+    figure = distance_figure(np.arange(6.0), np.arange(6.0) ** 2)
+    figure.draw_without_rendering()
+    scale = figure.axes[1]
+    assert scale.get_ylim() == pytest.approx((1, 10))
+    assert not [name.get_text() for name in scale.get_yticklabels(minor=True) if name.get_text()]

@@ -108,6 +108,12 @@ def test_the_explorer_shows_the_features_and_tokens_of_a_category(report, eviden
     assert rows_of(report, "category-tokens")[0].startswith("coarse ")
 
 
+def test_a_single_feature_is_one(tab, saved, tiny_html):
+    tab.open(saved(tiny_html))
+    summary = tab.evaluate("document.querySelector('#category-summary').textContent")
+    assert summary.startswith("1 feature;")
+
+
 def test_the_map_takes_every_colour_that_is_offered(report):
     kinds = report.evaluate(
         "[...document.querySelector('#operator-color').options].map((one) => one.value)"

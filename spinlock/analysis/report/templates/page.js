@@ -29,6 +29,7 @@
       ? value.toExponential(2) : String(Number(value.toPrecision(3)));
     return text.replace("-", "−");
   };
+  const counted = (count, one) => `${count} ${one}${count === 1 ? "" : "s"}`;
   const signed = (value) => (value < 0 ? "" : "+") + value.toFixed(1).replace("-", "−");
   function unpack(text, Kind) {
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -229,7 +230,7 @@
       alpha: mine.map((own) => (own ? 0.9 : 0.35)),
       size: codes.level.map((level) => LEVEL_SIZES[Math.min(level, LEVEL_SIZES.length - 1)]),
       token: codes.code.map((code, i) => `${data.categories[codes.category[i]].name} ${data.levels[codes.level[i]]} ${code}`),
-      count: codes.count.map((times) => `${times} operators`),
+      count: codes.count.map((times) => counted(times, "operator")),
       change: codes.features.map((features, i) => features
         .map((f, k) => `${data.features[f].name} ${signed(codes.change[i][k])}`).join(", ")),
     };
@@ -297,7 +298,7 @@
   function drawCategory() {
     const category = data.categories[Number(byId("category-choice").value)];
     const sizes = category.sizes.map((size, level) => `${data.levels[level]} ${size}`).join(", ");
-    byId("category-summary").textContent = `${category.members.length} features; codes: ${sizes}`;
+    byId("category-summary").textContent = `${counted(category.members.length, "feature")}; codes: ${sizes}`;
     byId("category-features").tBodies[0].replaceChildren(...category.members.map((i) => featureRow(i, false)));
     byId("category-tokens").tBodies[0].replaceChildren(...category.tokens.map((token) => {
       const row = element("tr");
