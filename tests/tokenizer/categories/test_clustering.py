@@ -148,6 +148,13 @@ def test_when_no_number_is_orthogonal_enough_the_lowest_is_taken_with_a_warning(
     assert "orthogonality_target" in caplog.text
 
 
+def test_the_warning_names_the_numbers_that_were_to_choose_from(caplog):
+    x = correlated_blocks()
+    with caplog.at_level(logging.WARNING):
+        discover_categories(x, min_features=1, orthogonality_target=1e-9, useful=(3, 4))
+    assert "from 3 to 4 reaches" in caplog.text
+
+
 def test_as_many_categories_are_found_as_are_useful_where_the_columns_give_them():
     x = correlated_blocks()
     most = max(one.num_categories for one in discover_categories(x).candidates)
