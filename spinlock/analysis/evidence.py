@@ -96,7 +96,7 @@ class Reconstruction:
     by_level : array [L]
         Pooled R².
     cosines : array [C, C]
-        |cosine| between category centroids.
+        |cosine| between category centroids; NaN where nothing of a category varies.
     """
 
     rows: str
@@ -218,7 +218,10 @@ def measure_reconstruction(
         by_level[level] = 1 - error.sum() / total.sum()
         by_feature[level] = 1 - error / np.where(total > 0, total, np.nan)
     centroids = category_centroids(x, list(tokenizer.categories.values()))
-    return Reconstruction(rows, len(x), by_feature, by_level, np.abs(centroids @ centroids.T))
+    cosines = np.abs(centroids @ centroids.T)
+    still = ~centroids.any(axis=1)
+    cosines[still] = cosines[:, still] = np.nan
+    return Reconstruction(rows, len(x), by_feature, by_level, cosines)
 
 
 def measure_distances(tokenizer: Tokenizer, x: np.ndarray, tokens: np.ndarray) -> Distances:

@@ -9,7 +9,7 @@ from spinlock.analysis.evidence import (
     measure_distances,
     measure_reconstruction,
 )
-from spinlock.analysis.metrics import code_counts, topographic
+from spinlock.analysis.metrics import code_counts, orthogonality, topographic
 from spinlock.tokenizer.categories.centroids import category_centroids
 
 
@@ -39,6 +39,17 @@ def test_reconstruction_is_graded_on_the_features(evidence):
     cosines = centroids @ centroids.T
     assert cosines.min() < -0.1
     np.testing.assert_allclose(own.cosines, np.abs(cosines))
+
+
+def test_categories_that_do_not_vary_count_as_they_do_in_the_metric(evidence):
+    tokenizer, tokens = evidence.tokenizer, evidence.sample.tokens[:30]
+    x = evidence.sample.x[:30].copy()
+    members = list(evidence.categories.values())
+    x[:, members[1]] = 0
+    cosines = measure_reconstruction(tokenizer, x, tokens, "test").cosines
+    assert np.isnan(cosines[1]).all()
+    pairs = cosines[np.triu_indices(len(cosines), k=1)]
+    assert np.nanmean(pairs) == pytest.approx(orthogonality(x, members)["mean"])
 
 
 def test_reconstruction_is_graded_level_by_level_about_the_train_mean(evidence):

@@ -43,7 +43,7 @@ EXHIBITS = (
         "Quality at a price",
         "How much of the features do the tokens keep for their bits, and would another quantiser "
         "do better? Spinlock's line grows by one level per point; the others are fitted on the "
-        "same train rows and measured on the same test rows. The Gaussian reference is reverse "
+        "same train rows and measured on the same rows. The Gaussian reference is reverse "
         "water-filling on the train covariance.",
         drawings.draw_rate_distortion,
     ),
@@ -51,8 +51,7 @@ EXHIBITS = (
         "feature_quality",
         "Quality",
         "Which features come back",
-        "R² of every feature on rows that took no part in training, and the ten that are kept "
-        "worst, by name.",
+        "R² of every feature, and the ten that are kept worst, by name.",
         drawings.draw_feature_quality,
     ),
     Exhibit(
@@ -112,7 +111,8 @@ EXHIBITS = (
         "category_cosines",
         "Categories",
         "Do categories say different things?",
-        "|cosine| between the centroids of all pairs of categories; dark is independent.",
+        "|cosine| between the centroids of all pairs of categories; dark is independent. A "
+        "category of which nothing varies in these rows is left blank.",
         drawings.draw_cosine,
     ),
     Exhibit(

@@ -1,6 +1,7 @@
 """Figures of the categories: how many, which features, how different."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -25,6 +26,7 @@ from spinlock.analysis.figures.style import (
 
 TYPICAL_WIDTH = 66  # letters of names beside a bar
 MOST_CELLS_WITH_TEXT = 20  # rows of a matrix whose numbers can still be read
+MOST_NAMES = 28  # beside a matrix, that do not touch
 
 
 @styled
@@ -214,11 +216,13 @@ def cosine_figure(cosines: np.ndarray, names: Sequence[str], target: float) -> F
     Parameters
     ----------
     cosines : array [C, C]
+        NaN, a blank cell, where nothing of a category varies.
     names : sequence of str [C]
     target : float
         What the mean over pairs should stay below.
     """
     pairs = cosines[np.triu_indices(len(cosines), k=1)]
+    pairs = pairs[np.isfinite(pairs)]
     figure = new_figure(4.6, 5.4)
     axes = figure.subplots()
     shown = np.where(np.eye(len(cosines), dtype=bool), np.nan, cosines)
@@ -226,12 +230,13 @@ def cosine_figure(cosines: np.ndarray, names: Sequence[str], target: float) -> F
     if len(cosines) <= MOST_CELLS_WITH_TEXT:
         inks = ink_on(cosines, 0, 1)
         for (i, j), value in np.ndenumerate(shown):
-            if i != j:
+            if np.isfinite(value):
                 text = f"{value:.2f}".removeprefix("0")
                 axes.text(j, i, text, ha="center", va="center", fontsize=5.5, color=inks[i, j])
-    ticks = np.arange(len(names))
-    axes.set_xticks(ticks, short_names(names), rotation=90)
-    axes.set_yticks(ticks, short_names(names))
+    shown_names = short_names(names)
+    ticks = range(0, len(names), math.ceil(len(names) / MOST_NAMES))
+    axes.set_xticks(ticks, [shown_names[i] for i in ticks], rotation=90)
+    axes.set_yticks(ticks, [shown_names[i] for i in ticks])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("category")

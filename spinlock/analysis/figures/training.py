@@ -70,8 +70,14 @@ def _values(history: Sequence[Entry], key: str) -> tuple[np.ndarray, np.ndarray]
 def _draw(axes: Axes, history: Sequence[Entry], key: str, color: str, name: str = "") -> None:
     epochs, values = _values(history, key)
     if len(epochs):
-        marker = "o" if len(epochs) <= 30 else ""
-        axes.plot(epochs, values, marker=marker, markersize=2.5, color=color, label=name)
+        _draw_line(axes, epochs, values, color, name)
+
+
+def _draw_line(
+    axes: Axes, epochs: np.ndarray, values: np.ndarray, color: str, name: str = ""
+) -> None:
+    marker = "o" if len(epochs) <= 30 else ""  # a line of one epoch is none
+    axes.plot(epochs, values, marker=marker, markersize=2.5, color=color, label=name)
 
 
 def _draw_losses(axes: Axes, history: Sequence[Entry]) -> None:
@@ -89,7 +95,7 @@ def _draw_utilization(axes: Axes, history: Sequence[Entry], levels: Sequence[str
         return
     by_level = values.reshape(len(epochs), -1, len(levels)).mean(axis=1)
     for level, name in enumerate(levels):
-        axes.plot(epochs, by_level[:, level], color=PALETTE[level % len(PALETTE)], label=name)
+        _draw_line(axes, epochs, by_level[:, level], PALETTE[level % len(PALETTE)], name)
     axes.set_ylim(0, 1.02)
     axes.set_title("utilization")
     axes.legend(fontsize=6.5)

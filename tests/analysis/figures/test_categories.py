@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
@@ -91,3 +93,20 @@ def test_cosines_of_any_number_of_categories(n_categories):
     if n_categories > 1:
         title = figure.axes[0].get_title("left")
         assert title == "mean 0.200 (target < 0.25), maximum 0.20"
+
+
+def test_categories_without_a_cosine_are_blank_and_do_not_count():
+    cosines = np.array([[1.0, 0.2, np.nan], [0.2, 1.0, np.nan], [np.nan] * 3])
+    axes = cosine_figure(cosines, ["a", "b", "c"], 0.25).axes[0]
+    assert axes.get_title("left") == "mean 0.200 (target < 0.25), maximum 0.20"
+    assert [text.get_text() for text in axes.texts] == [".20", ".20"]
+
+
+@pytest.mark.parametrize("n_categories", [28, 45, 100])
+def test_names_of_many_categories_do_not_touch(n_categories):
+    cosines = np.full((n_categories, n_categories), 0.2)
+    figure = cosine_figure(cosines, [f"category_{i:02d}" for i in range(n_categories)], 0.25)
+    figure.draw_without_rendering()
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        places = [name.get_window_extent() for name in axis.get_ticklabels()]
+        assert not [1 for one, other in itertools.pairwise(places) if one.overlaps(other)]

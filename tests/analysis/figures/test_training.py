@@ -33,3 +33,10 @@ def test_utilization_is_the_mean_over_categories_at_each_level():
     drawn = {line.get_label(): line.get_ydata() for line in axes.lines}
     np.testing.assert_allclose(drawn["coarse"], [0.4])
     np.testing.assert_allclose(drawn["fine"], [0.8])
+
+
+def test_a_training_of_one_epoch_shows_its_points():
+    history = [{"epoch": 1, "train_loss": 1.0, "utilization": [[0.2, 0.5]]}]
+    for axes in training_figure(history, LEVELS).axes:
+        drawn = [line for line in axes.lines if line.get_linestyle() == "-"]
+        assert all(line.get_marker() == "o" for line in drawn)
