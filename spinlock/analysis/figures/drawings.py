@@ -73,8 +73,8 @@ def draw_cosine(evidence: Evidence) -> Figure | str:
 
 def draw_training(evidence: Evidence) -> Figure | str:
     """Draw the training curves."""
-    if not evidence.tokenizer.history:
-        return "the model has no training history"
+    if not any("train_loss" in entry for entry in evidence.tokenizer.history):
+        return "no epoch was trained: the model is its start from data"
     return training.training_figure(evidence.tokenizer.history, evidence.levels)
 
 

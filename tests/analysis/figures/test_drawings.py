@@ -75,3 +75,9 @@ def test_tokens_are_told_in_units_by_the_operators_that_have_them(evidence, stro
         np.testing.assert_allclose(panel.values, units[own][:, columns].mean(axis=0), rtol=1e-3)
         np.testing.assert_allclose(panel.usual, units[:, columns].mean(axis=0), rtol=1e-3)
         assert set(panel.operators) <= set(sample.ids[own])
+
+
+def test_a_model_without_training_has_no_curves(evidence, monkeypatch):
+    start = evidence.tokenizer.history[:1]
+    monkeypatch.setattr(type(evidence.tokenizer), "history", property(lambda tokenizer: start))
+    assert "no epoch was trained" in drawings.draw_training(evidence)
