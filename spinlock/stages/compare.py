@@ -63,5 +63,6 @@ def _summary(found: dict[str, Any]) -> dict[str, Any]:
         "bits": found["bits"]["nominal"],
         "best baseline": max(baselines, default=None),
         "test rows": found["rows"]["test"],
+        "measured on": found["rows"]["measured_on"],
         "targets met": sum(target["met"] for target in found["targets"]),
     }

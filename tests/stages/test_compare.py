@@ -15,6 +15,7 @@ def test_metrics_of_the_model_beside_them_are_shown(finished, caplog):
     one, other = table.values()
     assert one == other
     assert one["test rows"] > 0
+    assert one["measured on"] == "test"
     assert not caplog.text
 
 
