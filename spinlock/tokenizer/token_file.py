@@ -120,11 +120,10 @@ def require_tokens_of(tokenizer: Tokenizer, file: h5py.File) -> None:
 
 def not_tokens(path: Path, problem: object) -> SpinlockError:
     """Return the error of a file that holds no tokens."""
-    return SpinlockError(
-        f"this is not a file of tokens ({problem})",
-        where=path,
-        remedy="make it with `spinlock encode`",
-    )
+    remedy = "make it with `spinlock encode`"
+    if path.suffix == ".parquet":
+        remedy = "give tokens.h5, or read the table and call Tokenizer.inverse_transform"
+    return SpinlockError(f"this is not a file of tokens ({problem})", where=path, remedy=remedy)
 
 
 def _token_problem(file: h5py.File) -> str | None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spinlock.errors import SpinlockError
 from spinlock.tokenizer import token_file
 from spinlock.tokenizer.token_file import (
     SPECIAL_TOKENS,
@@ -155,6 +156,13 @@ def test_a_path_that_looks_like_an_address_is_one_of_a_file(tokens_file, tmp_pat
     monkeypatch.chdir(tmp_path)
     write_parquet(Path("run:1/tokens.parquet"), tokens_file)
     assert len(pd.read_parquet(tmp_path / "run:1/tokens.parquet")) > 0
+
+
+def test_a_table_is_told_where_it_goes(tmp_path):
+    path = tmp_path / "tokens.parquet"
+    path.write_bytes(b"PAR1" * 10)
+    with pytest.raises(SpinlockError, match="inverse_transform"):
+        token_file.open_tokens(path)
 
 
 def test_a_table_of_no_operator_has_its_columns(tokenizer, tmp_path):
