@@ -1,6 +1,7 @@
 """The page in a headless Chromium: it works, offline, wide and narrow, and nothing escapes."""
 
 import json
+import re
 
 import pytest
 
@@ -76,6 +77,18 @@ def test_search_finds_features_by_all_words(report):
     )
     report.type_into("#feature-search", "no such feature")
     assert rows_of(report, "feature-results") == []
+
+
+def test_every_minus_of_a_number_is_a_true_one(report, evidence):
+    told = ""
+    for operator in evidence.sample.ids[:40]:
+        report.type_into("#operator-search", str(operator))
+        report.wait_for(
+            f"document.querySelector('#operator-details').textContent.includes('{operator} (')"
+        )
+        told += shown_operator(report)
+    assert re.search(r"≈ −\d\.\d+e−\d", told)
+    assert not re.search(r"e-\d", told)
 
 
 def test_pointing_at_an_operator_shows_its_tokens_and_features(report, evidence):

@@ -27,7 +27,7 @@
   const number = (value) => {
     const text = Math.abs(value) >= 1e5 || (value && Math.abs(value) < 1e-3)
       ? value.toExponential(2) : String(Number(value.toPrecision(3)));
-    return text.replace("-", "−");
+    return text.replaceAll("-", "−");  // of the exponent too
   };
   const counted = (count, one) => `${count} ${one}${count === 1 ? "" : "s"}`;
   const signed = (value) => (value < 0 ? "" : "+") + value.toFixed(1).replace("-", "−");
