@@ -77,8 +77,12 @@ def label_map_figure(maps: Mapping[str, np.ndarray], labels: Mapping[str, np.nda
                 )  # fmt: skip
             axes.set_title(method)
         handles = legend_marks(kinds)
-        if (index < 0).any():
-            handles.append(Line2D([], [], linestyle="", marker="o", color=OTHER, label="other"))
+        rest = np.unique(values[index < 0])
+        if len(rest):
+            name_of_rest = label(rest[0]) if len(rest) == 1 else "other"
+            handles.append(
+                Line2D([], [], linestyle="", marker="o", color=OTHER, label=name_of_rest)
+            )
         row[-1].set_axis_off()
         row[-1].legend(
             handles=handles, loc="center left", title=label(name.rsplit("/")[-1], 24),

@@ -64,6 +64,12 @@ def test_operators_have_the_markers_of_their_labels():
     assert len({shape.tobytes() for shape in shapes if len(shape)}) == 7
 
 
+@pytest.mark.parametrize(("n_kinds", "last"), [(7, "6"), (8, "7"), (9, "other")])
+def test_a_single_kind_is_no_other(n_kinds, last):
+    figure = label_map_figure(MAPS[0], {"kind": np.arange(40) % n_kinds})
+    assert figure.axes[-1].get_legend().get_texts()[-1].get_text() == last
+
+
 def test_operators_have_the_colours_of_their_values():
     figure = value_map_figure(MAPS[0], np.arange(40.0), "name")
     (points,) = figure.axes[0].collections

@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 HOSTILE = "<img src=x onerror"
@@ -154,6 +155,19 @@ def test_kinds_are_told_apart_without_their_colours(report):
         "[...document.querySelectorAll('#operator-legend i')].map((one) => one.textContent)"
     )
     assert len(set(symbols)) == 3
+
+
+def test_a_single_kind_is_no_other(report, evidence):
+    assert len(np.unique(evidence.sample.tokens[:, 0, 0])) == 8
+    report.evaluate(
+        "{ const choice = document.querySelector('#operator-color'); choice.value = 'token:0';"
+        " choice.dispatchEvent(new Event('change')); }"
+    )
+    names = report.evaluate(
+        "[...document.querySelectorAll('#operator-legend > span')]"
+        ".map((one) => one.lastChild.textContent)"
+    )
+    assert sorted(names) == list("01234567")
 
 
 def test_buttons_lead_from_a_feature_to_its_category_and_its_map(report, evidence):

@@ -83,7 +83,8 @@
       .slice(0, PALETTE.length).sort((a, b) => a - b);
     const place = new Map(frequent.map((kind, i) => [kind, i]));
     const entries = frequent.map((kind, i) => [PALETTE[i], kinds[kind], SYMBOLS[i]]);
-    if (kinds.length > frequent.length) entries.push([OTHER, "other"]);
+    const rest = kinds.filter((_, kind) => !place.has(kind));
+    if (rest.length) entries.push([OTHER, rest.length === 1 ? rest[0] : "other"]);
     return {
       colors: index.map((kind) => PALETTE[place.get(kind)] || OTHER),
       markers: index.map((kind) => MARKERS[place.get(kind)] || MARKERS[0]),
