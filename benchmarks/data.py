@@ -8,9 +8,10 @@ import torch
 
 from spinlock.features.dataset import open_dataset
 from spinlock.features.split import TEST, TRAIN, VALIDATION, random_split
+from spinlock.settings.data import FeatureCleaning
 from spinlock.tokenizer.categories.clustering import discover_categories
 from spinlock.tokenizer.network.rows import Rows
-from spinlock.tokenizer.normalization.fitting import CleaningRules, fit_statistics
+from spinlock.tokenizer.normalization.fitting import fit_statistics
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 
 FAMILIES = {"architecture": 21, "summary": 275}
@@ -86,7 +87,7 @@ def table_of(values: np.ndarray, families: list[str], description: str) -> Table
     split = random_split(len(values), 0.1, 0.1, SEED)
     train = values[split == TRAIN]
     fitted = fit_statistics(
-        lambda columns, rows: train[rows, columns], *train.shape, CleaningRules()
+        lambda columns, rows: train[rows, columns], *train.shape, FeatureCleaning(), "standard"
     )
     sides = {side: Rows(torch.from_numpy(fitted.apply(values[split == side]))) for side in range(3)}
     return Table(

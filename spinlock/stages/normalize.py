@@ -15,7 +15,7 @@ from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.tokenizer.normalization.fitting import CleaningRules, fit_statistics
+from spinlock.tokenizer.normalization.fitting import fit_statistics
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics, Reason
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,8 @@ def run(config: Path | Experiment, subset: Path, output: Path) -> None:
                 lambda columns, part: table.read(rows[part], columns),
                 len(rows),
                 len(table.columns),
-                cleaning_rules(experiment),
+                experiment.feature_cleaning,
+                experiment.normalization_method,
                 scale_groups=series_channels(table),
             )
     log.info("columns and cells: %s", statistics.summary())
@@ -69,19 +70,6 @@ def _warn_of_flat_columns(statistics: FeatureStatistics, names: Sequence[str]) -
             ", ".join(names[i] for i in flat[:NAMED]),
             ", …" if len(flat) > NAMED else "",
         )
-
-
-def cleaning_rules(experiment: Experiment) -> CleaningRules:
-    """Return the rules that the settings of an experiment give."""
-    cleaning = experiment.feature_cleaning
-    return CleaningRules(
-        max_missing_fraction=cleaning.max_missing_fraction,
-        variance_tolerance=cleaning.variance_tolerance,
-        deduplicate_threshold=cleaning.deduplicate_threshold,
-        outlier_method=cleaning.outlier_method,
-        outlier_bound=cleaning.outlier_bound,
-        normalization_method=experiment.normalization_method,
-    )
 
 
 def series_channels(table: FeatureTable) -> list[np.ndarray]:

@@ -17,11 +17,12 @@ from spinlock.analysis.evidence import (
 )
 from spinlock.analysis.metrics import code_counts
 from spinlock.features.table import Column, TableHeader
+from spinlock.settings.data import FeatureCleaning
 from spinlock.tokenizer.categories.clustering import correlation_matrix, merge_tree
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
-from spinlock.tokenizer.normalization.fitting import CleaningRules, fit_statistics
+from spinlock.tokenizer.normalization.fitting import fit_statistics
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 HOSTILE = '<img src=x onerror="window.broken=1">'
@@ -42,7 +43,11 @@ def random_tokenizer(n_columns: int, n_categories: int, hostile: str = HOSTILE) 
     columns.insert(1, Column("initial", "constant"))
     values = np.insert(values, 1, 2.5, axis=1)
     statistics = fit_statistics(
-        lambda chosen, rows: values[rows, chosen], len(values), len(columns), CleaningRules()
+        lambda chosen, rows: values[rows, chosen],
+        len(values),
+        len(columns),
+        FeatureCleaning(),
+        "standard",
     )
     parts = [part.tolist() for part in np.array_split(np.arange(n_columns), n_categories)]
     shape = ModelShape(

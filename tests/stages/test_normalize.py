@@ -9,7 +9,6 @@ from spinlock.features.split import TEST, VALIDATION
 from spinlock.features.table import FeatureTable
 from spinlock.settings import Experiment
 from spinlock.stages import normalize, subset
-from spinlock.tokenizer.normalization.fitting import CleaningRules
 from spinlock.tokenizer.normalization.statistics import Reason
 
 
@@ -65,28 +64,6 @@ def test_archives_that_claim_other_methods_are_told(finished, tmp_path, at, byte
     (tmp_path / "bad.npz").write_bytes(content)
     with pytest.raises(SpinlockError, match="feature statistics"):
         normalize.read_statistics(tmp_path / "bad.npz")
-
-
-def experiment_of(**changes) -> Experiment:
-    settings = {"dataset_path": "none.h5", "families": {"summary": {}}}
-    return Experiment.model_validate(settings | changes)
-
-
-def test_the_rules_are_those_of_the_settings():
-    cleaning = {
-        "max_missing_fraction": 0.25,
-        "variance_tolerance": 1e-3,
-        "deduplicate_threshold": 0.75,
-        "outlier_method": "none",
-        "outlier_bound": 3.5,
-    }
-    experiment = experiment_of(feature_cleaning=cleaning, normalization_method="mad")
-    expected = CleaningRules(**cleaning, normalization_method="mad")
-    assert normalize.cleaning_rules(experiment) == expected
-
-
-def test_settings_and_rules_have_the_same_defaults():
-    assert normalize.cleaning_rules(experiment_of()) == CleaningRules()
 
 
 @pytest.fixture

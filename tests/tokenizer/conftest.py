@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from spinlock.features.table import Column, TableHeader
+from spinlock.settings.data import FeatureCleaning
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.rows import Rows
-from spinlock.tokenizer.normalization.fitting import CleaningRules, fit_statistics
+from spinlock.tokenizer.normalization.fitting import fit_statistics
 from spinlock.tokenizer.start.category_axes import principal_axes
 from spinlock.tokenizer.start.initialization import initialize_model
 from spinlock.tokenizer.tokenizer import Tokenizer
@@ -68,8 +69,10 @@ def make_checkpoint(raw_values: np.ndarray) -> Callable[..., Checkpoint]:
         book_sizes: list[list[int]], fields: np.ndarray | None = None, **changes: Any
     ) -> Checkpoint:
         train = raw_values[:N_TRAIN]
-        rules = CleaningRules(outlier_method="none")
-        statistics = fit_statistics(lambda chosen, rows: train[rows, chosen], *train.shape, rules)
+        cleaning = FeatureCleaning(outlier_method="none")
+        statistics = fit_statistics(
+            lambda chosen, rows: train[rows, chosen], *train.shape, cleaning, "standard"
+        )
         shape = ModelShape(
             partition=PARTITION,
             book_sizes=book_sizes,

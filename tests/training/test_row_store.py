@@ -8,8 +8,9 @@ import torch
 from spinlock.errors import SpinlockError
 from spinlock.features.split import TEST, TRAIN, VALIDATION
 from spinlock.features.table import Column, FeatureTable, TableHeader, TableWriter
+from spinlock.settings.data import FeatureCleaning
 from spinlock.tokenizer.network.rows import Rows
-from spinlock.tokenizer.normalization.fitting import CleaningRules, fit_statistics
+from spinlock.tokenizer.normalization.fitting import fit_statistics
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 from spinlock.training import row_store
 from spinlock.training.row_store import GIB, RowStore
@@ -39,7 +40,9 @@ def table(tmp_path_factory):
 @pytest.fixture(scope="module")
 def statistics(table) -> FeatureStatistics:
     train = table.read(table.rows(TRAIN))
-    return fit_statistics(lambda columns, rows: train[rows, columns], *train.shape, CleaningRules())
+    return fit_statistics(
+        lambda columns, rows: train[rows, columns], *train.shape, FeatureCleaning(), "standard"
+    )
 
 
 def assert_rows(found: Rows, table: FeatureTable, statistics: FeatureStatistics, side: int) -> None:

@@ -1,11 +1,11 @@
 """Cleaning and normalisation fitted to the columns of train rows."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
 from spinlock.errors import SpinlockError
+from spinlock.settings.data import FeatureCleaning
 from spinlock.tokenizer.normalization.statistics import LARGEST, FeatureStatistics, Reason
 
 MAD_TO_DEVIATION = 1.4826  # of a Gaussian
@@ -18,39 +18,12 @@ ReadColumns = Callable[[slice, slice], np.ndarray]
 ALL_ROWS = slice(None)
 
 
-@dataclass(frozen=True)
-class CleaningRules:
-    """What `fit_statistics` drops and caps.
-
-    Attributes
-    ----------
-    max_missing_fraction : float
-        Columns with more non-finite train values are dropped.
-    variance_tolerance : float
-        Columns whose deviation is at most this fraction of their magnitude are constant.
-    deduplicate_threshold : float
-        A column whose |correlation| with an earlier one is above this repeats it.
-    outlier_method : str
-        mad, percentile or none.
-    outlier_bound : float
-        mad: deviations from the median; percentile: per cent cut at either end.
-    normalization_method : str
-        standard (mean, standard deviation) or mad (median, median absolute deviation).
-    """
-
-    max_missing_fraction: float = 0.5
-    variance_tolerance: float = 1e-6
-    deduplicate_threshold: float = 0.999999
-    outlier_method: str = "mad"
-    outlier_bound: float = 5.0
-    normalization_method: str = "standard"
-
-
 def fit_statistics(
     read_train: ReadColumns,
     n_rows: int,
     n_columns: int,
-    rules: CleaningRules,
+    cleaning: FeatureCleaning,
+    normalization_method: str,
     scale_groups: Iterable[np.ndarray] = (),
     block: int = 64,
 ) -> FeatureStatistics:
@@ -62,7 +35,10 @@ def fit_statistics(
         Gives train rows [n, columns] of a slice of columns and a slice of the train rows.
     n_rows, n_columns : int
         Number of train rows and of raw columns.
-    rules : CleaningRules
+    cleaning : FeatureCleaning
+        What is dropped and capped.
+    normalization_method : str
+        standard (mean, standard deviation) or mad (median, median absolute deviation).
     scale_groups : iterable of int arrays
         Columns that share one scale, such as the coefficients of a channel of a series: the
         scale is the root of the summed variances, so that a channel counts as one feature and
@@ -74,7 +50,11 @@ def fit_statistics(
         When no column is left.
     """
     parts = [
-        _fit_block(np.asarray(read_train(slice(first, first + block), ALL_ROWS), np.float64), rules)
+        _fit_block(
+            np.asarray(read_train(slice(first, first + block), ALL_ROWS), np.float64),
+            cleaning,
+            normalization_method,
+        )
         for first in range(0, n_columns, block)
     ]
     fitted = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -87,11 +67,13 @@ def fit_statistics(
             f"no feature column is left after cleaning {n_columns} columns: {counts}",
             remedy="check the dataset, or relax feature_cleaning",
         )
-    twins = _find_duplicates(read_train, fitted, rules.deduplicate_threshold, n_rows)
+    twins = _find_duplicates(read_train, fitted, cleaning.deduplicate_threshold, n_rows)
     return FeatureStatistics(kept=np.flatnonzero(reason == Reason.KEPT), **fitted, **twins)
 
 
-def _fit_block(values: np.ndarray, rules: CleaningRules) -> dict[str, np.ndarray]:
+def _fit_block(
+    values: np.ndarray, cleaning: FeatureCleaning, normalization_method: str
+) -> dict[str, np.ndarray]:
     n_columns = values.shape[1]
     finite, given = np.isfinite(values), values
     present = finite.any(axis=0)
@@ -103,13 +85,13 @@ def _fit_block(values: np.ndarray, rules: CleaningRules) -> dict[str, np.ndarray
     unit = np.where(magnitude > 0, magnitude, 1.0)
     reason = np.full(n_columns, Reason.KEPT, np.int8)
     deviation = (filled / unit).std(axis=0)
-    for column in np.flatnonzero(deviation <= rules.variance_tolerance):
+    for column in np.flatnonzero(deviation <= cleaning.variance_tolerance):
         rounded = deviation[column] <= NOISE or len(np.unique(filled[:, column])) <= NOISE_VALUES
         reason[column] = Reason.CONSTANT if rounded else Reason.NEARLY_CONSTANT
-    reason[finite.mean(axis=0) < 1 - rules.max_missing_fraction] = Reason.MISSING
-    lower, upper = _caps(filled, median, rules)
+    reason[finite.mean(axis=0) < 1 - cleaning.max_missing_fraction] = Reason.MISSING
+    lower, upper = _caps(filled, median, cleaning)
     capped = np.clip(filled, lower, upper)
-    center, scale = _center_and_scale(capped, rules.normalization_method)
+    center, scale = _center_and_scale(capped, normalization_method)
     scale = np.where(reason == Reason.KEPT, scale, 1.0)
     with np.errstate(over="ignore"):
         lower = np.maximum(np.maximum(lower, center - LARGEST * scale), -HUGE)
@@ -128,17 +110,17 @@ def _fit_block(values: np.ndarray, rules: CleaningRules) -> dict[str, np.ndarray
 
 
 def _caps(
-    filled: np.ndarray, median: np.ndarray, rules: CleaningRules
+    filled: np.ndarray, median: np.ndarray, cleaning: FeatureCleaning
 ) -> tuple[np.ndarray, np.ndarray]:
-    if rules.outlier_method == "none":
+    if cleaning.outlier_method == "none":
         return np.full(len(median), -np.inf), np.full(len(median), np.inf)
-    if rules.outlier_method == "percentile":
-        bound = rules.outlier_bound
+    if cleaning.outlier_method == "percentile":
+        bound = cleaning.outlier_bound
         lower, upper = np.percentile(filled, [bound, 100 - bound], axis=0)
         # a cap that leaves a single value would make the column constant
         flat = lower == upper
         return np.where(flat, filled.min(axis=0), lower), np.where(flat, filled.max(axis=0), upper)
-    spread = rules.outlier_bound * _robust_deviation(filled, median)
+    spread = cleaning.outlier_bound * _robust_deviation(filled, median)
     return median - spread, median + spread
 
 

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -15,12 +14,13 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from spinlock.errors import SpinlockError
 from spinlock.features.table import Column, TableHeader, TableWriter
 from spinlock.settings import Experiment
+from spinlock.settings.data import FeatureCleaning
 from spinlock.stages import normalize
-from spinlock.tokenizer.normalization.fitting import CleaningRules, fit_statistics
+from spinlock.tokenizer.normalization.fitting import fit_statistics
 from spinlock.tokenizer.normalization.statistics import LARGEST, FeatureStatistics, Reason
 
 modest = settings(deadline=None, max_examples=60)
-UNCAPPED = CleaningRules(outlier_method="none")
+UNCAPPED = FeatureCleaning(outlier_method="none")
 MAD_TO_DEVIATION = 1.4826
 
 # a range that float32 holds in units of its smallest deviation
@@ -31,9 +31,14 @@ tables = arrays(
 )
 
 
-def fit(values: np.ndarray, rules: CleaningRules = UNCAPPED, **options) -> FeatureStatistics:
+def fit(
+    values: np.ndarray,
+    cleaning: FeatureCleaning = UNCAPPED,
+    method: str = "standard",
+    **options,
+) -> FeatureStatistics:
     return fit_statistics(
-        lambda chosen, rows: values[rows, chosen], *values.shape, rules, **options
+        lambda chosen, rows: values[rows, chosen], *values.shape, cleaning, method, **options
     )
 
 
@@ -62,7 +67,7 @@ def test_train_rows_get_zero_mean_and_unit_deviation():
 
 def test_the_mad_method_takes_median_and_median_deviation():
     values = np.random.default_rng(0).standard_t(2, size=(301, 4)) * 7 + 3
-    statistics = fit(values, CleaningRules(normalization_method="mad", outlier_method="none"))
+    statistics = fit(values, method="mad")
     normalised = statistics.apply(values)
     np.testing.assert_allclose(np.median(normalised, axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(
@@ -78,7 +83,7 @@ def test_a_column_that_is_mostly_one_value_still_has_a_scale(method):
     values = sample()
     values[:, 2] = 0.0
     values[:20, 2] = np.arange(20)
-    statistics = fit(values, CleaningRules(normalization_method=method))
+    statistics = fit(values, FeatureCleaning(), method)
     assert 2 in statistics.kept
     assert np.isfinite(statistics.apply(values)).all()
     assert statistics.apply(values)[:, 2].std() > 0.1
@@ -136,13 +141,12 @@ def test_very_large_values_are_normalised_without_overflow(magnitude, method):
     values = sample()
     values[:, 1] *= magnitude
     values[:, 2] = values[:, 2].astype(np.float32) * np.float32(magnitude)
-    rules = CleaningRules(normalization_method=method)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        statistics = fit(values.astype(np.float32), rules)
+        statistics = fit(values.astype(np.float32), FeatureCleaning(), method)
         normalised = statistics.apply(values)
         restored = statistics.invert(normalised)
-    reference = fit(values / [1, magnitude, magnitude, 1, 1, 1], rules)
+    reference = fit(values / [1, magnitude, magnitude, 1, 1, 1], FeatureCleaning(), method)
     np.testing.assert_allclose(statistics.scale[1:3] / magnitude, reference.scale[1:3], rtol=1e-5)
     inside = (values >= statistics.lower) & (values <= statistics.upper)
     np.testing.assert_allclose(restored[inside], values[inside], rtol=1e-4)
@@ -151,7 +155,7 @@ def test_very_large_values_are_normalised_without_overflow(magnitude, method):
 def test_mad_caps_lie_at_so_many_robust_deviations_from_the_median():
     values = sample()
     values[0] = 1e6
-    statistics = fit(values, CleaningRules(outlier_bound=3.0))
+    statistics = fit(values, FeatureCleaning(outlier_bound=3.0))
     median = np.median(values, axis=0)
     deviation = MAD_TO_DEVIATION * np.median(np.abs(values - median), axis=0)
     np.testing.assert_allclose(statistics.upper, median + 3 * deviation)
@@ -162,8 +166,7 @@ def test_mad_caps_lie_at_so_many_robust_deviations_from_the_median():
 
 def test_percentile_caps_cut_that_share_at_either_end():
     values = sample(n_rows=1001)
-    rules = CleaningRules(outlier_method="percentile", outlier_bound=10.0)
-    statistics = fit(values, rules)
+    statistics = fit(values, FeatureCleaning(outlier_method="percentile", outlier_bound=10.0))
     assert statistics.summary()["capped_cells"] == 6 * 200
 
 
@@ -171,8 +174,7 @@ def test_percentile_caps_never_make_a_column_constant():
     values = sample()
     values[:, 0] = 0.0
     values[:3, 0] = [1.0, 2.0, 3.0]
-    rules = CleaningRules(outlier_method="percentile", outlier_bound=20.0)
-    statistics = fit(values, rules)
+    statistics = fit(values, FeatureCleaning(outlier_method="percentile", outlier_bound=20.0))
     assert 0 in statistics.kept
     assert statistics.apply(values)[:3, 0].max() > 1
 
@@ -228,14 +230,13 @@ def test_validation_and_test_rows_never_influence_the_fit(fitted_file):
 
 def test_rules_that_differ_give_statistics_that_differ():
     values = np.random.default_rng(0).standard_cauchy(size=(200, 3))
-    rules = CleaningRules()
     centers = {
-        tuple(fit(values, replace(rules, **change)).scale)
-        for change in (
-            {},
-            {"outlier_bound": 2.0},
-            {"outlier_method": "none"},
-            {"normalization_method": "mad"},
+        tuple(fit(values, FeatureCleaning(**change), method).scale)
+        for change, method in (
+            ({}, "standard"),
+            ({"outlier_bound": 2.0}, "standard"),
+            ({"outlier_method": "none"}, "standard"),
+            ({}, "mad"),
         )
     }
     assert len(centers) == 4
@@ -244,8 +245,8 @@ def test_rules_that_differ_give_statistics_that_differ():
 @pytest.mark.parametrize("method", ["none", "mad"])
 def test_columns_of_a_group_are_capped_as_they_would_be_alone(method):
     values = np.random.default_rng(0).normal(size=(300, 4)) * [1, 1, 0.1, 0.001]
-    rules = CleaningRules(outlier_method=method)
-    alone, grouped = fit(values, rules), fit(values, rules, scale_groups=[np.arange(4)])
+    cleaning = FeatureCleaning(outlier_method=method)
+    alone, grouped = fit(values, cleaning), fit(values, cleaning, scale_groups=[np.arange(4)])
     if method == "none":
         assert np.isinf(grouped.normalized_caps).all()
         far = LARGEST * grouped.scale
@@ -267,13 +268,13 @@ def test_a_group_of_which_no_column_is_kept_has_no_scale_of_its_own():
 def test_a_tolerance_of_zero_drops_columns_that_are_constant_to_the_bit():
     values = sample()
     values[:, 2] = 3.0
-    assert fit(values, CleaningRules(variance_tolerance=0.0)).kept.tolist() == [0, 1, 3, 4, 5]
+    assert fit(values, FeatureCleaning(variance_tolerance=0.0)).kept.tolist() == [0, 1, 3, 4, 5]
 
 
 def test_caps_count_what_lies_beyond_them_at_either_end():
     values = np.arange(201.0)[:, None] - 100
     values[[0, 1, 200]] = [[-1e4], [-1e4], [1e4]]
-    statistics = fit(values, CleaningRules(outlier_bound=3.0))
+    statistics = fit(values, FeatureCleaning(outlier_bound=3.0))
     assert statistics.capped.tolist() == [3]
     assert statistics.summary()["capped_cells"] == 3
     capped = np.clip(values, statistics.lower, statistics.upper)
@@ -286,9 +287,7 @@ def test_sums_of_the_largest_floats_do_not_overflow(outlier_method, method):
     values = sample()
     values[:, 1] *= 1e299 / np.abs(values[:, 1]).max()  # still told as they are
     values[:, 2] = np.random.default_rng(1).uniform(-1, 1, len(values)) * 1.7e308  # capped
-    statistics = fit(
-        values, CleaningRules(outlier_method=outlier_method, normalization_method=method)
-    )
+    statistics = fit(values, FeatureCleaning(outlier_method=outlier_method), method)
     normalised = statistics.apply(values)
     assert np.isfinite(normalised).all()
     assert statistics.capped[2] == (np.abs(values[:, 2]) > statistics.upper[2]).sum()
@@ -316,15 +315,14 @@ def test_a_single_row_in_any_place_makes_two_columns_differ(odd):
 @pytest.mark.parametrize("method", ["standard", "mad"])
 def test_very_small_values_are_normalised_without_underflow(method):
     values = np.random.default_rng(0).normal(size=(50, 3))
-    rules = replace(UNCAPPED, normalization_method=method)
-    small = fit(values * 1e-200, rules)
-    np.testing.assert_allclose(small.scale, fit(values, rules).scale * 1e-200)
+    small = fit(values * 1e-200, method=method)
+    np.testing.assert_allclose(small.scale, fit(values, method=method).scale * 1e-200)
 
 
 def test_far_from_zero_too_the_median_deviation_is_the_scale():
     values = 1000 + np.random.default_rng(0).normal(size=(201, 2))
     values[0] += 500  # which would be most of the standard deviation
-    fitted = fit(values, replace(UNCAPPED, normalization_method="mad"))
+    fitted = fit(values, method="mad")
     deviation = np.median(np.abs(values - np.median(values, axis=0)), axis=0)
     np.testing.assert_allclose(fitted.scale, MAD_TO_DEVIATION * deviation, rtol=1e-3)
 
@@ -332,5 +330,5 @@ def test_far_from_zero_too_the_median_deviation_is_the_scale():
 def test_a_threshold_of_one_drops_no_repeat():
     x = sample(n_columns=10)
     repeated = np.hstack([x, x, 2 * x + 1, -x])
-    fitted = fit(repeated, replace(UNCAPPED, deduplicate_threshold=1.0))
+    fitted = fit(repeated, UNCAPPED.model_copy(update={"deduplicate_threshold": 1.0}))
     assert len(fitted.kept) == 40
