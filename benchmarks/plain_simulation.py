@@ -13,11 +13,10 @@ from torch.nn import functional
 
 from spinlock.features.frames import FRAME_NAMES, LARGEST_SHAPE_MOMENT, STATIC_NAMES
 from spinlock.operators.convolution import PeriodicConvolution
-from spinlock.operators.design import OperatorSpec, operator_specs
+from spinlock.operators.design import DesignSpace, OperatorSpec, operator_specs
 from spinlock.operators.initial_conditions import initial_fields
 from spinlock.operators.randomness import operator_generator
-from spinlock.operators.records import DesignSpace, SimulationPlan
-from spinlock.operators.simulation import draw_weights
+from spinlock.operators.simulation import SimulationPlan, draw_weights
 
 TINY = 1e-12
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.measurement import Result, Settings, compared, interleaved, use_threads
 from benchmarks.plain_simulation import plain_records
 from spinlock.operators.design import DesignSpace
-from spinlock.operators.records import SimulationPlan
+from spinlock.operators.simulation import SimulationPlan
 from spinlock.settings import OperatorDatasetSettings, load_dataset_settings
 from spinlock.stages import generate
 

@@ -1,7 +1,5 @@
 """Operators as rows of a dataset: simulated, described and labelled."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from spinlock.features.behaviour import (
@@ -14,13 +12,12 @@ from spinlock.features.behaviour import (
 from spinlock.features.family_layout import FamilyLayout
 from spinlock.operators.design import (
     ARCHITECTURE_NAMES,
-    DIMENSIONS,
     DesignSpace,
     OperatorSpec,
     design_points,
     operator_specs,
 )
-from spinlock.operators.simulation import simulate
+from spinlock.operators.simulation import SimulationPlan, simulate
 
 FAMILY_COLUMNS = {
     "architecture": ARCHITECTURE_NAMES,
@@ -29,27 +26,6 @@ FAMILY_COLUMNS = {
     "temporal": TEMPORAL_NAMES,
 }
 TRAJECTORY_COLUMNS = {"summary/per_trajectory": TRAJECTORY_NAMES}  # beside them, no family
-PARAMETER_NAMES = DIMENSIONS
-
-
-@dataclass(frozen=True)
-class SimulationPlan:
-    """What is simulated of every operator.
-
-    Attributes
-    ----------
-    seed : int
-    grid, channels, steps, realizations : int
-    divergence_bound : float
-        Largest |state| of an operator that counts as bounded.
-    """
-
-    seed: int
-    grid: int
-    channels: int
-    steps: int
-    realizations: int
-    divergence_bound: float
 
 
 def family_layouts(steps: int) -> dict[str, FamilyLayout]:
@@ -73,15 +49,7 @@ def operator_records(
 
 
 def _record(spec: OperatorSpec, plan: SimulationPlan) -> dict[str, np.ndarray]:
-    trajectories = simulate(
-        spec,
-        seed=plan.seed,
-        grid=plan.grid,
-        channels=plan.channels,
-        steps=plan.steps,
-        realizations=plan.realizations,
-        divergence_bound=plan.divergence_bound,
-    )
+    trajectories = simulate(spec, plan)
     behaviour = describe_behaviour(trajectories.initial, trajectories.states)
     return {
         "features/architecture/aggregated/features": spec.architecture(),

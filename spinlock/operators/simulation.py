@@ -39,6 +39,26 @@ VARIANCE_GAIN = {"tanh": 1.4, "relu": 1.4, "gelu": 1.5, "sin": 1.3}
 
 
 @dataclass(frozen=True)
+class SimulationPlan:
+    """What is simulated of every operator.
+
+    Attributes
+    ----------
+    seed : int
+    grid, channels, steps, realizations : int
+    divergence_bound : float
+        Largest |state| of an operator that counts as bounded.
+    """
+
+    seed: int
+    grid: int
+    channels: int
+    steps: int
+    realizations: int
+    divergence_bound: float
+
+
+@dataclass(frozen=True)
 class Weights:
     """Convolutions of an operator, first to last layer, and its forcing [1, C, G, G]."""
 
@@ -63,16 +83,7 @@ class Trajectories:
     diverged: bool
 
 
-def simulate(
-    spec: OperatorSpec,
-    *,
-    seed: int,
-    grid: int,
-    channels: int,
-    steps: int,
-    realizations: int,
-    divergence_bound: float,
-) -> Trajectories:
+def simulate(spec: OperatorSpec, plan: SimulationPlan) -> Trajectories:
     """Run an operator from random initial states.
 
     Returns
@@ -80,22 +91,22 @@ def simulate(
     Trajectories
         State t is the one after t + 1 steps.
     """
-    generator = operator_generator(seed, spec.index)
+    generator = operator_generator(plan.seed, spec.index)
     initial = initial_fields(
         spec.initial_kind,
-        (realizations, channels, grid),
+        (plan.realizations, plan.channels, plan.grid),
         spec.initial_scale,
         spec.initial_amplitude,
         generator,
     )
-    weights = draw_weights(spec, channels, grid, generator)
+    weights = draw_weights(spec, plan.channels, plan.grid, generator)
     u = initial
-    states = np.full((realizations, steps, channels, grid, grid), np.nan, np.float32)
+    states = np.full((len(u), plan.steps, *u.shape[1:]), np.nan, np.float32)
     diverged = False
     with np.errstate(over="ignore", invalid="ignore"):  # divergence is an outcome, not a fault
-        for t in range(steps):
+        for t in range(plan.steps):
             u = _step(spec, weights, u, generator)
-            if not np.abs(u).max() <= divergence_bound:  # also when it is not a number
+            if not np.abs(u).max() <= plan.divergence_bound:  # also when it is not a number
                 diverged = True
                 break
             states[:, t] = u

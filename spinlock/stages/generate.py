@@ -14,14 +14,9 @@ from rich.progress import track
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.operator_file import OperatorFileWriter
-from spinlock.operators.design import DesignSpace
-from spinlock.operators.records import (
-    FAMILY_COLUMNS,
-    PARAMETER_NAMES,
-    TRAJECTORY_COLUMNS,
-    SimulationPlan,
-    operator_records,
-)
+from spinlock.operators.design import DIMENSIONS, DesignSpace
+from spinlock.operators.records import FAMILY_COLUMNS, TRAJECTORY_COLUMNS, operator_records
+from spinlock.operators.simulation import SimulationPlan
 from spinlock.settings import OperatorDatasetSettings, load_dataset_settings
 from spinlock.stages.program import execute, stage_parser
 
@@ -60,7 +55,7 @@ def run(
             records = operator_records(_space(settings), _plan(settings), start, block)
             writer.write(start - first, records)
             diverged += int(records["metadata/diverged"].sum())
-        writer.describe(FAMILY_COLUMNS | TRAJECTORY_COLUMNS, PARAMETER_NAMES)
+        writer.describe(FAMILY_COLUMNS | TRAJECTORY_COLUMNS, DIMENSIONS)
     log.info("%d operators, %d of them diverged (kept and flagged)", count, diverged)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spinlock.operators.design import DesignSpace, OperatorSpec
-from spinlock.operators.simulation import Trajectories, simulate
+from spinlock.operators.simulation import SimulationPlan, Trajectories, simulate
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def run() -> Callable[..., Trajectories]:
             "realizations": 2,
             "divergence_bound": 1e4,
         }
-        return simulate(spec, **(plan | changes))
+        return simulate(spec, SimulationPlan(**(plan | changes)))
 
     return simulate_small
 

@@ -11,6 +11,7 @@ from spinlock.operators.randomness import operator_generator
 from spinlock.operators.simulation import (
     ACTIVATIONS,
     VARIANCE_GAIN,
+    SimulationPlan,
     apply_operator,
     draw_weights,
     simulate,
@@ -245,12 +246,9 @@ def test_a_longer_simulation_begins_like_a_shorter_one(plain, run):
 def test_shapes_are_those_of_the_plan(plain, channels, depth, kernel_size):
     trajectories = simulate(
         replace(plain, depth=depth, kernel_size=kernel_size, width=5),
-        seed=0,
-        grid=9,
-        channels=channels,
-        steps=4,
-        realizations=3,
-        divergence_bound=1e6,
+        SimulationPlan(
+            seed=0, grid=9, channels=channels, steps=4, realizations=3, divergence_bound=1e6
+        ),
     )
     assert trajectories.initial.shape == (3, channels, 9, 9)
     assert trajectories.states.shape == (3, 4, channels, 9, 9)
