@@ -11,9 +11,6 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rich.console import Console
-from rich.progress import track
-
 from spinlock.errors import SpinlockError
 from spinlock.files import refusal_told, refuse_overwriting, sole_writer
 from spinlock.operators.simulated_files import require_simulation
@@ -31,6 +28,7 @@ from spinlock.settings.dataset_files import (
 )
 from spinlock.stages import cluster, concatenate, generate, normalize, subset, train
 from spinlock.stages.program import limit_threads, usable_cores
+from spinlock.stages.progress import progress_bar
 from spinlock.termination import end_with_parent
 
 log = logging.getLogger(__name__)
@@ -115,20 +113,17 @@ def _generate(
         return
     log.info("simulating %d operators", sum(shard.count for shard in missing))
     processes = min(workers or usable_cores(), len(missing))
-    console = Console(stderr=True)
-    with _unfinished(missing[0].path.parent) as folder, _workers(processes) as pool:
+    with (
+        _unfinished(missing[0].path.parent) as folder,
+        _workers(processes) as pool,
+        progress_bar() as progress,
+    ):
         jobs = {}
         for shard in missing:
             part = folder / shard.path.name
             job = pool.submit(generate.run, settings, part, shard.first, shard.count)
             jobs[job] = part, shard.path
-        for job in track(
-            as_completed(jobs),
-            total=len(jobs),
-            description="generate",
-            console=console,
-            disable=not console.is_terminal,
-        ):
+        for job in progress.track(as_completed(jobs), len(jobs), description="generate"):
             job.result()
             part, path = jobs[job]
             part.replace(path)

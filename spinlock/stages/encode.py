@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import OperatorDataset, open_dataset
@@ -19,6 +17,7 @@ from spinlock.features.table import FeatureTable
 from spinlock.files import refuse_overwriting, require_suffix
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.stages.progress import progress_bar
 from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.token_file import TokenWriter, write_parquet
 from spinlock.tokenizer.tokenizer import Tokenizer
@@ -90,9 +89,8 @@ def _write_tokens(
     writer: TokenWriter, tokenizer: Tokenizer, source: OperatorDataset
 ) -> dict[str, float]:
     """Write the tokens of all operators; return the share of their cells that cleaning changed."""
-    console = Console(stderr=True)
     imputed = capped = 0
-    with Progress(console=console, disable=not console.is_terminal) as progress:
+    with progress_bar() as progress:
         task = progress.add_task("encode", total=source.n_operators)
         first = 0
         for values, fields in tokenizer.read_blocks(source):

@@ -8,9 +8,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.operator_file import OperatorFileWriter
@@ -19,6 +16,7 @@ from spinlock.operators.records import FAMILY_COLUMNS, TRAJECTORY_COLUMNS, opera
 from spinlock.operators.simulation import SimulationPlan
 from spinlock.settings import OperatorDatasetSettings, load_dataset_settings
 from spinlock.stages.program import execute, stage_parser
+from spinlock.stages.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +43,9 @@ def run(
         )
     diverged = 0
     starts = range(first, first + count, ROW_BLOCK)
-    with create_hdf5(output) as file:
+    with create_hdf5(output) as file, progress_bar() as progress:
         writer = OperatorFileWriter(file, count, settings.model_dump(mode="json"))
-        console = Console(stderr=True)
-        for start in track(
-            starts, description="generate", console=console, disable=not console.is_terminal
-        ):
+        for start in progress.track(starts, description="generate"):
             block = min(ROW_BLOCK, first + count - start)
             records = operator_records(_space(settings), _plan(settings), start, block)
             writer.write(start - first, records)

@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from spinlock.errors import memory_for
 from spinlock.features.split import TRAIN, VALIDATION
@@ -33,6 +32,7 @@ from spinlock.source import source_digest
 from spinlock.stages.cluster import read_categories
 from spinlock.stages.normalize import read_statistics
 from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.stages.progress import progress_bar
 from spinlock.termination import delayed_termination, end_with_parent
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.device import choose_device
@@ -197,10 +197,9 @@ def _train(
         TextColumn("validation loss {task.fields[loss]:.5f}"),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
     together = process_count() > 1
     with (
-        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+        progress_bar(*columns) as progress,
         nullcontext(lambda: None) if together else delayed_termination() as asked_to_end,
     ):
 
