@@ -49,7 +49,7 @@ from spinlock.training.loop import Trainer, TrainingPlan
 from spinlock.training.provenance import describe_run, files_digest, settings_digest
 from spinlock.training.refinement import refine
 from spinlock.training.requests import model_request, training_plan
-from spinlock.training.resume import SavedState, inconsistency_told, state_of_checkpoint
+from spinlock.training.resume import SavedState, bad_state_told, state_of_checkpoint
 from spinlock.training.row_store import RowStore
 from spinlock.training.start import ModelRequest, start_model
 from spinlock.training.summary import summary_metrics
@@ -110,7 +110,7 @@ def _run(
         caps = fitted.normalized_caps
         request = model_request(experiment, table, fitted.kept, partition, caps)
         header = table.header
-    with nullcontext() if state is None else inconsistency_told(source):
+    with nullcontext() if state is None else bad_state_told(source):
         trainer = _trainer(request, train, validation, plan, state)
     checkpoint = Checkpoint(
         model=trainer.model,

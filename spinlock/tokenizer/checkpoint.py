@@ -17,7 +17,7 @@ from spinlock.tokenizer.categories.mapping import NAME
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics
-from spinlock.tokenizer.state_file import read_with_digest, write_state
+from spinlock.tokenizer.state_file import inconsistency_told, read_with_digest, write_state
 
 FORMAT = "spinlock-model-1"
 PLAIN = {"config": dict, "history": list, "val_loss": float, "metrics": dict, "provenance": dict}
@@ -134,7 +134,7 @@ class Checkpoint:
                 where=path,
                 remedy="train it again, or use the version of spinlock that wrote it",
             )
-        try:
+        with inconsistency_told(path, "the model file", "train it again"):
             _require_plain(entries)
             arrays = {k: v.cpu().numpy() for k, v in entries["feature_statistics"].items()}
             statistics = FeatureStatistics.from_arrays(arrays)
@@ -161,14 +161,6 @@ class Checkpoint:
                 provenance=entries["provenance"],
                 digest=str(entries["model_digest"]),
             )
-        except (
-            AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError
-        ) as error:  # fmt: skip
-            raise SpinlockError(
-                f"the model file is incomplete or inconsistent: {error}",
-                where=path,
-                remedy="train it again",
-            ) from error
         checkpoint._require_finite(path)
         return checkpoint
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,19 @@ def read_with_digest(
     """Return what `read_state` does, and the SHA-256 of those bytes: the file may be replaced."""
     content = _content(path)
     return _entries(content, path, device), hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def inconsistency_told(path: str | Path, what: str, remedy: str) -> Iterator[None]:
+    """Turn what is raised in the block, which makes objects of entries, into a message."""
+    try:
+        yield
+    except (
+        AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError
+    ) as error:  # fmt: skip
+        raise SpinlockError(
+            f"{what} is incomplete or inconsistent: {error}", where=path, remedy=remedy
+        ) from error
 
 
 def _content(path: str | Path) -> bytes:

@@ -2,18 +2,24 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from spinlock.errors import SpinlockError
-from spinlock.tokenizer.state_file import read_state, write_state
+from spinlock.tokenizer.state_file import inconsistency_told, read_state, write_state
 from spinlock.training.loop import Trainer
 
 log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 5.0  # of training that a kill may cost
+
+bad_state_told = partial(
+    inconsistency_told,
+    what="this state of a training",
+    remedy="remove it, or go on from another checkpoint",
+)
 
 
 class SavedState:
@@ -37,7 +43,7 @@ class SavedState:
             return None
         try:
             found = read_state(self.path)
-            with inconsistency_told(self.path):
+            with bad_state_told(self.path):
                 differing = differences(found.get("stamp", {}), self.stamp)
                 state = found["training_state"]
         except SpinlockError as error:
@@ -82,7 +88,7 @@ def state_of_checkpoint(path: Path, stamp: Mapping[str, str], num_epochs: int) -
             where=path,
             remedy="resume from a best_model.pt or checkpoint_epoch_*.pt of a training",
         )
-    with inconsistency_told(path):
+    with bad_state_told(path):
         differing = differences(entries.get("provenance", {}), stamp)
         epoch = int(entries["training_state"]["epoch"])
         state = _awake(entries["training_state"]) | {"optimizer": entries["optimizer_state_dict"]}
@@ -99,19 +105,6 @@ def state_of_checkpoint(path: Path, stamp: Mapping[str, str], num_epochs: int) -
             remedy=f"give --epochs {epoch} or more, or resume from an earlier checkpoint",
         )
     return state
-
-
-@contextmanager
-def inconsistency_told(path: Path) -> Iterator[None]:
-    """Turn what is raised in the block, which reads or restores a state, into a message."""
-    try:
-        yield
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise SpinlockError(
-            f"this state of a training is incomplete or inconsistent: {error}",
-            where=path,
-            remedy="remove it, or go on from another checkpoint",
-        ) from error
 
 
 def _awake(state: dict[str, Any]) -> dict[str, Any]:
