@@ -2,19 +2,23 @@
 
 import io
 import json
-import logging
 import os
 import sys
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
-from spinlock.display import out, print_json, print_summary, print_table
+from spinlock.display import (
+    out,
+    print_dataset,
+    print_json,
+    print_summary,
+    print_table,
+    show_log,
+)
 from spinlock.errors import SpinlockError
 from spinlock.termination import orderly_termination
 
@@ -98,7 +102,7 @@ def train_vqvae(
     }
     given = {key: value for key, value in overrides.items() if value is not None}
     experiment = load_experiment(config, given)
-    _log(verbose or experiment.logging.verbose)
+    show_log(verbose or experiment.logging.verbose)
     from spinlock.preconditions import describe_data, require_own_folder, require_start
 
     folder = output or Path(experiment.training.checkpoint_dir) / config.stem
@@ -136,7 +140,7 @@ def generate(
     """
     from spinlock.pipeline import generate_dataset
 
-    _log(verbose)
+    show_log(verbose)
     target = output or Path("datasets") / f"{config.stem}.h5"
     generate_dataset(config, target, workers)
     out.print(str(target), soft_wrap=True)
@@ -156,17 +160,13 @@ def inspect(
     from spinlock.features.dataset import open_dataset
     from spinlock.features.inspection import inspect_dataset
 
-    _log(verbose)
+    show_log(verbose)
     with open_dataset(dataset, external=allow_external) as source:
         found = inspect_dataset(source)
     if as_json:
         print_json(found)
-        return
-    out.print(f"{found['operators']:,} operators")
-    _print_families(found["families"])
-    out.print(f"initial fields: {found['initial_fields'] or 'none'}")
-    labels = [f"/{path} ({n} values)" for path, n in found["labels"].items()]
-    out.print(f"labels: {', '.join(labels) or 'none'}", highlight=False)
+    else:
+        print_dataset(found)
 
 
 @app.command()
@@ -185,7 +185,7 @@ def encode(
     """
     from spinlock.stages import encode as stage
 
-    _log(verbose)
+    show_log(verbose)
     summary = stage.run(model, dataset, output, parquet, allow_external=allow_external)
     print_summary({"written": str(output)} | summary, as_json)
 
@@ -205,7 +205,7 @@ def decode(
     """
     from spinlock.stages import decode as stage
 
-    _log(verbose)
+    show_log(verbose)
     summary = stage.run(model, tokens, output, levels)
     print_summary({"written": str(output)} | summary, as_json)
 
@@ -229,7 +229,7 @@ def evaluate(
     from spinlock.files import refuse_overwriting
     from spinlock.stages import evaluate as stage
 
-    _log(verbose)
+    show_log(verbose)
     if output is not None:
         refuse_overwriting([output], [model, *(dataset or [])])
     measured = stage.measure_model(model, dataset or [], allow_external=allow_external)
@@ -291,7 +291,7 @@ def export(
     """
     from spinlock.stages import export as stage
 
-    _log(verbose)
+    show_log(verbose)
     with out.status("exporting") if out.is_terminal else nullcontext():
         files = stage.run(model, output, formats or list(ExportFormat), grid)
     sizes = {str(path): path.stat().st_size for path in files}
@@ -314,7 +314,7 @@ def verify(
     """
     from spinlock.stages import verify as stage
 
-    _log(verbose)
+    show_log(verbose)
     states = stage.run(results)
     times = stage.wall_times(results)
     if as_json:
@@ -349,46 +349,6 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"error: cannot show the result: {error.strerror}", file=sys.stderr)
         sys.exit(2)
-
-
-def _print_families(families: dict[str, dict[str, Any]]) -> None:
-    """Print a table that 80 columns hold, and a line for each family of what they do not."""
-    shown = [
-        "shape",
-        "rows_with_gaps",
-        "columns_with_gaps",
-        "constant_columns",
-        "largest_magnitude",
-    ]
-    rows = [[name, *[one[key] for key in shown]] for name, one in families.items()]
-    print_table(["family", *[key.replace("_", " ") for key in shown]], rows)
-    for name, one in families.items():
-        more = ", …" if len(one["first_names"]) < one["shape"][-1] else ""
-        names = ", ".join(one["first_names"])
-        line = f"{name}: {one['type']}, {one['megabytes']} MB; {names}{more}"
-        out.print(line, highlight=False, soft_wrap=True)
-
-
-def _log(verbose: bool) -> None:
-    handler = RichHandler(console=Console(stderr=True), show_path=False)
-    handler.addFilter(_FirstWarning())
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler]
-    )
-
-
-class _FirstWarning(logging.Filter):
-    """Let a warning through once: checks and stages open the same dataset one after another."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._told: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        new = text not in self._told
-        self._told.add(text)
-        return new or record.levelno < logging.WARNING
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""What the command line prints: tables and lines for people, JSON for programs."""
+"""What the command line prints: tables, lines and its log for people, JSON for programs."""
 
 import json
+import logging
 import sys
 from typing import Any
 
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.table import Column, Table
 
 from spinlock.errors import printable
@@ -46,6 +48,52 @@ def print_table(columns: list[str], rows: list[list[Any]]) -> None:
     for row in rows:
         table.add_row(*[_cell(value) for value in row])
     out.print(table)
+
+
+def print_dataset(found: dict[str, Any]) -> None:
+    """Print what `inspect_dataset` found: a table that 80 columns hold, and lines of the rest."""
+    out.print(f"{found['operators']:,} operators")
+    shown = [
+        "shape",
+        "rows_with_gaps",
+        "columns_with_gaps",
+        "constant_columns",
+        "largest_magnitude",
+    ]
+    families = found["families"]
+    rows = [[name, *[one[key] for key in shown]] for name, one in families.items()]
+    print_table(["family", *[key.replace("_", " ") for key in shown]], rows)
+    for name, one in families.items():
+        more = ", …" if len(one["first_names"]) < one["shape"][-1] else ""
+        names = ", ".join(one["first_names"])
+        line = f"{name}: {one['type']}, {one['megabytes']} MB; {names}{more}"
+        out.print(line, highlight=False, soft_wrap=True)
+    out.print(f"initial fields: {found['initial_fields'] or 'none'}")
+    labels = [f"/{path} ({n} values)" for path, n in found["labels"].items()]
+    out.print(f"labels: {', '.join(labels) or 'none'}", highlight=False)
+
+
+def show_log(verbose: bool) -> None:
+    """Show warnings on standard error, and with `verbose` what is done."""
+    handler = RichHandler(console=Console(stderr=True), show_path=False)
+    handler.addFilter(_FirstWarning())
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler]
+    )
+
+
+class _FirstWarning(logging.Filter):
+    """Let a warning through once: checks and stages open the same dataset one after another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in self._told
+        self._told.add(text)
+        return new or record.levelno < logging.WARNING
 
 
 def _cell(value: Any) -> str:

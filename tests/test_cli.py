@@ -29,7 +29,7 @@ def spinlock(monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr("sys.argv", ["spinlock", *map(str, arguments)])
-        monkeypatch.setattr(cli.logging, "basicConfig", lambda **_: None)
+        monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
         with pytest.raises(SystemExit) as stopped:
             cli.main()
         shown = capsys.readouterr()
@@ -70,7 +70,7 @@ def test_a_command_tells_a_warning_once(monkeypatch, capsys, experiment, tmp_pat
         file["features/summary"].attrs["feature_names"] = ["a", "b"]
     root = logging.getLogger()
     before = list(root.handlers)
-    monkeypatch.setattr(cli.logging, "basicConfig", lambda **k: root.addHandler(*k["handlers"]))
+    monkeypatch.setattr(logging, "basicConfig", lambda **k: root.addHandler(*k["handlers"]))
     command = ["train-vqvae", "--config", experiment, "--epochs", "1", "--output", tmp_path / "out"]
     monkeypatch.setattr("sys.argv", ["spinlock", *map(str, command)])
     try:
@@ -328,7 +328,7 @@ def test_export_takes_a_grid_where_the_model_reads_fields(spinlock, experiment, 
 
 def test_verbose_shows_where_a_mistake_was_found(monkeypatch):
     monkeypatch.setattr("sys.argv", ["spinlock", "inspect", "absent.h5", "--verbose"])
-    monkeypatch.setattr(cli.logging, "basicConfig", lambda **_: None)
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
     with pytest.raises(SpinlockError, match="does not exist"):
         cli.main()
 

@@ -78,7 +78,7 @@ def test_the_command_line_takes_every_command(words):
     "words", [one for one in SPINLOCK if "validation" in " ".join(one.values[0][:4])]
 )
 def test_trainings_are_valid_up_to_the_first_epoch(words, monkeypatch):
-    monkeypatch.setattr(cli.logging, "basicConfig", lambda **_: None)
+    monkeypatch.setattr("logging.basicConfig", lambda **_: None)
     if "--resume-from" in words:  # of a training that a fresh clone has not run
         at = words.index("--resume-from")
         words = [*words[:at], *words[at + 2 :]]
@@ -189,7 +189,7 @@ def own_data(tmp_path_factory):
     names, runner = {}, CliRunner()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(cli.logging, "basicConfig", lambda **_: None)
+        patch.setattr("logging.basicConfig", lambda **_: None)
         patch.setattr(program, "limit_threads", lambda _: None)
         for language, block, command in STEP.findall(page.read_text()):
             if language == "python":
