@@ -42,7 +42,7 @@ def _section(section: Section, indent: int) -> list[str]:
     for key, info in type(section).model_fields.items():
         value = getattr(section, key)
         if key == "families":
-            lines += ["", *_comment(f"{info.description}", indent), *_families(value)]
+            lines += ["", *_comment(str(info.description), indent), *_families(value)]
         elif isinstance(value, Section):
             lines += ["", *_comment(str(info.description), indent), f"{' ' * indent}{key}:"]
             lines += _section(value, indent + 2)
@@ -76,12 +76,3 @@ def _entry(key: str, value: Any, indent: int) -> str:
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1000)
     # a plain scalar is dumped with an end of document behind it
     return f"{' ' * indent}{key}: {text.splitlines()[0]}"
-
-
-def main() -> None:
-    """Print the template."""
-    print(default_yaml(), end="")
-
-
-if __name__ == "__main__":
-    main()

@@ -33,8 +33,9 @@ class Experiment(Section):
         None, "use the first N operators; null: all", stages=("subset",), ge=4
     )
     split: Split = setting(Split(), "rows for training, validation and test", stages=("subset",))
+    # `subset` depends on a part of them, see `stage_settings`
     families: Annotated[dict[str, Family], Field(min_length=1)] = setting(
-        ..., "feature families, by name", stages=("subset", "train")
+        ..., "feature families, by name"
     )
     feature_cleaning: FeatureCleaning = setting(
         FeatureCleaning(), "what is dropped and capped", stages=("normalize",)
@@ -187,26 +188,13 @@ def _without_effect(experiment: Experiment) -> list[tuple[str, str]]:
 
 def _slice(section: Section, names: set[str]) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
+    plain = section.model_dump(mode="json")
     for key, info in type(section).model_fields.items():
         value = getattr(section, key)
-        extra = info.json_schema_extra
-        stages = extra.get("stages", []) if isinstance(extra, dict) else []
         if isinstance(value, Section):
             inner = _slice(value, names)
             if inner:
                 chosen[key] = inner
-        elif key == "families":
-            chosen |= {key: _plain(value)} if names & {"train"} else {}
-        elif names & set(stages):  # type: ignore[arg-type]
-            chosen[key] = _plain(value)
+        elif names & set(info.json_schema_extra["stages"]):  # type: ignore[arg-type,index]
+            chosen[key] = plain[key]
     return dict(sorted(chosen.items()))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Section):
-        return value.model_dump(mode="json")
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in sorted(value.items())}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return value
