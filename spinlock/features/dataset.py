@@ -145,7 +145,7 @@ class OperatorDataset(AbstractContextManager):
         """
         name = path.strip("/")
         parts = self._items(name)
-        if name not in self.label_paths():
+        if name not in self.label_paths:
             with damage_told(self.where, f"/{name}"):
                 held = [f"{p.dtype} {p.shape}" for p in parts if isinstance(p, h5py.Dataset)]
             raise SpinlockError(
@@ -153,7 +153,7 @@ class OperatorDataset(AbstractContextManager):
                 + (f": it holds {held[0]}" if held else ""),
                 where=self.where,
                 remedy="labels are whole numbers or text of shape [N]; "
-                f"those that are there: {', '.join(self.label_paths()) or 'none'}",
+                f"those that are there: {', '.join(self.label_paths) or 'none'}",
             )
         with damage_told(self.where, f"/{name}"):
             labels = np.concatenate(
@@ -162,12 +162,9 @@ class OperatorDataset(AbstractContextManager):
         labels = labels.astype(str) if labels.dtype.kind == "O" else labels
         return labels if rows is None else labels[rows]
 
-    def label_paths(self) -> list[str]:
-        """Return the datasets with one text or whole number per operator."""
-        return self._label_paths
-
     @cached_property
-    def _label_paths(self) -> list[str]:
+    def label_paths(self) -> list[str]:
+        """The datasets with one text or whole number per operator."""
         with damage_told(self.where):
             return sorted(
                 name

@@ -15,7 +15,7 @@ def inspect_dataset(source: OperatorDataset) -> dict[str, Any]:
         "operators": source.n_operators,
         "families": {name: _family(source, name) for name in source.families},
         "initial_fields": _field_shape(source),
-        "labels": {path: len(np.unique(source.labels(path))) for path in source.label_paths()},
+        "labels": {path: len(np.unique(source.labels(path))) for path in source.label_paths},
     }
 
 

@@ -154,6 +154,8 @@ class FeatureTable(AbstractContextManager):
 
     Attributes
     ----------
+    header : TableHeader
+        The description that a model keeps of the table it was fitted on.
     columns : list of Column
     n_rows : int
     split : int8 array [n]
@@ -177,8 +179,8 @@ class FeatureTable(AbstractContextManager):
         try:
             self._file = h5py.File(self.path, "r")
             texts = [self._file, self._file["header"]]
-            header, self.account = read_text(self._description, self.path, texts)
-            self._require_arrays(len(header.columns))
+            self.header, self.account = read_text(self._description, self.path, texts)
+            self._require_arrays(len(self.header.columns))
         except SpinlockError:
             self._file.close()
             raise
@@ -190,9 +192,9 @@ class FeatureTable(AbstractContextManager):
                 where=self.path,
                 remedy="make it with the stage `subset`",
             ) from error
-        self.columns = header.columns
-        self.source_digest = header.source_digest
-        self.series = header.series
+        self.columns = self.header.columns
+        self.source_digest = self.header.source_digest
+        self.series = self.header.series
         with damage_told(self.path):
             self.split: np.ndarray = self._file["split"][:]
             self.row_ids: np.ndarray = self._file["row_ids"][:]
@@ -222,11 +224,6 @@ class FeatureTable(AbstractContextManager):
                 raise ValueError(f"/{name} does not hold {shape} numbers of its own")
             if data.dtype.kind not in ("f" if name == "values" else "iu"):
                 raise ValueError(f"/{name} holds {data.dtype}")
-
-    @property
-    def header(self) -> TableHeader:
-        """The description that a model keeps of the table it was fitted on."""
-        return TableHeader(self.columns, self.source_digest, self.series)
 
     def rows(self, split: int) -> np.ndarray:
         """Return the positions of the rows of one side of the split."""

@@ -66,7 +66,7 @@ def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> Non
                 "filled_cells": {name: count for name, count in filled.items() if count},
             }
             writer.write_account(account)
-            for name in source.label_paths():
+            for name in source.label_paths:
                 writer.write_labels(name, source.labels(name, rows))
     log.info("%d rows (train, validation, test: %s)", len(rows), np.bincount(split).tolist())
     log.info("left out and filled: %s", account)

@@ -80,7 +80,7 @@ def test_labels(write_h5):
     path = write_h5({SUMMARY: ROWS, "metadata/kind": KINDS})
     damage_texts(path)
     with open_dataset(path) as source:
-        assert source.label_paths() == ["metadata/kind"]
+        assert source.label_paths == ["metadata/kind"]
         with pytest.raises(SpinlockError, match="text cannot be read"):
             source.labels("metadata/kind")
 

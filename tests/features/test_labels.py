@@ -43,7 +43,7 @@ def test_only_what_has_one_value_per_operator_is_a_label(shards, values):
     with h5py.File(paths[1], "a") as file:
         file["metadata/uneven"] = np.arange(5)
     with open_dataset(paths) as source:
-        assert source.label_paths() == [
+        assert source.label_paths == [
             "features/index", "metadata/kind", "metadata/system", "parameters/index", "system"
         ]  # fmt: skip
 
@@ -56,7 +56,7 @@ def test_a_label_is_found_by_each_of_its_names(write_h5, values):
         file["metadata/above"] = h5py.SoftLink("/")  # a circle
         file["metadata/broken"] = h5py.SoftLink("/gone")
     with open_dataset(path) as source:
-        assert {"metadata/again", "metadata/system", "soft"} <= set(source.label_paths())
+        assert {"metadata/again", "metadata/system", "soft"} <= set(source.label_paths)
         for name in ("metadata/again", "soft"):
             np.testing.assert_array_equal(source.labels(name), source.labels("metadata/system"))
 
