@@ -10,7 +10,7 @@ from spinlock.analysis import metrics
 from spinlock.analysis.baselines import Baseline, compare_baselines, residual_reconstruction
 from spinlock.analysis.cleaning import describe_cleaning
 from spinlock.analysis.probe import probe
-from spinlock.analysis.rows import RowsOfSplit
+from spinlock.analysis.rows import RowsOfSplit, pair_rows
 from spinlock.features.split import SPLIT_NAMES, TRAIN
 from spinlock.tokenizer.tokenizer import Tokenizer
 
@@ -35,7 +35,7 @@ def measure(tokenizer: Tokenizer, rows: RowsOfSplit, max_pair_rows: int) -> dict
         Rows whose distances are compared, at most.
     """
     counts = metrics.code_counts(rows.tokens, tokenizer.codebook_sizes)
-    pairs = rows.pairs(max_pair_rows)
+    pairs = pair_rows(rows.split, max_pair_rows)
     measured = (
         {"rows": _row_numbers(rows, len(pairs))}
         | _reconstruction(tokenizer, rows)

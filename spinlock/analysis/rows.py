@@ -68,18 +68,14 @@ class RowsOfSplit:
             log.warning("this is the dataset that the model was trained on: not a fair test")
         return cls(*encoded, split, {})
 
-    def of(self, *sides: int) -> np.ndarray:
-        """Return the positions of the rows of some sides."""
-        return np.flatnonzero(np.isin(self.split, sides))
+    def of(self, side: int) -> np.ndarray:
+        """Return the positions of the rows of a side."""
+        return np.flatnonzero(self.split == side)
 
     @property
     def reported(self) -> np.ndarray:
         """Positions of the rows that are reported on."""
         return self.of(self.side)
-
-    def pairs(self, most: int) -> np.ndarray:
-        """Return the positions of rows whose distances are compared, see `pair_rows`."""
-        return pair_rows(self.split, most)
 
 
 def reported_side(split: np.ndarray) -> int:

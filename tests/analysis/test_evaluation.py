@@ -17,7 +17,7 @@ from spinlock.analysis.evaluation import (
     probe_label,
 )
 from spinlock.analysis.probe import probe
-from spinlock.analysis.rows import RowsOfSplit
+from spinlock.analysis.rows import RowsOfSplit, pair_rows
 from spinlock.features.split import TEST, TRAIN, VALIDATION
 
 N_ROWS, N_PAIR_ROWS = 400, 120
@@ -183,7 +183,7 @@ def test_categories_are_compared_on_the_test_rows(tokenizer, rows, held_out, mea
 
 
 def test_distances_are_compared_at_the_levels_that_they_say(tokenizer, rows, measured):
-    chosen = rows.pairs(N_PAIR_ROWS)
+    chosen = pair_rows(rows.split, N_PAIR_ROWS)
     x, embed = rows.x[chosen], partial(tokenizer.embed, rows.tokens[chosen])
     flat = [embed(n).reshape(len(chosen), -1) for n in (1, 2, 3)]
     near = [metrics.topographic(x, codes) for codes in flat]

@@ -228,7 +228,7 @@ def cosine_figure(cosines: np.ndarray, names: Sequence[str], target: float) -> F
     shown = np.where(np.eye(len(cosines), dtype=bool), np.nan, cosines)
     image = axes.imshow(shown, vmin=0, vmax=1, interpolation="nearest")
     if len(cosines) <= MOST_CELLS_WITH_TEXT:
-        inks = ink_on(cosines, 0, 1)
+        inks = ink_on(cosines)
         for (i, j), value in np.ndenumerate(shown):
             if np.isfinite(value):
                 text = f"{value:.2f}".removeprefix("0")

@@ -16,6 +16,7 @@ from spinlock.analysis.figures.style import (
     short_names,
     styled,
 )
+from spinlock.analysis.metrics import entropy_bits
 
 
 @styled
@@ -32,7 +33,7 @@ def codebook_use_figure(
     """
     sizes = np.array([[len(book) for book in books] for books in counts])
     used = np.array([[np.count_nonzero(book) for book in books] for books in counts])
-    perplexity = np.array([[_perplexity(book) for book in books] for books in counts])
+    perplexity = np.array([[2 ** entropy_bits(book) for book in books] for books in counts])
     figure = new_figure(max(1.9, 1.1 + 0.21 * len(names)))  # the scale's label is that high
     left, right = figure.subplots(1, 2, sharey=True)
     used_text = [
@@ -52,16 +53,11 @@ def codebook_use_figure(
     return figure
 
 
-def _perplexity(counts: np.ndarray) -> float:
-    p = counts[counts > 0] / max(counts.sum(), 1)
-    return float(2 ** -(p * np.log2(p)).sum())
-
-
 def _draw_cells(
     axes: Axes, shares: np.ndarray, texts: Sequence[Sequence[str]], levels: Sequence[str]
 ) -> AxesImage:
     image = axes.imshow(shares, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    inks = ink_on(shares, 0, 1)
+    inks = ink_on(shares)
     for i, row in enumerate(texts):
         for j, text in enumerate(row):
             axes.text(j, i, text, ha="center", va="center", fontsize=6.5, color=inks[i, j])

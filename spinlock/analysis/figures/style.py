@@ -132,6 +132,6 @@ def draw_target(axes: Axes, target: float) -> None:
     )  # fmt: skip
 
 
-def ink_on(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Return the colour of text on cells of the sequential map: white on dark, black on light."""
-    return np.where((values - low) < 0.55 * (high - low), "white", "black")
+def ink_on(shares: np.ndarray) -> np.ndarray:
+    """Return the colour of text on cells of the sequential map from 0 to 1, dark to light."""
+    return np.where(shares < 0.55, "white", "black")
