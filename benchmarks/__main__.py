@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import encoding, scale, simulation, training
-from benchmarks.measurement import Result, Settings, machine, use_threads
+from benchmarks.measurement import Result, Settings, machine
 from benchmarks.results import record
+from spinlock.stages.program import limit_threads
 
 BENCHMARKS: dict[str, Callable[[Settings], dict[str, Result]]] = {
     "training": training.measure,
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     settings = Settings(arguments.quick, arguments.threads)
-    use_threads(settings.threads)
+    limit_threads(settings.threads)
     for name in arguments.names or BENCHMARKS:
         start = time.perf_counter()
         results = BENCHMARKS[name](settings)

@@ -11,7 +11,7 @@ from benchmarks.naive_model import NaiveModel
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.rows import Rows
 from spinlock.training.loop import Trainer, TrainingPlan
-from spinlock.training.objective import LossWeights
+from spinlock.training.objective import TERMS
 
 
 class Contender(ABC):
@@ -66,7 +66,7 @@ class PlainLoop(Contender):
 
     def __init__(self, model: nn.Module, train: Rows, validation: Rows, plan: TrainingPlan):
         self.model = model
-        self.weights = weights_by_name(plan.weights)
+        self.weights = {name: getattr(plan.weights, name) for name in TERMS}
         self.noise = plan.input_noise
         self.batches = DataLoader(TensorDataset(train.x), plan.batch_size, shuffle=True)
         self.held_out = DataLoader(TensorDataset(validation.x), plan.batch_size)
@@ -141,14 +141,3 @@ class NaiveLoop(PlainLoop):
         codes = torch.cat([self.model.code_vectors(x) for (x,) in self.held_out])
         pairs = torch.stack([torch.pdist(rows), torch.pdist(codes)])
         return torch.corrcoef(pairs)[0, 1].item()
-
-
-def weights_by_name(weights: LossWeights) -> dict[str, float]:
-    """Return the weight of each loss term."""
-    return {
-        "reconstruction": weights.reconstruction,
-        "vq": weights.vq,
-        "orthogonality": weights.orthogonality,
-        "informativeness": weights.informativeness,
-        "topographic": weights.topographic,
-    }

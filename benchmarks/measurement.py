@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
-from threadpoolctl import threadpool_limits
 
 from spinlock.tokenizer.network.products import quick_products
 
@@ -50,12 +49,6 @@ class Settings:
 
     quick: bool = False
     threads: int = 2
-
-
-def use_threads(threads: int) -> None:
-    """Let this process compute with `threads` threads."""
-    threadpool_limits(threads)
-    torch.set_num_threads(threads)
 
 
 def interleaved(

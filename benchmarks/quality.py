@@ -121,7 +121,7 @@ def measure_table(
 
 
 def _train(experiment: Experiment, out: Path, *, recluster: bool = False) -> Path:
-    files = [out / name for name in ("subset.h5", "feature_statistics.npz", "categories.json")]
+    files = train.training_inputs(out)
     if recluster:
         cluster.run(experiment, *files, out / "silhouette.csv", out / "linkage.npz")
     train.run(experiment, *files, out / "best_model.pt")

@@ -7,12 +7,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.measurement import Result, Settings, compared, interleaved, use_threads
+from benchmarks.measurement import Result, Settings, compared, interleaved
 from benchmarks.plain_simulation import plain_records
 from spinlock.operators.design import DesignSpace
 from spinlock.operators.simulation import SimulationPlan
 from spinlock.settings import OperatorDatasetSettings, load_dataset_settings
 from spinlock.stages import generate
+from spinlock.stages.program import limit_threads
 
 SETTINGS = OperatorDatasetSettings(
     num_operators=1000, grid_size=32, channels=3, steps=64, realizations=3, max_width=8, max_depth=3
@@ -29,7 +30,7 @@ def measure(settings: Settings) -> dict[str, Result]:
     with (
         TemporaryDirectory() as folder,
         ProcessPoolExecutor(
-            settings.threads, get_context("spawn"), initializer=use_threads, initargs=(1,)
+            settings.threads, get_context("spawn"), initializer=limit_threads, initargs=(1,)
         ) as pool,
     ):
         parts = [(i * each, each) for i in range(settings.threads)]

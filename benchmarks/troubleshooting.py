@@ -278,7 +278,7 @@ class Workbench:
         settings = merged(settings, {"training": {"save_every": max(epochs, 1)}})
         experiment = Experiment.model_validate(settings)
         out = self._folder
-        files = [out / name for name in ("subset.h5", "feature_statistics.npz", "categories.json")]
+        files = train.training_inputs(out)
         subset.run(experiment, [out / "dataset.h5"], files[0])
         normalize.run(experiment, *files[:2])
         cluster.run(experiment, *files, out / "silhouette.csv", out / "linkage.npz")

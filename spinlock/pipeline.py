@@ -45,10 +45,9 @@ def train_experiment(
     Operators that are missing are simulated; everything else is written to `output`, with a note
     of `config`, the file that the settings were read from.
     """
-    table, statistics = output / "subset.h5", output / "feature_statistics.npz"
-    categories, model = output / "categories.json", output / "best_model.pt"
+    inputs, model = train.training_inputs(output), output / "best_model.pt"
     dataset = dataset_files(experiment)
-    refuse_overwriting([table, statistics, categories, model], dataset)
+    refuse_overwriting([*inputs, model], dataset)
     require_start(experiment, (), resume_from)
     describe_data(experiment)
     with sole_writer(output):
@@ -56,17 +55,10 @@ def train_experiment(
         require_start(experiment, dataset, resume_from)
         if config is not None:
             note_config(output, config)
-        subset.run(experiment, dataset, table)
-        normalize.run(experiment, table, statistics)
-        cluster.run(
-            experiment,
-            table,
-            statistics,
-            categories,
-            output / "silhouette.csv",
-            output / "linkage.npz",
-        )
-        train.run(experiment, table, statistics, categories, model, resume_from)
+        subset.run(experiment, dataset, inputs[0])
+        normalize.run(experiment, *inputs[:2])
+        cluster.run(experiment, *inputs, output / "silhouette.csv", output / "linkage.npz")
+        train.run(experiment, *inputs, model, resume_from)
     return model
 
 

@@ -16,11 +16,9 @@ from spinlock.operators.simulated_files import require_simulation
 from spinlock.settings import Experiment, load_dataset_settings
 from spinlock.settings.dataset_files import dataset_config, dataset_files
 from spinlock.settings.families import require_readable
-from spinlock.source import source_digest
-from spinlock.stages.train import training_settings
+from spinlock.stages.train import training_stamp
 from spinlock.tokenizer.categories.mapping import MAPPING_REMEDY, mapped_columns, read_mapping
 from spinlock.tokenizer.device import choose_device
-from spinlock.training.provenance import settings_digest
 from spinlock.training.resume import state_of_checkpoint
 from spinlock.training.tracking import require_tracking
 
@@ -79,10 +77,7 @@ def require_start(
     require_tracking(experiment.logging.wandb)
     if resume_from is None:
         return
-    stamp = {
-        "settings": settings_digest(training_settings(experiment)),
-        "code": source_digest("spinlock.stages.train"),
-    }
+    stamp = training_stamp(experiment)
     if dataset:
         with open_dataset(dataset, external=experiment.allow_external_data) as source:
             stamp["dataset"] = source.digest()

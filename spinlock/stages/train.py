@@ -90,11 +90,8 @@ def _run(
     resume_from: Path | None,
 ) -> None:
     plan = training_plan(experiment)
-    stamp = {
-        "settings": settings_digest(training_settings(experiment)),
-        "code": source_digest("spinlock.stages.train"),
-        "data": files_digest([subset, statistics, categories]),
-    }
+    data = files_digest([subset, statistics, categories])
+    stamp = training_stamp(experiment) | {"data": data}
     whole = _whole_stamp(experiment, resume_from, stamp)
     saved = SavedState(output.parent / "state" / "last.pt", whole)
     state = saved.read()
@@ -293,6 +290,14 @@ def training_settings(experiment: Experiment) -> dict[str, Any]:
         key: value for key, value in training.items() if key not in ("num_epochs", "save_every")
     }
     return settings | {"train": settings["train"] | {"training": kept}}
+
+
+def training_stamp(experiment: Experiment) -> dict[str, str]:
+    """Return the digests of settings and code that a resumed training must share."""
+    return {
+        "settings": settings_digest(training_settings(experiment)),
+        "code": source_digest("spinlock.stages.train"),
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> None:

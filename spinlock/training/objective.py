@@ -24,7 +24,7 @@ ROW_MEANS = (True, True, False, True, False)  # the others compare the rows of a
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the loss terms, and what they need of the settings."""
+    """Weights of the loss terms, by their names in `TERMS`, and what they need of the settings."""
 
     reconstruction: float = 1.0
     vq: float = 1.0
@@ -52,13 +52,7 @@ class Objective(nn.Module):
         self.model = model
         self.bfloat16 = bfloat16
         self.weights = weights
-        vector = [
-            weights.reconstruction,
-            weights.vq,
-            weights.orthogonality,
-            weights.informativeness,
-            weights.topographic,
-        ]
+        vector = [getattr(weights, name) for name in TERMS]
         self.register_buffer("vector", torch.tensor(vector), persistent=False)
 
     def forward(
