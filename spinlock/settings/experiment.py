@@ -1,6 +1,7 @@
 """The settings of an experiment, and the slice of them that each stage depends on."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -13,6 +14,7 @@ from spinlock.settings.model import Model
 from spinlock.settings.section import FilePath, Section, setting
 from spinlock.settings.training import Logging, Training
 
+EXPERIMENTS, RESULTS = Path("configs/vqvae"), Path("results")  # <name>.yaml, and what it makes
 STAGES = ("subset", "normalize", "cluster", "train", "evaluate", "encode", "visualize")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 

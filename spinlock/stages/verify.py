@@ -12,6 +12,7 @@ from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
 from spinlock.settings import Experiment, load_experiment
 from spinlock.settings.dataset_files import dataset_files
+from spinlock.settings.experiment import EXPERIMENTS, RESULTS
 from spinlock.source import source_digest
 from spinlock.stages.evaluate import read_metrics
 from spinlock.stages.program import execute, experiment_of_model, stage_parser
@@ -20,7 +21,6 @@ from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.token_file import open_tokens
 from spinlock.training.provenance import files_digest, settings_digest
 
-EXPERIMENTS, RESULTS = Path("configs/vqvae"), Path("results")  # as the workflow has them
 SAME, DIFFERS, MISSING, UNKNOWN = "same", "DIFFERS", "not there", "NOT RECORDED"
 NO_TIME = (StopIteration, KeyError, TypeError, ValueError)  # of a file that is empty, or cut
 

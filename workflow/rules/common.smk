@@ -24,10 +24,9 @@ from spinlock.settings.dataset_files import (
     given_datasets,
     shards,
 )
+from spinlock.settings.experiment import EXPERIMENTS, RESULTS
 from spinlock.source import source_digest
 
-EXPERIMENTS = Path("configs/vqvae")
-RESULTS = Path("results")
 INNER_FOLDERS = ("benchmarks", "figures", "logs", "state")  # of a result folder
 
 if config:  # of Snakemake, which no rule reads
