@@ -28,7 +28,7 @@ from spinlock.analysis.rows import RowsOfSplit
 from spinlock.errors import SpinlockError
 from spinlock.features.split import TRAIN
 from spinlock.features.table import FeatureTable
-from spinlock.files import write_text
+from spinlock.files import write_json, write_text
 from spinlock.settings import Experiment
 from spinlock.stages import cluster, normalize, subset, train
 from spinlock.stages.program import limit_threads
@@ -206,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _write(results: dict[str, list[dict[str, Any]]], folder: Path) -> None:
-    write_text(folder / "quality.json", json.dumps(results, indent=1) + "\n")
+    write_json(folder / "quality.json", results, indent=1)
     write_text(folder / "quality.md", page(results))
     if CURVE in results:
         drawn = render(quality_figure(results[CURVE]), "svg")

@@ -226,7 +226,7 @@ def evaluate(
 
     Example: `spinlock evaluate --model results/arch_summary/best_model.pt other.h5 --json`
     """
-    from spinlock.files import refuse_overwriting
+    from spinlock.files import refuse_overwriting, write_json
     from spinlock.stages import evaluate as stage
 
     show_log(verbose)
@@ -234,7 +234,7 @@ def evaluate(
         refuse_overwriting([output], [model, *(dataset or [])])
     measured = stage.measure_model(model, dataset or [], allow_external=allow_external)
     if output is not None:
-        stage.write_metrics(output, measured)
+        write_json(output, measured)
     if as_json:
         print_json(measured)
         return

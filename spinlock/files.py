@@ -133,6 +133,11 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_json(path: str | Path, values: Any, indent: int = 2) -> None:
+    """Write values to `path` atomically, as JSON."""
+    write_text(path, json.dumps(values, indent=indent) + "\n")
+
+
 def read_json(path: str | Path) -> Any:
     """Return what a JSON file holds.
 

@@ -4,7 +4,6 @@ Reads subset.h5 and feature_statistics.npz; writes categories.json, silhouette.c
 linkage.npz.
 """
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -17,7 +16,7 @@ import torch
 from spinlock.errors import located, memory_for
 from spinlock.features.split import TRAIN, VALIDATION, sample_rows
 from spinlock.features.table import FeatureTable
-from spinlock.files import atomic_path, write_text
+from spinlock.files import atomic_path, write_json, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.normalize import read_statistics
 from spinlock.stages.program import execute, experiment_of, stage_parser
@@ -176,7 +175,7 @@ def _manual(
 
 def _write_categories(partition: dict[str, np.ndarray], names: list[str], path: Path) -> None:
     named = {category: [names[i] for i in members] for category, members in partition.items()}
-    write_text(path, json.dumps(named, indent=2) + "\n")
+    write_json(path, named)
 
 
 def _write_candidates(clustering: Clustering, path: Path) -> None:

@@ -3,7 +3,6 @@
 Reads best_model.pt and subset.h5; writes metrics.json and baselines.csv.
 """
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,7 +21,7 @@ from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import open_dataset
 from spinlock.features.split import TEST
 from spinlock.features.table import FeatureTable
-from spinlock.files import read_json, write_text
+from spinlock.files import read_json, write_json, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
 from spinlock.stages.train import training_inputs
@@ -61,7 +60,7 @@ def run(
         "probe": None if labels is None else probe_label(tokenizer, rows, labels),
         "model_digest": tokenizer.digest,
     }
-    write_metrics(metrics, measured)
+    write_json(metrics, measured)
     _write_baselines(compared, baselines)
     for target in measured["targets"]:
         sign = "<" if target["below"] else ">"
@@ -166,11 +165,6 @@ def _require_own_subset(table: FeatureTable, tokenizer: Tokenizer) -> None:
             where=table.path,
             remedy="name a dataset to measure on, or train again",
         )
-
-
-def write_metrics(path: Path, measured: Mapping[str, Any]) -> None:
-    """Write what was measured as JSON, atomically."""
-    write_text(path, json.dumps(measured, indent=2) + "\n")
 
 
 def read_baselines(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -9,7 +9,6 @@ shared among them, so without dropout the result is that of one process up to ro
 """
 
 import copy
-import json
 import logging
 import os
 import sys
@@ -26,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from spinlock.errors import memory_for
 from spinlock.features.split import TRAIN, VALIDATION
 from spinlock.features.table import FeatureTable
-from spinlock.files import atomic_path, file_digest, sole_writer, write_text
+from spinlock.files import atomic_path, file_digest, sole_writer, write_json, write_text
 from spinlock.settings import Experiment, stage_settings, to_yaml
 from spinlock.source import source_digest
 from spinlock.stages.cluster import read_categories
@@ -260,10 +259,9 @@ def _write_outputs(checkpoint: Checkpoint, experiment: Experiment, output: Path)
             for name, array in entry.items()
         }
         np.savez(file, **arrays)
-    history = json.dumps(checkpoint.history, indent=1)
-    write_text(folder / "training_history.json", history + "\n")
+    write_json(folder / "training_history.json", checkpoint.history, indent=1)
     write_text(folder / "config.yaml", to_yaml(experiment))
-    write_text(folder / "provenance.json", json.dumps(checkpoint.provenance, indent=1) + "\n")
+    write_json(folder / "provenance.json", checkpoint.provenance, indent=1)
     checkpoint.save(output)
 
 

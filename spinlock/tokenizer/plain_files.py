@@ -1,13 +1,12 @@
 """A model as plain tensors (safetensors) beside JSON: nothing that could run code."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import torch
 
 from spinlock.errors import SpinlockError, require_packages
-from spinlock.files import atomic_path, read_json, write_text
+from spinlock.files import atomic_path, read_json, write_json
 from spinlock.tokenizer.checkpoint import Checkpoint
 
 
@@ -28,7 +27,7 @@ def write_safetensors(checkpoint: Checkpoint, path: Path) -> None:
     }
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
-    write_text(path.with_suffix(".json"), json.dumps(described, indent=2) + "\n")
+    write_json(path.with_suffix(".json"), described)
 
 
 def read_safetensors(path: Path, device: str | torch.device = "cpu") -> Checkpoint:

@@ -87,13 +87,13 @@ def open_tokens(path: Path) -> h5py.File:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise not_tokens(path, error) from error
+        raise _not_tokens(path, error) from error
     try:
         with damage_told(path):
             read_text(lambda: dict(file.attrs), path, [file])
             problem = _token_problem(file)
         if problem:
-            raise not_tokens(path, problem)
+            raise _not_tokens(path, problem)
     except SpinlockError:
         file.close()
         raise
@@ -118,7 +118,7 @@ def require_tokens_of(tokenizer: Tokenizer, file: h5py.File) -> None:
         tokenizer.require_token_shape(file["tokens"].shape)
 
 
-def not_tokens(path: Path, problem: object) -> SpinlockError:
+def _not_tokens(path: Path, problem: object) -> SpinlockError:
     """Return the error of a file that holds no tokens."""
     remedy = "make it with `spinlock encode`"
     if path.suffix == ".parquet":

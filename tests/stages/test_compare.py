@@ -7,6 +7,7 @@ import pytest
 
 from spinlock.analysis.baselines import REFERENCE
 from spinlock.errors import SpinlockError
+from spinlock.files import write_json
 from spinlock.stages import compare, evaluate
 
 
@@ -21,7 +22,7 @@ def test_metrics_of_the_model_beside_them_are_shown(finished, caplog):
 
 def test_metrics_without_baselines_are_shown_beside_others(finished, tmp_path, caplog):
     written = tmp_path / "metrics.json"
-    evaluate.write_metrics(written, evaluate.measure_model(finished.path("best_model.pt")))
+    write_json(written, evaluate.measure_model(finished.path("best_model.pt")))
     shutil.copy(finished.path("best_model.pt"), tmp_path)
     ours, whole = compare.run([written, finished.out]).values()
     assert ours == whole | {"best baseline": None}
