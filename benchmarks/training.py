@@ -21,13 +21,14 @@ from benchmarks.measurement import (
     typical,
 )
 from benchmarks.naive_model import NaiveModel
+from spinlock.settings import Experiment
 from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.products import go_to_onednn
 from spinlock.tokenizer.start.initialization import BookRequest
 from spinlock.training.loop import TrainingPlan
-from spinlock.training.objective import LossWeights
+from spinlock.training.requests import training_plan
 from spinlock.training.start import ModelRequest, start_model
 
 CATEGORIES, BOOKS = 10, (128, 64, 32)
@@ -48,27 +49,24 @@ def measure(settings: Settings) -> dict[str, Result]:
     return results
 
 
-def training_plan(batch_size: int, *, compiled: bool = False) -> TrainingPlan:
-    """Return a plan with the settings' default losses."""
-    return TrainingPlan(
-        num_epochs=1,
-        batch_size=batch_size,
-        learning_rate=3e-4,
-        optimizer="adam",
-        scheduler=None,
-        warmup_epochs=0,
-        weights=LossWeights(),
-        input_noise=0.2,
-        early_stopping_patience=1,
-        early_stopping_min_delta=0.0,
-        dead_code_reset_interval=0,
-        dead_code_threshold=10.0,
-        dead_code_max_reset_fraction=0.25,
-        val_every_n_epochs=1,
-        seed=0,
-        compile=compiled,
-        log_interval=0,
-    )
+def plan_of_defaults(batch_size: int) -> TrainingPlan:
+    """Return the plan of default settings, but for what would make epochs differ."""
+    training = {
+        "num_epochs": 1,
+        "batch_size": batch_size,
+        "learning_rate": 3e-4,
+        "dead_code_reset_interval": 0,
+        "val_every_n_epochs": 1,
+        "use_torch_compile": False,
+    }
+    settings = {
+        "dataset_path": "none.h5",
+        "families": {"summary": {}},
+        "training": training,
+        "logging": {"log_interval": 10**9, "eval_interval": None},
+        "random_seed": 0,
+    }
+    return training_plan(Experiment.model_validate(settings))
 
 
 def starting_model(table: Table, categories: int) -> TokenizerModel:
@@ -85,13 +83,13 @@ def starting_model(table: Table, categories: int) -> TokenizerModel:
     )
     books = BookRequest(explicit=[[(None, k) for k in BOOKS]] * len(partition))
     request = ModelRequest(shape, books)
-    return start_model(request, table.train, table.validation, training_plan(512))
+    return start_model(request, table.train, table.validation, plan_of_defaults(512))
 
 
 def _contenders(
     table: Table, model: TokenizerModel, batch_size: int, settings: Settings
 ) -> dict[str, Contender]:
-    plan, shape = training_plan(batch_size), model.shape
+    plan, shape = plan_of_defaults(batch_size), model.shape
     sides = (table.train, table.validation)
 
     def ours(plan: TrainingPlan) -> Ours:

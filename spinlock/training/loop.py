@@ -53,9 +53,9 @@ class TrainingPlan:
     dead_code_max_reset_fraction: float
     val_every_n_epochs: int
     seed: int
-    compile: bool = False
-    log_interval: int = 100
-    eval_interval: int | None = None
+    compile: bool
+    log_interval: int
+    eval_interval: int | None
 
 
 class Trainer:
@@ -240,7 +240,7 @@ class Trainer:
 
     def _report(self, terms: Tensor) -> None:
         plan = self.plan
-        if plan.log_interval and self.batches % plan.log_interval == 0:
+        if self.batches % plan.log_interval == 0:
             log.info(
                 "batch %d: loss %.5f", self.batches, float(self.objective.weighted(terms).detach())
             )

@@ -26,13 +26,13 @@ ROW_MEANS = (True, True, False, True, False)  # the others compare the rows of a
 class LossWeights:
     """Weights of the loss terms, by their names in `TERMS`, and what they need of the settings."""
 
-    reconstruction: float = 1.0
-    vq: float = 1.0
-    orthogonality: float = 0.1
-    informativeness: float = 0.1
-    topographic: float = 0.3
-    commitment_cost: float = 0.25
-    topo_samples: int = 512
+    reconstruction: float
+    vq: float
+    orthogonality: float
+    informativeness: float
+    topographic: float
+    commitment_cost: float
+    topo_samples: int
 
 
 class Objective(nn.Module):

@@ -28,7 +28,7 @@ PLAN = TrainingPlan(
     optimizer="adam",
     scheduler=None,
     warmup_epochs=0,
-    weights=LossWeights(topo_samples=32),
+    weights=LossWeights(1.0, 1.0, 0.1, 0.1, 0.3, commitment_cost=0.25, topo_samples=32),
     input_noise=0.2,
     early_stopping_patience=100,
     early_stopping_min_delta=0.0,
@@ -37,6 +37,9 @@ PLAN = TrainingPlan(
     dead_code_max_reset_fraction=0.5,
     val_every_n_epochs=1,
     seed=0,
+    compile=False,
+    log_interval=100,
+    eval_interval=None,
 )
 
 SHAPE = ModelShape(

@@ -156,7 +156,7 @@ def test_validation_is_due_every_so_many_epochs_and_at_the_end(make_trainer):
 
 
 def test_an_entry_says_what_happened_in_its_epoch(make_trainer):
-    weights = LossWeights(1.0, 0.5, 0.25, 0.125, 2.0, topo_samples=32)
+    weights = LossWeights(1.0, 0.5, 0.25, 0.125, 2.0, commitment_cost=0.25, topo_samples=32)
     trainer = finish(make_trainer(weights=weights, scheduler="cosine", num_epochs=2))
     entry = trainer.history[1]
     named = [

@@ -15,7 +15,7 @@ from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.rows import Rows
 from spinlock.training.objective import TERMS, LossWeights, Objective
 
-WEIGHTS = LossWeights(commitment_cost=0.4, topo_samples=20)
+WEIGHTS = LossWeights(1.0, 1.0, 0.1, 0.1, 0.3, commitment_cost=0.4, topo_samples=20)
 
 
 def noisy(rows: Rows) -> Rows:
@@ -93,7 +93,7 @@ def test_a_compiled_step_is_the_plain_one(make_model, train):
 
 
 def test_the_loss_is_the_weighted_sum_of_the_terms(make_model):
-    weights = LossWeights(1.0, 2.0, 3.0, 4.0, 5.0)
+    weights = replace(WEIGHTS, **dict(zip(TERMS, [1.0, 2.0, 3.0, 4.0, 5.0], strict=True)))
     objective = Objective(make_model(), weights)
     assert float(objective.weighted(torch.tensor([1.0, 10.0, 100.0, 1e3, 1e4]))) == 54321
 
