@@ -10,7 +10,7 @@ from spinlock.source import source_closure, source_digest
 STAGES = sorted(
     f"spinlock.stages.{path.stem}"
     for path in (source.ROOT / "stages").glob("*.py")
-    if path.stem not in {"__init__", "program"}
+    if "def main(" in path.read_text()  # it is run as a program
 )
 
 

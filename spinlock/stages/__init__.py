@@ -1,1 +1,1 @@
-"""One runnable module per stage of the pipeline."""
+"""One module per stage of the pipeline, and per command that works on what stages made."""

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from spinlock.errors import SpinlockError, require_packages
-from spinlock.stages.program import execute, positive, stage_parser
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.plain_files import read_model, write_safetensors
 
@@ -73,17 +72,3 @@ def _write_graphs(
             log.info("writing %s", written[-1])
             graphs.write_onnx(graph, written[-1], names_in, name_out)
     return written
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the stage as a program."""
-    parser = stage_parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
-    parser.add_argument("--grid", type=positive)
-    execute(run, parser, argv)
-
-
-if __name__ == "__main__":
-    main()

@@ -29,14 +29,6 @@ def stage_parser(documentation: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def positive(text: str) -> int:
-    """Return the number of an option whose type this is: a whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
-
-
 def execute(
     run: Callable[..., Any], parser: argparse.ArgumentParser, argv: Sequence[str] | None = None
 ) -> None:

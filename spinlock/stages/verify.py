@@ -4,7 +4,6 @@ Reads a result folder and the dataset that it was made from; writes nothing.
 """
 
 import csv
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from spinlock.settings.dataset_files import dataset_files
 from spinlock.settings.experiment import EXPERIMENTS, RESULTS
 from spinlock.source import source_digest
 from spinlock.stages.evaluate import read_metrics
-from spinlock.stages.program import execute, experiment_of_model, stage_parser
+from spinlock.stages.program import experiment_of_model
 from spinlock.stages.train import model_settings, training_inputs, training_settings
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.token_file import open_tokens
@@ -96,14 +95,3 @@ def _state(found: str, recorded: object) -> str:
     if recorded is None:
         return UNKNOWN
     return SAME if found == recorded else DIFFERS
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the stage as a program."""
-    parser = stage_parser(__doc__)
-    parser.add_argument("--results", type=Path, required=True)
-    execute(run, parser, argv)
-
-
-if __name__ == "__main__":
-    main()

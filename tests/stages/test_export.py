@@ -23,13 +23,9 @@ def exported(finished, tmp_path_factory):
     )
 
 
-def test_the_program_writes_the_formats_that_are_asked_for(finished, tmp_path):
-    model = str(finished.path("best_model.pt"))
-    export.main(["--model", model, "--output", str(tmp_path), "--formats", "safetensors"])
+def test_the_formats_that_are_asked_for_are_written(finished, tmp_path):
+    export.run(finished.path("best_model.pt"), tmp_path, ["safetensors"])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
-    with pytest.raises(SystemExit) as caught:
-        export.main(["--model", model, "--output", str(tmp_path), "--formats", "pickle"])
-    assert caught.value.code == 2
 
 
 def test_graphs_of_torch_alone_are_written_without_onnx(finished, tmp_path):
@@ -67,11 +63,3 @@ def test_a_grid_for_a_model_that_reads_no_fields_is_an_error(finished, tmp_path)
     with pytest.raises(SpinlockError, match="reads no initial fields"):
         export.run(finished.path("best_model.pt"), tmp_path, grid=32)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(("grid", "message"), [("0", "0 is less than 1"), ("x", "'x'")])
-def test_a_grid_is_a_positive_whole_number(capsys, tmp_path, grid, message):
-    with pytest.raises(SystemExit) as caught:
-        export.main(["--model", "absent.pt", "--output", str(tmp_path), "--grid", grid])
-    assert caught.value.code == 2
-    assert message in capsys.readouterr().err

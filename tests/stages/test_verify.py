@@ -108,7 +108,6 @@ def test_a_dataset_that_is_gone_or_another_is_said(copy, finished, tmp_path, mon
 
     monkeypatch.setattr(verify, "dataset_files", none)
     assert verify.run(copy)["dataset"] == verify.MISSING
-    verify.main(["--results", str(copy)])
 
 
 def test_wall_times_are_those_of_the_benchmarks(copy):
