@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -19,39 +20,29 @@ ENOUGH_PAIR_ROWS = 1000
 PAIRS_SEED = 0  # the same rows in every evaluation of a split
 
 
+@dataclass(frozen=True)
 class RowsOfSplit:
     """Rows, normalised, with their tokens, and which side of the split each is on.
 
-    Parameters
+    Attributes
     ----------
     x : float32 array [n, D]
     tokens : int array [n, C, L]
-    split : int8 array [n]
     altered : Altered
         What cleaning changed in them.
     beyond : sparse float32 array [reported rows, D]
         How far their values are beyond the caps, in units of x.
+    split : int8 array [n]
     account : mapping
         What the stage `subset` left out or filled.
-
-    Attributes
-    ----------
-    side : int
-        The side that is reported on: the test, or what there is where no row was set aside.
     """
 
-    def __init__(
-        self,
-        x: np.ndarray,
-        tokens: np.ndarray,
-        altered: Altered,
-        beyond: sparse.csr_array,
-        split: np.ndarray,
-        account: Mapping[str, Any],
-    ):
-        self.x, self.tokens, self.split = x, tokens, split
-        self.altered, self.beyond, self.account = altered, beyond, account
-        self.side = reported_side(split)
+    x: np.ndarray
+    tokens: np.ndarray
+    altered: Altered
+    beyond: sparse.csr_array
+    split: np.ndarray
+    account: Mapping[str, Any]
 
     @classmethod
     def of_table(cls, table: FeatureTable, tokenizer: Tokenizer) -> Self:
@@ -67,6 +58,11 @@ class RowsOfSplit:
         if source.digest() == tokenizer.source_digest:
             log.warning("this is the dataset that the model was trained on: not a fair test")
         return cls(*encoded, split, {})
+
+    @property
+    def side(self) -> int:
+        """The side that is reported on: the test, or what there is where no row was set aside."""
+        return reported_side(self.split)
 
     def of(self, side: int) -> np.ndarray:
         """Return the positions of the rows of a side."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 
 import h5py
 import numpy as np
@@ -65,12 +64,7 @@ class OperatorDataset(AbstractContextManager):
         self._ends = np.cumsum(self._counts)
         self.n_operators = int(self._ends[-1])
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import h5py
@@ -200,12 +199,7 @@ class FeatureTable(AbstractContextManager):
             self.row_ids: np.ndarray = self._file["row_ids"][:]
         self.n_rows = len(self.split)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def _description(self) -> tuple[TableHeader, dict[str, Any]]:
