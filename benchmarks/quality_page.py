@@ -241,8 +241,9 @@ def table_of(runs: Runs) -> str:
     for budget in budgets_of(runs):
         known = measured_at(runs, budget)
         trained = [shipped(one) for _, one in known if trainings(one)]
+        part = "" if len(known) == len(runs) else f" ({len(known)} of the seeds)"
         cells = [
-            str(budget),
+            f"{budget}{part}",
             f"{mean(one['bits'] for _, one in known):.0f}",
             f"{mean(one['categories'] for _, one in known):.0f}",
             spread([one["quality"] for _, one in known]),

@@ -122,7 +122,7 @@ def test_a_budget_that_one_seed_alone_was_measured_at_is_shown():
     figure = quality_figure([one, more])
     np.testing.assert_allclose(our_curve(figure), [[96, 0.8], [160, 0.95]])
     text = page({"table": [one, more]})
-    assert "| 160 | 160 | 8 | 0.950 |" in text
+    assert "| 160 (1 of the seeds) | 160 | 8 | 0.950 |" in text
 
 
 def test_fewer_operators_than_a_table_is_named_after_are_refused(tmp_path, monkeypatch):
