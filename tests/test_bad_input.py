@@ -32,7 +32,6 @@ from spinlock.stages import (
     normalize,
     subset,
     train,
-    verify,
     visualize,
 )
 
@@ -42,8 +41,7 @@ HANGS_AFTER = 120  # seconds
 STAGES = {
     module.__name__.rsplit(".", 1)[-1]: module.main
     for module in (
-        cluster, concatenate, decode, encode, evaluate, generate, normalize, subset, train, verify,
-        visualize,
+        cluster, concatenate, decode, encode, evaluate, generate, normalize, subset, train, visualize,
     )
 }  # fmt: skip
 
