@@ -41,7 +41,8 @@ HANGS_AFTER = 120  # seconds
 STAGES = {
     module.__name__.rsplit(".", 1)[-1]: module.main
     for module in (
-        cluster, concatenate, decode, encode, evaluate, generate, normalize, subset, train, visualize,
+        cluster, concatenate, decode, encode, evaluate, generate, normalize, subset, train,
+        visualize,
     )
 }  # fmt: skip
 
