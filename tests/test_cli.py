@@ -190,7 +190,7 @@ def test_the_formats_are_those_of_the_stage():
 def test_experiments_stand_side_by_side(spinlock, tmp_path):
     measured = {
         "targets": [{"met": True}, {"met": False}], "bits": {"nominal": 24.0},
-        "rows": {"test": 10, "pairs_of": 10},
+        "rows": {"test": 10, "pairs_of": 10, "measured_on": "test"},
         "baselines": {"pq": {"quality": 0.5}, "rq": {"quality": None},
                       "gaussian_reference": {"quality": 0.99}},
         "quality": 0.75, "utilization": 1.0, "orthogonality": None, "topographic": 0.5,
