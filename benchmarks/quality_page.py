@@ -44,7 +44,8 @@ without it, of its excerpt under `tests/data/`). *Shared factors* and *blobs* ar
 for categories: all columns depend on common factors, or on the same clusters, which categories
 that know nothing of one another must each tell again. *Unseen policy* and *unseen initial kind*:
 all operators of one policy of evolution, or of one kind of initial condition, are test rows.
-*Messy*: with gaps, infinities, constant columns, repeats and outliers put in.
+*Photographs* are patches of 8 × 8 pixels in colour of scikit-learn's two, *messy* tables have gaps,
+infinities, constant columns, repeats and outliers put in.
 
 RQ follows a beam of {beam} encodings, when it is fitted and when it encodes (its default is 5; ours
 follows 8). Ours is measured again as it changes, table by table; each says when. {mark} marks peers
