@@ -16,11 +16,12 @@ def quality_figure(runs: Runs) -> Figure:
     figure = new_figure(3.4, 6.4)
     axes = figure.subplots()
     budgets = budgets_of(runs)
-    reference = _curve(budgets, [[peer_at(run, REFERENCE, b) for run in runs] for b in budgets])
+    known = {b: [run for run, _ in measured_at(runs, b)] for b in budgets}
+    reference = _curve(budgets, [[peer_at(run, REFERENCE, b) for run in known[b]] for b in budgets])
     if reference:
         axes.plot(*reference[:2], color=GREY, linestyle="--", label="Gaussian reference")
     for i, (method, name) in enumerate(OTHERS.items(), 1):
-        peer = _curve(budgets, [[peer_at(run, method, b) for run in runs] for b in budgets])
+        peer = _curve(budgets, [[peer_at(run, method, b) for run in known[b]] for b in budgets])
         if peer:
             axes.errorbar(*peer, color=color_of(i), marker=MARKERS[i], linewidth=1, label=name)
     own = _curve(budgets, [[one["quality"] for _, one in measured_at(runs, b)] for b in budgets])

@@ -125,6 +125,17 @@ def test_a_budget_that_one_seed_alone_was_measured_at_is_shown():
     assert "| 160 (1 of the seeds) | 160 | 8 | 0.950 |" in text
 
 
+def test_where_a_seed_was_not_measured_its_peers_do_not_count_either():
+    peers = [other("faiss_pq8", 96.0, 0.5), other("faiss_pq8", 24.0, 0.2)]
+    one, more = run(0.7, peers[:1]), run(0.9, peers, seed=1)
+    more["ours"].append(more["ours"][0] | {"budget": 24, "bits": 24.0, "quality": 0.3})
+    (peer,) = [
+        line for line in quality_figure([one, more]).axes[0].get_lines()
+        if line.get_linewidth() == 1 and len(line.get_xydata()) == 2
+    ]  # fmt: skip
+    np.testing.assert_allclose(peer.get_xydata(), [[24, 0.2], [96, 0.5]])
+
+
 def test_fewer_operators_than_a_table_is_named_after_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "operators.h5"
     values = np.random.default_rng(0).normal(size=(8, 3))
