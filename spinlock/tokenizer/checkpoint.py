@@ -134,7 +134,7 @@ class Checkpoint:
                 where=path,
                 remedy="train it again, or use the version of spinlock that wrote it",
             )
-        with inconsistency_told(path, "the model file", "train it again"):
+        with inconsistency_told(path, "the model file", "train it again", MemoryError):
             _require_plain(entries)
             arrays = {k: v.cpu().numpy() for k, v in entries["feature_statistics"].items()}
             statistics = FeatureStatistics.from_arrays(arrays)

@@ -79,13 +79,16 @@ def read_with_digest(
 
 
 @contextmanager
-def inconsistency_told(path: str | Path, what: str, remedy: str) -> Iterator[None]:
-    """Turn what is raised in the block, which makes objects of entries, into a message."""
+def inconsistency_told(
+    path: str | Path, what: str, remedy: str, *also: type[Exception]
+) -> Iterator[None]:
+    """Turn what is raised in the block, which makes objects of entries, into a message.
+
+    `also` are errors that otherwise have another reason, such as a lack of memory.
+    """
     try:
         yield
-    except (
-        AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError
-    ) as error:  # fmt: skip
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError, *also) as error:
         raise SpinlockError(
             f"{what} is incomplete or inconsistent: {error}", where=path, remedy=remedy
         ) from error

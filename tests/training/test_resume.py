@@ -8,7 +8,12 @@ import torch
 from spinlock.errors import SpinlockError
 from spinlock.tokenizer.state_file import read_state, write_state
 from spinlock.training.loop import Trainer
-from spinlock.training.resume import SavedState, differences, state_of_checkpoint
+from spinlock.training.resume import (
+    SavedState,
+    bad_state_told,
+    differences,
+    state_of_checkpoint,
+)
 
 STAMP = {"settings": "aaa", "code": "bbb", "data": "ccc"}
 
@@ -192,3 +197,8 @@ def test_a_state_of_other_entries_is_not_used(tmp_path, caplog, entries):
     with caplog.at_level(logging.INFO):
         assert SavedState(tmp_path / "last.pt", STAMP).read() is None
     assert "not used" in caplog.text or "starting anew" in caplog.text
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_state(tmp_path):
+    with pytest.raises(MemoryError), bad_state_told(tmp_path / "last.pt"):
+        raise MemoryError
