@@ -30,7 +30,8 @@ simulated); the numbers are in [quality.json](quality.json). R² (the metric `qu
 [metrics.md](metrics.md)) on test rows that took no part in any fit, mean ± standard deviation
 over seeds (split, start and training; for unseen kinds another kind is held out for each seed).
 
-*start*: categories, linear embeddings, residual k-means, ridge decoder, no gradient step.
+*start*: categories, linear embeddings, residual k-means, and a decoder fitted to these (ridge and
+a network), without end-to-end training.
 *trained*: after end-to-end training, the longest measured (where it does not help on validation
 rows, the start is kept). The others are fitted on the same normalised train rows. *best peer* is
 the best of faiss PQ and RQ with 4-bit and 8-bit books and of PCA + Lloyd–Max, **picked on the
@@ -59,7 +60,7 @@ CURVE_SHOWN = """\
 ![R² on test rows against bits per operator](images/quality.svg)
 
 *R² against bits: operators, random rows; mean and standard deviation over seeds. Ours is the start
-from data, without a gradient step.*
+from data, without end-to-end training.*
 """
 FINDINGS = """\
 Training changes R² on test rows by {low:+.4f} to {high:+.4f}: most at {rows} train rows,

@@ -70,7 +70,7 @@ def plan_of_defaults(batch_size: int) -> TrainingPlan:
 
 
 def starting_model(table: Table, categories: int) -> TokenizerModel:
-    """Return a model before any gradient step."""
+    """Return a model before end-to-end training."""
     partition = table.categories(categories)
     shape = ModelShape(
         partition=partition,

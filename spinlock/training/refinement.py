@@ -9,14 +9,14 @@ import torch
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.quantizer import count_places
 from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
-from spinlock.tokenizer.start.corrections import fit_corrections
+from spinlock.tokenizer.start.decoder_fitting import fit_decoder
 from spinlock.training.validation import validation_entries
 
 Step = Callable[[], object]
 
 
 def refine(model: TokenizerModel, train: Rows, validation: Rows, seed: int) -> list[dict[str, Any]]:
-    """Re-estimate the books and the decoder's corrections; return one history entry per step.
+    """Re-estimate the books and fit the decoder again; return one history entry per step.
 
     A step that does not lower the validation loss is undone, and says so. The corrections of
     the shorter prefixes stay fitted, since training only moves the whole one.
@@ -27,20 +27,26 @@ def refine(model: TokenizerModel, train: Rows, validation: Rows, seed: int) -> l
         Changed in place.
     train, validation : Rows
     seed : int
-        Of what fitting the corrections draws.
+        Of what fitting the decoder draws.
     """
     last = model.n_levels - 1
     generator = torch.Generator().manual_seed(seed)
     books = copy.deepcopy(model.quantizer.state_dict())
     correction = model.decoder.correction(last)
+    network = copy.deepcopy(model.decoder.network.state_dict())
+
+    def undo_decoder() -> None:
+        model.decoder.set_correction(last, *correction)
+        model.decoder.network.load_state_dict(network)
+
     steps: dict[str, tuple[Step, Step]] = {
         "books": (
             lambda: reestimate_books(model, train),
             lambda: model.quantizer.load_state_dict(books),
         ),
         "decoder": (
-            lambda: fit_corrections(model, train, validation, generator),
-            lambda: model.decoder.set_correction(last, *correction),
+            lambda: fit_decoder(model, train, validation, generator),
+            undo_decoder,
         ),
     }
     entries = []

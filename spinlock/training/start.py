@@ -14,7 +14,7 @@ from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.start.bit_budget import most_bits, rows_of_books
 from spinlock.tokenizer.start.category_axes import CategoryAxes, principal_axes
-from spinlock.tokenizer.start.corrections import fit_corrections
+from spinlock.tokenizer.start.decoder_fitting import fit_decoder
 from spinlock.tokenizer.start.initialization import (
     BookRequest,
     decide_book_sizes,
@@ -52,7 +52,7 @@ class ModelRequest:
 def start_model(
     request: ModelRequest, train: Rows, validation: Rows, plan: TrainingPlan
 ) -> TokenizerModel:
-    """Return the model before any gradient step.
+    """Return the model before end-to-end training.
 
     It starts from principal axes, or from joint ones where those lower the validation error by
     more than chance would.
@@ -66,7 +66,7 @@ def start_model(
         books = replace(request.books, bits=math.ceil(bits.sum()), target_quality=None)
         other = _model_on(joint, replace(request, books=books), train, validation, plan)
         model = other if _is_better(other, model, validation) else model
-    fit_corrections(model, train, validation, torch.Generator().manual_seed(plan.seed))
+    fit_decoder(model, train, validation, torch.Generator().manual_seed(plan.seed))
     _warn_of_large_books(model, len(train))
     bits = _bits(model)
     log.info("%d categories, %d levels, %.0f bits", len(bits), model.n_levels, bits.sum())

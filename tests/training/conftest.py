@@ -12,7 +12,6 @@ from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.rows import Rows
-from spinlock.tokenizer.start import corrections
 from spinlock.tokenizer.start.initialization import BookRequest
 from spinlock.training.loop import TrainingPlan
 from spinlock.training.objective import LossWeights
@@ -93,7 +92,7 @@ def make_request() -> Callable[..., ModelRequest]:
 
 @pytest.fixture(scope="session")
 def make_model(train: Rows, validation: Rows) -> Callable[..., TokenizerModel]:
-    """Give a function that makes the model before any gradient step, the same every time."""
+    """Give a function that makes the model before end-to-end training, the same every time."""
     made: dict[str, TokenizerModel] = {}
 
     def make(**changes) -> TokenizerModel:
@@ -103,12 +102,3 @@ def make_model(train: Rows, validation: Rows) -> Callable[..., TokenizerModel]:
         return copy.deepcopy(made[key])
 
     return make
-
-
-@pytest.fixture
-def strangers_decide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the corrections that are fitted to codes of books that have not seen the rows."""
-    fit = corrections.ridge_correction
-    monkeypatch.setattr(
-        corrections, "ridge_correction", lambda fits, *held_out: fit(fits[-1:], *held_out)
-    )

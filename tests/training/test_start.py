@@ -1,6 +1,5 @@
-"""The model before any gradient step: what was asked for, and repeatable."""
+"""The model before end-to-end training: what was asked for, and repeatable."""
 
-import copy
 import logging
 from dataclasses import replace
 
@@ -11,7 +10,6 @@ import torch
 from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.start.category_axes import principal_axes
-from spinlock.tokenizer.start.corrections import fit_corrections
 from spinlock.tokenizer.start.initialization import BookRequest
 from spinlock.training import start
 from spinlock.training.start import start_model
@@ -143,15 +141,16 @@ def test_outliers_at_the_caps_have_codes(
     assert errors[0] < 0.5 * errors[1]
 
 
-def test_corrections_are_fitted_to_train_rows_and_chosen_by_validation_rows(
-    make_request, make_plan, train, validation
+def test_the_decoder_is_fitted_to_train_rows_and_chosen_by_validation_rows(
+    make_request, make_plan, train, validation, monkeypatch
 ):
+    given, fit = [], start.fit_decoder
+    monkeypatch.setattr(start, "fit_decoder", lambda *parts: given.append(parts) or fit(*parts))
     model = start_model(make_request(), train, validation, make_plan(seed=3))
-    again = copy.deepcopy(model)
-    fit_corrections(again, train, validation, torch.Generator().manual_seed(3))
-    assert all(
-        torch.equal(values, again.state_dict()[n]) for n, values in model.state_dict().items()
-    )
+    ((fitted, *rows, generator),) = given
+    assert fitted is model
+    assert rows == [train, validation]
+    assert generator.initial_seed() == 3
 
 
 def test_a_start_that_is_no_better_is_left_out(
@@ -239,20 +238,6 @@ def test_joint_axes_are_tried_for_so_many_columns(
     monkeypatch.setattr(start, "_is_better", lambda *_: tried.append(0))
     start_model(make_request(), train, validation, make_plan())
     assert len(tried) == times
-
-
-@pytest.mark.usefixtures("strangers_decide")
-def test_corrections_may_be_fitted_to_codes_of_books_that_have_not_seen_the_rows(
-    make_request, make_plan, train, validation
-):
-    books = BookRequest(explicit=[[(None, 32), (None, 16)]] * 2)
-    model = start_model(make_request(books=books), train, validation, make_plan(seed=3))
-    again, alone = copy.deepcopy(model), copy.deepcopy(model)
-    fit_corrections(again, train, validation, torch.Generator().manual_seed(3))
-    fit_corrections(alone, train, validation)
-    found, expected, other = (one.decoder.state_dict() for one in (model, again, alone))
-    assert all(torch.equal(values, expected[name]) for name, values in found.items())
-    assert not all(torch.equal(values, other[name]) for name, values in found.items())
 
 
 def test_books_as_large_as_the_rows_are_not_told(make_model, caplog):

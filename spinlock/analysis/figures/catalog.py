@@ -154,7 +154,7 @@ EXHIBITS = (
         "Training",
         "How training went",
         "Every loss term, epoch by epoch; the dotted line is the model that was kept. Epoch 0 "
-        "is the start from data, before any gradient step. Orthogonality is the loss; "
+        "is the start from data, before end-to-end training. Orthogonality is the loss; "
         "utilization is of the greedy codes of training batches.",
         drawings.draw_training,
     ),

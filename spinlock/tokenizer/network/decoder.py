@@ -71,11 +71,15 @@ class JointDecoder(nn.Module):
 
     def forward(self, codes: Tensor, level: int) -> Tensor:
         """Return columns [B, D] of the code sums [C, B, E] of levels 0..level."""
-        own, cross = self.decode_own(codes), self.cross[level]
-        decoded = torch.addmm(own, own, cross) + (self.offset[level] - self.mean[level] @ cross)
+        decoded = self.decode_linear(codes, level)
         if level == len(self.cross) - 1:
             decoded = decoded + self.decode_network(codes)
         return decoded
+
+    def decode_linear(self, codes: Tensor, level: int) -> Tensor:
+        """Return columns [B, D], corrected, without the network."""
+        own, cross = self.decode_own(codes), self.cross[level]
+        return torch.addmm(own, own, cross) + (self.offset[level] - self.mean[level] @ cross)
 
     def decode_network(self, codes: Tensor) -> Tensor:
         """Return what the network adds [B, D] at the full depth."""

@@ -1,1 +1,1 @@
-"""The model's start from data: bits, axes, books and corrections, before any gradient step."""
+"""The model's start from data: bits, axes, books and decoder, before end-to-end training."""

@@ -5,37 +5,20 @@ from torch import Tensor
 
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
-from spinlock.tokenizer.start.cross_fitting import Encoding, cross_fitted
+from spinlock.tokenizer.start.cross_fitting import Encoding, Encodings
 from spinlock.tokenizer.start.ridge import Moments, ridge_correction
-
-RIDGE_ROWS = 20_000  # at most, spread over all
-OWN_SHARE = 0.5  # weight of the codes of the model's own books, in units of that of the others
 
 
 @torch.no_grad()
-def fit_corrections(
-    model: TokenizerModel,
-    train: Rows,
-    validation: Rows,
-    generator: torch.Generator | None = None,
-) -> None:
+def fit_corrections(model: TokenizerModel, encodings: Encodings, validation: Rows) -> None:
     """Fit the ridge correction of the decoder for every prefix of the levels, in place.
 
-    To train rows as the model encodes them; with a generator also to these together with the
-    same rows encoded by books that have not seen them, and validation rows choose. At the full
-    depth the correction is fitted around what the decoder's network adds.
-
-    Parameters
-    ----------
-    model : TokenizerModel
-    train, validation : Rows
-    generator : torch.Generator, optional
-        Deals the rows and starts k-means.
+    To train rows as the model encodes them; where others encode them too, also to both
+    together, and validation rows choose. At the full depth the correction is fitted around what
+    the decoder's network adds.
     """
-    rows = train[:: max(1, -(-len(train) // RIDGE_ROWS))]
-    own = Encoding(rows, model.tokenize(rows), model.quantizer)
+    own, others = encodings.own, encodings.others
     held_out = Encoding(validation, model.tokenize(validation), model.quantizer)
-    others = list(cross_fitted(model, train, generator)) if generator else []
     for level in range(model.n_levels):
         decoded, target = _decoded(model, own, level)
         alone = Moments(decoded.mean(dim=0))
@@ -43,8 +26,7 @@ def fit_corrections(
         fits = [alone]
         if others:
             together = Moments(alone.origin)
-            weight = OWN_SHARE * sum(len(one.rows) for one in others) / len(rows)
-            together.add(decoded, target, weight)
+            together.add(decoded, target, encodings.own_weight)
             for one in others:
                 together.add(*_decoded(model, one, level))
             fits.append(together)

@@ -20,6 +20,8 @@ from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
 from spinlock.tokenizer.network.token_search import TokenSearch
 from spinlock.tokenizer.start.book_fitting import books_within
 
+OWN_ROWS = 20_000  # that are encoded by the model's own books, at most, spread over all
+OWN_SHARE = 0.5  # weight of the codes of the model's own books, in units of that of the others
 ENCODINGS = 12_800  # of rows, at most: with more rows, books hardly know them by heart
 TIMES = 8  # that a row is encoded, at most: each time the rows are dealt anew
 LEAST_ROWS = 4  # halves of fewer fit no book
@@ -41,6 +43,37 @@ class Encoding:
     rows: Rows
     tokens: Tensor
     quantizer: ResidualQuantizer
+
+
+@dataclass(frozen=True)
+class Encodings:
+    """What a decoder is fitted to.
+
+    Attributes
+    ----------
+    own : Encoding
+        Train rows by the books of the model.
+    others : list of Encoding
+        The same rows by books that have not seen them; there may be none.
+    """
+
+    own: Encoding
+    others: list[Encoding]
+
+    @property
+    def own_weight(self) -> float:
+        """Weight of a row as the model's books encode it; as the others do, it is 1."""
+        n_others = sum(len(one.rows) for one in self.others)
+        return OWN_SHARE * n_others / len(self.own.rows) if n_others else 1.0
+
+
+def encodings_of(
+    model: TokenizerModel, rows: Rows, generator: torch.Generator | None = None
+) -> Encodings:
+    """Encode train rows by the model's own books, and with a generator also by others."""
+    spread = rows[:: max(1, -(-len(rows) // OWN_ROWS))]
+    own = Encoding(spread, model.tokenize(spread), model.quantizer)
+    return Encodings(own, list(cross_fitted(model, rows, generator)) if generator else [])
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
 from spinlock.tokenizer.start.book_fitting import best_books, books_error, books_in_subspaces
 from spinlock.tokenizer.start.category_axes import CategoryAxes, principal_axes
 from spinlock.tokenizer.start.corrections import fit_corrections
+from spinlock.tokenizer.start.cross_fitting import encodings_of
 from spinlock.tokenizer.start.rare_events import rare_directions, rows_at_caps, with_recombined
 from spinlock.tokenizer.start.rate_allocation import choose_book_sizes
 
@@ -111,7 +112,7 @@ def initialize_model(
     batch_size: int = 512,
     caps: Tensor | None = None,
 ) -> TokenizerModel:
-    """Build a model that starts from the data: no gradient step has been taken yet.
+    """Build a model that starts from the data; its encoders and decoder are linear.
 
     Parameters
     ----------
@@ -145,7 +146,7 @@ def initialize_model(
         model.quantizer.set_projector(level, projector)
     model.quantizer.set_books(books, share=batch_size)
     fit_partial_decoders(model)
-    fit_corrections(model, train, validation)
+    fit_corrections(model, encodings_of(model, train), validation)
     return model
 
 

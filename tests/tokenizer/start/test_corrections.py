@@ -10,7 +10,7 @@ from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.start import corrections
 from spinlock.tokenizer.start.corrections import fit_corrections
-from spinlock.tokenizer.start.cross_fitting import Encoding
+from spinlock.tokenizer.start.cross_fitting import encodings_of
 from spinlock.tokenizer.start.ridge import Moments, ridge_correction
 
 
@@ -51,7 +51,7 @@ def own_and_target(model: TokenizerModel, rows: Rows, levels: int) -> tuple[Tens
 def test_train_rows_are_fitted_and_validation_rows_choose(start_of, draw_rows):
     train, validation = draw_rows(0, 60), draw_rows(1, 30)
     model = with_network(start_of(train))
-    fit_corrections(model, train, validation)
+    fit_corrections(model, encodings_of(model, train), validation)
     for level in range(3):
         own, target = own_and_target(model, train, level + 1)
         moments = Moments(own.mean(dim=0))
@@ -63,7 +63,7 @@ def test_train_rows_are_fitted_and_validation_rows_choose(start_of, draw_rows):
 def test_no_prefix_is_worse_on_validation_rows_than_without(start_of, draw_rows):
     train, validation = draw_rows(0, 60), draw_rows(1, 30)
     model = with_network(start_of(train))
-    fit_corrections(model, train, validation, generator())
+    fit_corrections(model, encodings_of(model, train, generator()), validation)
     for levels in (1, 2, 3):
         alone = without_correction(model, validation, levels)
         assert error_of(model, validation, levels) <= alone * (1 + 1e-6)
@@ -72,12 +72,12 @@ def test_no_prefix_is_worse_on_validation_rows_than_without(start_of, draw_rows)
 def test_the_whole_correction_makes_up_for_the_network(start_of, draw_rows):
     train, validation = draw_rows(0, 60), draw_rows(1, 30)
     model = start_of(train)
-    fit_corrections(model, train, validation)
+    fit_corrections(model, encodings_of(model, train), validation)
     before = error_of(model, validation)
     with torch.no_grad():
         model.decoder.network[-1].bias.fill_(3.0)
     assert error_of(model, validation) > before + 1
-    fit_corrections(model, train, validation)
+    fit_corrections(model, encodings_of(model, train), validation)
     assert error_of(model, validation) < before * 1.01
 
 
@@ -88,24 +88,12 @@ def test_codes_of_books_that_have_not_seen_the_rows_help_on_unseen_rows(
     for seed in range(5):
         train, validation, test = (draw_rows(3 * seed + i, n) for i, n in enumerate((40, 40, 1000)))
         model = start_of(train, sizes=[16, 8, 4])
-        fit_corrections(model, train, validation)
+        fit_corrections(model, encodings_of(model, train), validation)
         own_codes = error_of(model, test)
-        fit_corrections(model, train, validation, generator())
+        fit_corrections(model, encodings_of(model, train, generator()), validation)
         gains.append(1 - error_of(model, test) / own_codes)
     assert sum(gains) / len(gains) > 0.01, gains
     assert sum(gain > 0 for gain in gains) >= 4, gains
-
-
-def test_of_many_rows_those_that_are_fitted_are_spread_over_all(start_of, draw_rows, monkeypatch):
-    rows = draw_rows(0, 90)
-    model, validation = start_of(rows), draw_rows(1, 30)
-    monkeypatch.setattr(corrections, "RIDGE_ROWS", 40)
-    seen = []
-    monkeypatch.setattr(
-        corrections, "Encoding", lambda rows, *rest: seen.append(rows) or Encoding(rows, *rest)
-    )
-    fit_corrections(model, rows, validation)
-    assert torch.equal(seen[0].x, rows.x[::3])
 
 
 def test_own_codes_keep_a_third_of_the_weight_and_may_be_taken_alone(
@@ -119,18 +107,6 @@ def test_own_codes_keep_a_third_of_the_weight_and_may_be_taken_alone(
         return ridge_correction(fits, *held_out)
 
     monkeypatch.setattr(corrections, "ridge_correction", watched)
-    fit_corrections(model, train, validation, generator())
+    fit_corrections(model, encodings_of(model, train, generator()), validation)
     encoded = 8 * 60  # each row as often as rows are dealt
     assert given == [pytest.approx([60, encoded + encoded / 2])] * 3
-
-
-def test_the_rows_that_other_books_encode_are_train_rows(start_of, draw_rows, monkeypatch):
-    train, validation, seen = draw_rows(0, 60), draw_rows(1, 30), []
-    monkeypatch.setattr(
-        corrections, "cross_fitted", lambda model, rows, _: seen.append((model, rows)) or []
-    )
-    model = start_of(train)
-    fit_corrections(model, train, validation, generator())
-    ((encoder, rows),) = seen
-    assert encoder is model
-    assert rows is train

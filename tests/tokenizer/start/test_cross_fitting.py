@@ -10,7 +10,7 @@ from torch import Tensor
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.start import cross_fitting
-from spinlock.tokenizer.start.cross_fitting import Encoding, cross_fitted
+from spinlock.tokenizer.start.cross_fitting import Encoding, cross_fitted, encodings_of
 
 
 @pytest.fixture
@@ -113,3 +113,22 @@ def test_books_are_fitted_to_what_networks_add_too(checkpoint):
     for one in encodings(model, rows)[:2]:
         sums = one.quantizer.decode(one.tokens.transpose(0, 1))
         torch.testing.assert_close(sums.mean(dim=1), torch.full((2, 4), 50.0), rtol=0, atol=3)
+
+
+def test_of_many_rows_those_with_own_codes_are_spread_over_all(start_of, draw_rows, monkeypatch):
+    rows = draw_rows(0, 90)
+    monkeypatch.setattr(cross_fitting, "OWN_ROWS", 40)
+    model = start_of(rows)
+    found = encodings_of(model, rows)
+    assert torch.equal(found.own.rows.x, rows.x[::3])
+    assert torch.equal(found.own.tokens, model.tokenize(rows)[::3])
+    assert not found.others
+    assert found.own_weight == 1
+
+
+def test_own_codes_keep_a_third_of_the_weight(start_of, draw_rows):
+    rows = draw_rows(0, 90)
+    found = encodings_of(start_of(rows), rows, torch.Generator().manual_seed(0))
+    n_others = sum(len(one.rows) for one in found.others)
+    assert n_others == cross_fitting.TIMES * 90
+    assert found.own_weight * 90 == n_others / 2

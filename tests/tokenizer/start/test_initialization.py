@@ -14,6 +14,7 @@ from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.start import initialization
 from spinlock.tokenizer.start.category_axes import principal_axes
 from spinlock.tokenizer.start.corrections import fit_corrections
+from spinlock.tokenizer.start.cross_fitting import encodings_of
 from spinlock.tokenizer.start.initialization import (
     BookRequest,
     decide_book_sizes,
@@ -106,9 +107,9 @@ def test_corrections_are_fitted_to_train_rows_and_chosen_by_validation_rows():
     generator = torch.Generator().manual_seed(0)
     model = initialize_model(shape_of(SIZES), axes, train, validation, generator)
 
-    def the_same_with(*sides: Rows) -> bool:
+    def the_same_with(fitted: Rows, chosen_by: Rows) -> bool:
         again = copy.deepcopy(model)
-        fit_corrections(again, *sides)
+        fit_corrections(again, encodings_of(again, fitted), chosen_by)
         pairs = zip(model.state_dict().values(), again.state_dict().values(), strict=True)
         return all(torch.equal(*pair) for pair in pairs)
 

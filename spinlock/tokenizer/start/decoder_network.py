@@ -1,0 +1,101 @@
+"""The network of the joint decoder, fitted to codes as unseen rows have them."""
+
+import copy
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from spinlock.tokenizer.network.decoder import JointDecoder
+from spinlock.tokenizer.network.model import TokenizerModel
+from spinlock.tokenizer.network.products import quick_products
+from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
+from spinlock.tokenizer.start.cross_fitting import Encoding, Encodings
+
+EPOCHS = 20
+BATCH_ROWS = 512
+LEARNING_RATE = 1e-3
+DROPOUT = 0.4  # of the hidden layer, whatever training does: rows are few
+
+
+def fit_network(
+    model: TokenizerModel, encodings: Encodings, validation: Rows, generator: torch.Generator
+) -> None:
+    """Fit the network to what the linear decoding of all levels misses, in place.
+
+    By gradient steps (Adam, the rate falls to zero along a cosine). After every epoch validation
+    rows are decoded, and the weights that miss least are taken: those that it began with, where no
+    epoch helps.
+
+    Parameters
+    ----------
+    model : TokenizerModel
+    encodings : Encodings
+        Of train rows.
+    validation : Rows
+    generator : torch.Generator
+        Orders the rows, and drops hidden units.
+    """
+    decoder = model.decoder
+    codes, missed = _examples(model, [encodings.own, *encodings.others])
+    weights = codes.new_ones(len(codes), 1)
+    weights[: len(encodings.own.rows)] = encodings.own_weight
+    weights /= weights.mean()
+    own_books = Encoding(validation, model.tokenize(validation), model.quantizer)
+    held_out = _examples(model, [own_books])
+    lowest, best = _error(decoder, *held_out), copy.deepcopy(decoder.network.state_dict())
+    for _ in _epochs(decoder, codes, missed, weights, generator):
+        error = _error(decoder, *held_out)
+        if error < lowest:
+            lowest, best = error, copy.deepcopy(decoder.network.state_dict())
+    decoder.network.load_state_dict(best)
+
+
+@torch.no_grad()
+def _examples(model: TokenizerModel, encodings: list[Encoding]) -> tuple[Tensor, Tensor]:
+    """Return codes of all categories side by side [n, S], and what they miss linearly [n, D]."""
+    codes, missed = [], []
+    for one in encodings:
+        for x, tokens in zip(one.rows.x.split(ROW_BLOCK), one.tokens.split(ROW_BLOCK), strict=True):
+            decoded = one.quantizer.decode(tokens.transpose(0, 1))
+            codes.append(model.decoder.dims.compact(decoded))
+            missed.append(x - model.decoder.decode_linear(decoded, model.n_levels - 1))
+    return torch.cat(codes), torch.cat(missed)
+
+
+@torch.no_grad()
+def _error(decoder: JointDecoder, codes: Tensor, missed: Tensor) -> float:
+    """Return the squared error that the network leaves, of all rows."""
+    blocks = zip(codes.split(ROW_BLOCK), missed.split(ROW_BLOCK), strict=True)
+    decoder.eval()
+    return sum(float((m - decoder.network(c)).square().double().sum()) for c, m in blocks)
+
+
+def _epochs(
+    decoder: JointDecoder,
+    codes: Tensor,
+    missed: Tensor,
+    weights: Tensor,
+    generator: torch.Generator,
+) -> Iterator[None]:
+    """Train the network, pausing after every epoch."""
+    first, activation, _, last = decoder.network
+    optimizer = torch.optim.Adam(decoder.network.parameters(), lr=LEARNING_RATE)
+    n_batches = math.ceil(len(codes) / BATCH_ROWS)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS * n_batches)
+    drawn = int(torch.randint(2**31, (1,), generator=generator))
+    noise = torch.Generator(codes.device).manual_seed(drawn)
+    for _ in range(EPOCHS):
+        order = torch.randperm(len(codes), generator=generator).to(codes.device)
+        for index in order.split(BATCH_ROWS):
+            with torch.enable_grad(), quick_products(codes):
+                hidden = activation(first(codes[index]))
+                kept = torch.empty_like(hidden).bernoulli_(1 - DROPOUT, generator=noise)
+                error = last(hidden * kept / (1 - DROPOUT)) - missed[index]
+                loss = (weights[index] * error.square()).mean()
+                loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+        yield
