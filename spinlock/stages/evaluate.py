@@ -115,8 +115,11 @@ def measure_model(
     experiment = experiment_of_model(tokenizer.config, model)
     if dataset:
         with open_dataset(dataset, external=allow_external) as source:
-            rows = RowsOfSplit.of_dataset(source, tokenizer)
-        _warn_of_known_rows(rows.x, tokenizer, model.parent / "subset.h5")
+            rows, digest = RowsOfSplit.of_dataset(source, tokenizer), source.digest()
+        if digest == tokenizer.source_digest:
+            log.warning("this is the dataset that the model was trained on: not a fair test")
+        else:
+            _warn_of_known_rows(rows.x, tokenizer, model.parent / "subset.h5")
     else:
         subset = model.parent / "subset.h5"
         if not subset.is_file():

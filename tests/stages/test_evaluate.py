@@ -104,7 +104,8 @@ def test_what_is_measured_follows_the_settings(finished, tmp_path):
 def test_all_rows_of_a_dataset_are_measured(finished, caplog):
     measured = evaluate.measure_model(finished.path("best_model.pt"), [finished.dataset])
     assert measured["rows"]["test"] == 150
-    assert "trained on: not a fair test" in caplog.text
+    (said,) = [one.getMessage() for one in caplog.records if "not a fair test" in one.msg]
+    assert said == "this is the dataset that the model was trained on: not a fair test"
 
 
 def test_rows_of_another_dataset_that_the_training_saw_are_told(finished, tmp_path, caplog):
