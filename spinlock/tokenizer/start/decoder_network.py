@@ -55,13 +55,16 @@ def fit_network(
 @torch.no_grad()
 def _examples(model: TokenizerModel, encodings: list[Encoding]) -> tuple[Tensor, Tensor]:
     """Return codes of all categories side by side [n, S], and what they miss linearly [n, D]."""
-    codes, missed = [], []
-    for one in encodings:
-        for x, tokens in zip(one.rows.x.split(ROW_BLOCK), one.tokens.split(ROW_BLOCK), strict=True):
+    decoder, lengths = model.decoder, [len(one.rows) for one in encodings]
+    codes = decoder.mean.new_empty(sum(lengths), decoder.dims.total)
+    missed = codes.new_empty(len(codes), decoder.layout.n_columns)
+    for one, *parts in zip(encodings, codes.split(lengths), missed.split(lengths), strict=True):
+        blocks = (values.split(ROW_BLOCK) for values in (*parts, one.rows.x, one.tokens))
+        for code, miss, x, tokens in zip(*blocks, strict=True):
             decoded = one.quantizer.decode(tokens.transpose(0, 1))
-            codes.append(model.decoder.dims.compact(decoded))
-            missed.append(x - model.decoder.decode_linear(decoded, model.n_levels - 1))
-    return torch.cat(codes), torch.cat(missed)
+            code.copy_(decoder.dims.compact(decoded))
+            torch.sub(x, decoder.decode_linear(decoded, model.n_levels - 1), out=miss)
+    return codes, missed
 
 
 @torch.no_grad()
