@@ -78,7 +78,7 @@ def train_vqvae(
     epochs: Annotated[int | None, typer.Option(help="training.num_epochs.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="training.batch_size.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="training.learning_rate.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="Output folder [default: checkpoint_dir/CONFIG_NAME].")
     ] = None,

@@ -35,11 +35,29 @@ def source_closure(module: str) -> dict[str, Path]:
 
 @cache
 def source_digest(module: str) -> str:
-    """Return a digest of the code of `source_closure`, blind to comments and docstrings."""
+    """Return a digest of the code of `source_closure`, blind to comments and docstrings.
+
+    What lies in folders of its packages, as templates do, counts byte by byte.
+    """
     digest = hashlib.sha256()
     for name, path in source_closure(module).items():
         digest.update(f"{name} {_module(path).digest}\n".encode())
+        for data in _data_of(path):
+            content = hashlib.sha256(data.read_bytes()).hexdigest()
+            digest.update(f"{name} {data.name} {content}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _data_of(path: Path) -> list[Path]:
+    """Return the files in folders without modules of a package; a plain module has none."""
+    if path.name != "__init__.py":
+        return []
+    folders = [
+        one
+        for one in path.parent.iterdir()
+        if one.is_dir() and one.name != "__pycache__" and not (one / "__init__.py").is_file()
+    ]
+    return sorted(file for folder in folders for file in folder.rglob("*") if file.is_file())
 
 
 @cache

@@ -97,6 +97,16 @@ def test_an_import_counts_in_every_kind_of_block(package, block):
     assert "spinlock.tools.lazy" in source_closure("spinlock.stages.one")
 
 
+def test_files_that_a_package_of_the_closure_brings_count(package):
+    digests = []
+    for folder, text in [("tools/forms", ""), ("tools/forms", "x"), ("settings/forms", "y")]:
+        (package / folder).mkdir(exist_ok=True)
+        (package / folder / "page.html").write_text(text, encoding="utf-8")
+        forget()
+        digests.append(source_digest("spinlock.stages.one"))
+    assert digests[0] != digests[1] == digests[2]
+
+
 def test_a_circle_of_imports_ends(package):
     edit(package / "errors.py", "class", "import spinlock.tools.saw\nclass")
     assert "spinlock.errors" in source_closure("spinlock.stages.one")

@@ -16,7 +16,7 @@ from spinlock.settings.training import Logging, Training
 
 EXPERIMENTS, RESULTS = Path("configs/vqvae"), Path("results")  # <name>.yaml, and what it makes
 STAGES = ("subset", "normalize", "cluster", "train", "evaluate", "encode", "visualize")
-DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 class Experiment(Section):
@@ -56,7 +56,7 @@ class Experiment(Section):
         Visualization(), "what the figures show", stages=("visualize",)
     )
     logging: Logging = setting(Logging(), "what a training says", stages=())
-    device: str = setting("auto", "auto, cuda, cuda:N, mps or cpu", stages=())
+    device: str = setting("auto", "auto, cuda, cuda:N or cpu", stages=())
     random_seed: int = setting(
         42,
         "of the split, of clustering and of training",
@@ -84,7 +84,7 @@ class Experiment(Section):
     @classmethod
     def _known_device(cls, value: str) -> str:
         if not DEVICE.fullmatch(value):
-            raise ValueError("must be auto, cuda, cuda:N, mps or cpu")
+            raise ValueError("must be auto, cuda, cuda:N or cpu")
         return value
 
     @field_validator("families")
@@ -154,11 +154,13 @@ def stage_settings(experiment: Experiment, stage: str) -> dict[str, Any]:
     """
     names = {stage}
     training = experiment.training
+    number = training.num_categories_auto
     if stage == "cluster" and training.category_assignment == "auto":
-        number = training.num_categories_auto
         names |= {"cluster_by_validation"} if number == "validation" else set()
         names |= {"cluster_by_budget"} if number is None else set()
     chosen = _slice(experiment, names)
+    if stage == "cluster" and (training.category_assignment, number) != ("auto", None):
+        chosen["training"].pop("orthogonality_target")  # K is given, or measured
     for section, key in _without_effect(experiment):
         chosen.get(section, {}).pop(key, None)
     if stage == "subset":  # which families, whatever reads them
@@ -182,6 +184,13 @@ def _without_effect(experiment: Experiment) -> list[tuple[str, str]]:
         without += [("training", key) for key in automatic]
     else:
         without.append(("training", "category_mapping_file"))
+    if experiment.feature_cleaning.outlier_method == "none":
+        without.append(("feature_cleaning", "outlier_bound"))
+    if not experiment.training.topo_weight:
+        without.append(("training", "topo_samples"))
+    if not experiment.training.dead_code_reset_interval:
+        dead = "dead_code_threshold", "dead_code_max_reset_fraction"
+        without += [("training", key) for key in dead]
     by_validation = experiment.training.num_categories_auto == "validation"
     if experiment.model.books_are_given and not by_validation:
         without += [("model", key) for key in ("bits", "max_tokens", "target_quality")]

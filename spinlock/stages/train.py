@@ -307,7 +307,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--categories", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--resume-from", type=Path)
-    parser.add_argument("--processes", type=int, default=1, help="that train together (default: 1)")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="that train together; 0, of no GPUs, is 1"
+    )
 
     def program(processes: int, **arguments: Path) -> None:
         if started_together():
@@ -315,7 +317,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             run(**arguments)
             return
         with sole_writer(arguments["output"].parent):
-            if processes == 1:
+            if processes < 2:
                 run(**arguments)
                 return
             # torch may be built without what starts processes

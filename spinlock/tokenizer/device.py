@@ -4,11 +4,11 @@ import torch
 
 from spinlock.errors import SpinlockError
 
-KNOWN = ("cpu", "cuda", "mps")
+KNOWN = ("cpu", "cuda")  # mps has no float64, in which tokens and decoders are settled
 
 
 def choose_device(wanted: str | torch.device) -> torch.device:
-    """Return the device of a name; `auto` takes cuda, else mps, else cpu.
+    """Return the device of a name; `auto` takes cuda, else cpu.
 
     Raises
     ------
@@ -16,15 +16,10 @@ def choose_device(wanted: str | torch.device) -> torch.device:
         When there is no such device, or not on this machine.
     """
     if wanted == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = _named(wanted)
-    present = {
-        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }.get(device.type, True)
-    if not present:
+    present = torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    if device.type == "cuda" and not present:
         raise SpinlockError(
             f"device {str(wanted)!r} is not available on this machine",
             remedy="set device: auto, or another device",
@@ -40,6 +35,6 @@ def _named(wanted: str | torch.device) -> torch.device:
     if device is None or device.type not in KNOWN:
         raise SpinlockError(
             f"device {str(wanted)!r} is not known",
-            remedy="set device: auto, cpu, cuda, cuda:N or mps",
+            remedy="set device: auto, cpu, cuda or cuda:N",
         )
     return device

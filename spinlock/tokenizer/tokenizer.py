@@ -83,7 +83,7 @@ class Tokenizer(FittedTransformer):
         ----------
         path : path
         device : str
-            auto, cpu, cuda, cuda:N or mps.
+            auto, cpu, cuda or cuda:N.
 
         Raises
         ------

@@ -267,6 +267,15 @@ MANUAL = {"category_assignment": "manual", "category_mapping_file": "map.json"}
             {"model.bits": 24, "model.max_tokens": 16, "model.target_quality": 0.5},
         ),
         ({"model": {"levels": {"a": [{"num_tokens": 8}]}}}, {"model.bits": 24}),
+        ({"feature_cleaning": {"outlier_method": "none"}}, {"feature_cleaning.outlier_bound": 4.0}),
+        ({"training": {"topo_weight": 0.0}}, {"training.topo_samples": 64}),
+        (
+            {"training": {"dead_code_reset_interval": 0}},
+            {
+                "training.dead_code_threshold": 3.0,
+                "training.dead_code_max_reset_fraction": 0.5,
+            },
+        ),
     ],
 )
 def test_settings_that_others_replace_are_noticed_by_no_stage(settings, without_effect):
@@ -287,6 +296,21 @@ def test_the_bits_count_where_a_book_is_left_open_or_the_number_of_categories_is
         base = EXAMPLE | settings
         before = Experiment.model_validate(base)
         assert stages_that_notice(before, changed("model.bits", 24, base))
+
+
+@pytest.mark.parametrize(
+    ("training", "noticed_by"),
+    [
+        ({"num_categories_auto": None}, {"cluster", "visualize"}),
+        ({"num_categories_auto": 4}, {"visualize"}),
+        ({"num_categories_auto": "validation"}, {"visualize"}),
+        (MANUAL, {"visualize"}),
+    ],
+)
+def test_the_orthogonality_target_clusters_anew_only_where_it_decides(training, noticed_by):
+    base = EXAMPLE | {"training": training}
+    after = changed("training.orthogonality_target", 0.3, base)
+    assert stages_that_notice(Experiment.model_validate(base), after) == noticed_by
 
 
 @pytest.mark.parametrize(
@@ -350,12 +374,14 @@ def test_weights_of_an_empty_section_are_the_defaults():
     assert experiment.training.orthogonality_weight == 0.1
 
 
-@pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:17"])
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:17"])
 def test_usual_devices_are_known(device):
     assert Experiment.model_validate(EXAMPLE | {"device": device}).device == device
 
 
-@pytest.mark.parametrize("device", ["", "CUDA", "cuda:", "cuda:-1", "cuda:0 ", "cpu\n", "cuda0"])
+@pytest.mark.parametrize(
+    "device", ["", "mps", "CUDA", "cuda:", "cuda:-1", "cuda:0 ", "cpu\n", "cuda0"]
+)
 def test_other_devices_are_not(device):
     with pytest.raises(ValidationError, match="device"):
         Experiment.model_validate(EXAMPLE | {"device": device})

@@ -85,6 +85,7 @@ def _epochs(
     """Train the network, pausing after every epoch."""
     first, activation, _, last = decoder.network
     optimizer = torch.optim.Adam(decoder.network.parameters(), lr=LEARNING_RATE)
+    optimizer.zero_grad()  # training may have left some
     n_batches = math.ceil(len(codes) / BATCH_ROWS)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS * n_batches)
     drawn = int(torch.randint(2**31, (1,), generator=generator))

@@ -118,3 +118,41 @@ def test_a_network_that_adds_something_goes_on_from_there(start_of):
         fit_network(model, encodings_of(model, train, generator()), validation, generator())
         assert error_of(model, validation) <= before * (1 + 1e-6)
     assert error_of(model, validation) < error_of(start_of(train, sizes=[16, 2, 2]), validation)
+
+
+@pytest.mark.usefixtures("patient")
+def test_gradients_that_training_left_are_not_followed(start_of):
+    train, validation = bent_rows(0, 60), bent_rows(1, 20)
+    made = []
+    for left in (0.0, 100.0):
+        model = start_of(train)
+        for weights in model.parameters():
+            weights.grad = torch.full_like(weights, left)
+        fit_network(model, encodings_of(model, train), validation, generator())
+        made.append(network_of(model))
+    assert all(torch.equal(*pair) for pair in zip(*made, strict=True))
+
+
+def test_two_fifths_of_the_hidden_units_are_dropped_and_the_others_make_up_for_them(start_of):
+    train, validation = bent_rows(0, 600), bent_rows(1, 20)
+    model = start_of(train)
+    _, activation, _, last = model.decoder.network
+    hidden, read = [], []
+    activation.register_forward_hook(lambda *parts: hidden.append(parts[-1]))
+    last.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    fit_network(model, encodings_of(model, train), validation, generator())
+    found = torch.cat([b / a for a, b in zip(hidden, read, strict=True) if a.requires_grad])
+    dropped = found == 0
+    assert float(dropped.float().mean()) == pytest.approx(0.4, abs=0.01)
+    torch.testing.assert_close(found[~dropped], torch.full_like(found[~dropped], 1 / 0.6))
+
+
+def test_the_rate_falls_to_zero(start_of, monkeypatch):
+    made, adam = [], torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda *a, **k: made.append(adam(*a, **k)) or made[-1])
+    train, validation = bent_rows(0, 60), bent_rows(1, 20)
+    model = start_of(train)
+    fit_network(model, encodings_of(model, train), validation, generator())
+    ((group,),) = [one.param_groups for one in made]
+    assert group["initial_lr"] == decoder_network.LEARNING_RATE
+    assert group["lr"] == pytest.approx(0.0, abs=1e-9)
