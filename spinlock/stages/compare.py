@@ -4,7 +4,7 @@ Reads metrics.json of each; writes nothing.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,11 @@ def _warn_of_another_model(found: dict[str, Any], path: Path) -> None:
         log.warning("%s: the model beside it is another one; run the stage `evaluate` again", path)
 
 
+def _measured_on(rows: Mapping[str, Any]) -> str:
+    seen = rows.get("seen_in_training")  # of a dataset that was named
+    return f"{rows['measured_on']}, {seen} seen in training" if seen else rows["measured_on"]
+
+
 def _summary(found: dict[str, Any]) -> dict[str, Any]:
     baselines = [
         one["quality"]
@@ -63,6 +68,6 @@ def _summary(found: dict[str, Any]) -> dict[str, Any]:
         "bits": found["bits"]["nominal"],
         "best baseline": max(baselines, default=None),
         "test rows": found["rows"]["test"],
-        "measured on": found["rows"]["measured_on"],
+        "measured on": _measured_on(found["rows"]),
         "targets met": sum(target["met"] for target in found["targets"]),
     }

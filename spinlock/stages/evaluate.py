@@ -113,13 +113,15 @@ def measure_model(
     """
     tokenizer = Tokenizer.load(model)
     experiment = experiment_of_model(tokenizer.config, model)
+    seen = {}
     if dataset:
         with open_dataset(dataset, external=allow_external) as source:
             rows, digest = RowsOfSplit.of_dataset(source, tokenizer), source.digest()
-        if digest == tokenizer.source_digest:
-            log.warning("this is the dataset that the model was trained on: not a fair test")
-        else:
-            _warn_of_known_rows(rows.x, tokenizer, model.parent / "subset.h5")
+        seen = {
+            "seen_in_training": _seen_in_training(
+                rows.x, digest, tokenizer, model.parent / "subset.h5"
+            )
+        }
     else:
         subset = model.parent / "subset.h5"
         if not subset.is_file():
@@ -132,28 +134,34 @@ def measure_model(
             _require_own_subset(table, tokenizer)
             rows = RowsOfSplit.of_table(table, tokenizer)
     measured = _measured(tokenizer, rows, experiment)
+    measured["rows"] |= seen
     return measured | {"baselines": {}, "probe": None, "model_digest": tokenizer.digest}
 
 
-def _warn_of_known_rows(x: np.ndarray, tokenizer: Tokenizer, subset: Path) -> None:
-    """Tell how many rows x [n, D] of a dataset were there in training, by the subset of the model.
+def _seen_in_training(x: np.ndarray, digest: str, tokenizer: Tokenizer, subset: Path) -> int | None:
+    """Return how many rows x [n, D] of a dataset the training or a choice of it saw, and warn.
 
-    A larger dataset of the same seed begins with the operators of a smaller one.
+    By the subset of the model; None where that cannot tell. A larger dataset of the same seed
+    begins with the operators of a smaller one.
     """
-    known: set[bytes] = set()
+    seen = None
     with suppress(SpinlockError), FeatureTable(subset) as table:  # else nobody can tell
-        if table.source_digest != tokenizer.source_digest:
-            return
-        for block in table.blocks():
-            rows = tokenizer.normalize(table.read(block))
-            known.update(row.tobytes() for row in rows[table.split[block] != TEST])
-    seen = sum(row.tobytes() in known for row in x)
-    if seen:
+        if table.source_digest == tokenizer.source_digest:
+            known = {
+                row.tobytes()
+                for block in table.blocks()
+                for row in tokenizer.normalize(table.read(block))[table.split[block] != TEST]
+            }
+            seen = sum(row.tobytes() in known for row in x)
+    if digest == tokenizer.source_digest:
+        log.warning("this is the dataset that the model was trained on: not a fair test")
+    elif seen:
         log.warning(
             "%d of these %d rows are ones that the model was trained or chosen by: not a fair test",
             seen,
             len(x),
         )
+    return seen
 
 
 def _require_own_subset(table: FeatureTable, tokenizer: Tokenizer) -> None:

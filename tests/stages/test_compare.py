@@ -29,6 +29,13 @@ def test_metrics_without_baselines_are_shown_beside_others(finished, tmp_path, c
     assert not caplog.text
 
 
+def test_rows_that_training_saw_are_told(finished, tmp_path):
+    model, path = finished.path("best_model.pt"), tmp_path / "metrics.json"
+    write_json(path, measured := evaluate.measure_model(model, [finished.dataset]))
+    seen = measured["rows"]["seen_in_training"]
+    assert compare.run([path])[str(path)]["measured on"] == f"test, {seen} seen in training"
+
+
 def test_the_best_baseline_is_the_one_of_the_highest_quality_that_can_be_built(finished, tmp_path):
     metrics = evaluate.read_metrics(finished.path("metrics.json"))
     qualities = {"a": 0.4, "b": 0.7, "c": None, "d": 0.5, REFERENCE: 0.9}

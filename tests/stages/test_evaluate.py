@@ -104,6 +104,8 @@ def test_what_is_measured_follows_the_settings(finished, tmp_path):
 def test_all_rows_of_a_dataset_are_measured(finished, caplog):
     measured = evaluate.measure_model(finished.path("best_model.pt"), [finished.dataset])
     assert measured["rows"]["test"] == 150
+    with FeatureTable(finished.path("subset.h5")) as table:
+        assert measured["rows"]["seen_in_training"] == (table.split != TEST).sum()
     (said,) = [one.getMessage() for one in caplog.records if "not a fair test" in one.msg]
     assert said == "this is the dataset that the model was trained on: not a fair test"
 
@@ -120,14 +122,15 @@ def test_rows_of_another_dataset_that_the_training_saw_are_told(finished, tmp_pa
             values = file[name][:]
             other[name] = np.concatenate([values[:60], values[60:] + 0.1])
     expected = f"{(seen < 60).sum()} of these 150 rows are ones that the model was trained"
-    evaluate.measure_model(model, [larger])
+    rows = evaluate.measure_model(model, [larger])["rows"]
+    assert rows["seen_in_training"] == (seen < 60).sum()
     assert expected in caplog.text
     caplog.clear()
     with h5py.File(larger, "r+") as other:
         other["features/summary/aggregated/features"][:60] += 0.1
-    evaluate.measure_model(model, [larger])
+    assert evaluate.measure_model(model, [larger])["rows"]["seen_in_training"] == 0
     (tmp_path / "subset.h5").write_bytes(b"damaged")
-    evaluate.measure_model(model, [larger])
+    assert evaluate.measure_model(model, [larger])["rows"]["seen_in_training"] is None
     assert not caplog.text
 
 
