@@ -1,10 +1,12 @@
 """The public tokenizer: features in original units to tokens and back."""
 
 import pickle
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
@@ -59,6 +61,20 @@ def test_a_frame_is_read_by_name_in_any_order(tokenizer, raw_values, random, ful
     order = list(frame.columns)
     random.shuffle(order)
     np.testing.assert_array_equal(tokenizer.encode(frame[order]), tokenizer.encode(raw_values))
+
+
+def test_a_table_of_another_library_is_not_read_by_position(tokenizer, raw_values):
+    table = pa.table(frame_of(tokenizer, raw_values).iloc[:, ::-1])
+    for read in (tokenizer.encode, tokenizer.normalize, tokenizer.decode):
+        with pytest.raises(
+            SpinlockError, match="names of the columns of a Table of pyarrow"
+        ) as caught:
+            read(table)
+        assert "table.to_pandas()" in caught.value.remedy
+    np.testing.assert_array_equal(tokenizer.encode(table.to_pandas()), tokenizer.encode(raw_values))
+    columns = SimpleNamespace(columns=["a"])  # as those of polars have them
+    with pytest.raises(SpinlockError, match="SimpleNamespace of types"):
+        tokenizer.inverse_transform(columns)
 
 
 def test_columns_that_are_missing_and_unknown_are_named(tokenizer, raw_values):
