@@ -226,7 +226,7 @@ class Tokenizer(FittedTransformer):
         fields : array [n, C, H, W], optional
             Initial fields, for models that read them: [n, M · C, H, W] where a dataset has M
             realizations. They are read in float32; what is not
-            finite there counts as zero, as in a dataset.
+            finite there counts as zero, as in a dataset. A path brings its own.
         beam : int, optional
             Encodings to follow; 1 is greedy. By default the model's own width.
 
@@ -238,6 +238,11 @@ class Tokenizer(FittedTransformer):
         """
         paths = [features] if isinstance(features, str | Path) else features
         if _are_paths(paths):
+            if fields is not None:
+                raise SpinlockError(
+                    "fields are given beside a dataset, whose own fields are read",
+                    remedy="leave the fields out, or give the features as an array",
+                )
             with open_dataset([Path(one) for one in paths]) as source:
                 blocks = [self.encode(*block, beam) for block in self.read_blocks(source)]
             return np.concatenate(blocks)

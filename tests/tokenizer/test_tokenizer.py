@@ -588,6 +588,13 @@ def test_given_fields_give_the_tokens_of_the_same_fields_in_a_dataset(
     np.testing.assert_array_equal(reader.encode(path), reader.encode(values, gaps))
 
 
+def test_fields_beside_a_dataset_are_an_error(reader, features, fields, write_dataset):
+    path = named(write_dataset(features, fields=fields), NAMES)
+    for given_as in (path, [path]):
+        with pytest.raises(SpinlockError, match="beside a dataset, whose own fields are read"):
+            reader.encode(given_as, fields)
+
+
 @pytest.mark.parametrize("shape", [(240, 2, 12), (240, 1, 12, 12), (239, 2, 12, 12), (240, 2), ()])
 def test_fields_of_another_shape_are_an_error_that_gives_both(reader, raw_values, shape):
     with pytest.raises(SpinlockError, match=r"\[240, 2, H, W\]") as caught:
