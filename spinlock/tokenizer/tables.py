@@ -63,7 +63,7 @@ def field_array(fields: ArrayLike, n_rows: int, channels: int) -> np.ndarray:
 
 
 def token_table(tokens: np.ndarray | pd.DataFrame, names: Sequence[str]) -> np.ndarray:
-    """Return flat tokens [n, names] of an array, or of a frame that has any of the names.
+    """Return flat tokens [n, names] of an array, or of a frame by name, unless it has no names.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def token_table(tokens: np.ndarray | pd.DataFrame, names: Sequence[str]) -> np.n
         When columns are missing or of another number.
     """
     refuse_masked(tokens)
-    if isinstance(tokens, pd.DataFrame) and set(names) & set(tokens.columns):
+    if isinstance(tokens, pd.DataFrame) and not isinstance(tokens.columns, pd.RangeIndex):
         _require_columns(tokens, names, "name the columns as get_feature_names_out does")
         tokens = tokens[list(names)]
     flat = _integers(tokens) if isinstance(tokens, pd.DataFrame) else _of_any_device(tokens)

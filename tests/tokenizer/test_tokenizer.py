@@ -506,6 +506,10 @@ def test_a_frame_of_tokens_is_read_by_name(tokenizer, raw_values):
     np.testing.assert_array_equal(tokenizer.inverse_transform(flat[flat.columns[::-1]]), whole)
     with pytest.raises(SpinlockError, match=f"missing: {flat.columns[2]}"):
         tokenizer.inverse_transform(flat.drop(columns=flat.columns[2]))
+    with pytest.raises(SpinlockError, match=r"unknown columns: A, B, C"):
+        tokenizer.inverse_transform(flat.set_axis(list("ABCDEF"), axis=1))
+    unnamed = flat.set_axis(range(6), axis=1)
+    np.testing.assert_array_equal(tokenizer.inverse_transform(unnamed), whole)
 
 
 @pytest.mark.parametrize("dtype", ["Int64", "UInt8", "int64[pyarrow]", "uint16"])
