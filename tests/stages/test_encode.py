@@ -63,8 +63,20 @@ def test_a_subset_of_more_operators_is_refused(finished, tmp_path):
     with h5py.File(subset, "a") as file:
         file["row_ids"][-1] = 150
     model, tokens = finished.path("best_model.pt"), tmp_path / "tokens.h5"
-    with pytest.raises(SpinlockError, match="a dataset with more operators"):
+    with pytest.raises(SpinlockError, match="of another dataset"):
         encode.run(model, [finished.dataset], tokens, subset=subset)
+    assert not tokens.exists()
+
+
+def test_a_subset_of_as_many_other_operators_is_refused(finished, tmp_path):
+    dataset, tokens = tmp_path / "data.h5", tmp_path / "tokens.h5"
+    shutil.copy(finished.dataset, dataset)
+    with h5py.File(dataset, "a") as file:
+        file["features/temporal/features"][0, 0, 0] += 1
+    model, subset = finished.path("best_model.pt"), finished.path("subset.h5")
+    with pytest.raises(SpinlockError, match="of another dataset") as caught:
+        encode.run(model, [dataset], tokens, subset=subset)
+    assert caught.value.where == subset
     assert not tokens.exists()
 
 
