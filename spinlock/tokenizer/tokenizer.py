@@ -125,14 +125,16 @@ class Tokenizer(FittedTransformer):
     @property
     def codebook_sizes(self) -> np.ndarray:
         """Number of codes per category and level [C, L]."""
-        return self._model.quantizer.sizes
+        return self._model.quantizer.sizes.copy()
 
     @property
     def codebooks(self) -> list[list[np.ndarray]]:
         """Code vectors, a list [C] of lists [L] of arrays [K, E]."""
         quantizer = self._model.quantizer
+        levels = range(self.n_levels)
         return [
-            [quantizer.book(c, level).detach().cpu().numpy() for level in range(self.n_levels)]
+            # copies: an array of a parameter shares its memory
+            [quantizer.book(c, level).detach().cpu().numpy().copy() for level in levels]
             for c in range(quantizer.n_categories)
         ]
 

@@ -252,6 +252,20 @@ def test_what_the_checkpoint_says_can_be_read(tokenizer, checkpoint):
     assert tokenizer.history == checkpoint.history
 
 
+def test_what_is_written_to_its_arrays_changes_no_tokens(checkpoint, raw_values, tmp_path):
+    checkpoint.save(tmp_path / "best_model.pt")
+    tokenizer = Tokenizer.load(tmp_path / "best_model.pt")
+    tokens = tokenizer.encode(raw_values)
+    statistics = tokenizer.statistics.arrays().values()
+    for array in (tokenizer.kept, *tokenizer.categories.values(), *statistics):
+        with pytest.raises(ValueError, match="read-only"):
+            array[:2] = 0
+    tokenizer.codebook_sizes[:] = 1
+    tokenizer.codebooks[0][0][:] = 0
+    again = Tokenizer(tokenizer._checkpoint).encode(raw_values)  # without what is kept for speed
+    np.testing.assert_array_equal(again, tokens)
+
+
 def test_it_says_of_what_it_is(tokenizer):
     shown = repr(tokenizer)
     assert shown == (
