@@ -27,7 +27,7 @@ MOSTLY = 0.5  # of the cells: more of them changed by cleaning are warned about
 log = logging.getLogger(__name__)
 
 
-@memory_for("encode", "set device: cpu, or give the job more memory")
+@memory_for("encode", "encode with device: cpu (--device cpu), or give the job more memory")
 def run(
     model: Path,
     dataset: Sequence[Path],
@@ -36,13 +36,13 @@ def run(
     subset: Path | None = None,
     config: Path | Experiment | None = None,
     allow_external: bool = False,
+    device: str = "auto",
 ) -> dict[str, float]:
     """Encode a dataset, all of its operators, and return how much was written.
 
-    The model knows its own settings; `config` only says which device to use, and whether the
-    dataset may take data from other files.
+    The model knows its own settings; `config`, where there is one, only says which device to use,
+    and whether the dataset may take data from other files.
     """
-    device = "auto"
     if config is not None:
         experiment = experiment_of(config)
         device, allow_external = experiment.device, experiment.allow_external_data

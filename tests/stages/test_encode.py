@@ -117,6 +117,16 @@ def test_the_settings_say_whether_data_may_come_from_other_files(finished, tmp_p
         np.testing.assert_array_equal(file["tokens"][:], own["tokens"][:])
 
 
+def test_the_device_is_the_one_asked_for_or_that_of_the_settings(finished, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(encode, "choose_device", lambda wanted: asked.append(wanted) or "cpu")
+    given = finished.path("best_model.pt"), [finished.dataset], tmp_path / "tokens.h5"
+    encode.run(*given)
+    encode.run(*given, device="cuda:1")
+    encode.run(*given, config=finished.experiment)
+    assert asked == ["auto", "cuda:1", "cpu"]
+
+
 def test_neither_the_dataset_nor_the_model_is_overwritten(finished, tmp_path):
     dataset, model = tmp_path / "data.h5", tmp_path / "model.pt"
     shutil.copy(finished.dataset, dataset)
