@@ -358,28 +358,36 @@ class Tokenizer(FittedTransformer):
         if fields is None:
             raise SpinlockError(
                 f"this model reads fields [{n_rows}, {channels}, H, W], and there are none",
-                remedy="give the initial fields of the same rows",
+                remedy="give those of the same rows: encode(features, fields), not transform",
             )
         return field_array(fields, n_rows, channels)
 
     def require_token_shape(self, shape: tuple[int, ...]) -> None:
         """Raise a SpinlockError unless tokens of this shape [n, C, L] can be the model's."""
         if len(shape) != 3 or shape[1:] != self.codebook_sizes.shape:
-            flat = "; a flat table, as tokens.parquet has it, goes to inverse_transform"
+            hint = ""
+            if shape == self.codebook_sizes.shape:
+                hint = "; those of one operator are read as tokens[None]"
+            elif len(shape) == 2:
+                hint = "; a flat table, as tokens.parquet has it, goes to inverse_transform"
             raise SpinlockError(
                 f"the tokens have shape {shape}; this model reads "
                 f"[n, {self.codebook_sizes.shape[0]}, {self.n_levels}]",
-                remedy=f"use this model's tokens{flat if len(shape) == 2 else ''}",
+                remedy=f"use this model's tokens{hint}",
             )
 
-    def _tokens_of(self, given: ArrayLike, levels: int | None) -> np.ndarray:
-        tokens = token_array(given)
-        self.require_token_shape(tokens.shape)
+    def require_levels(self, levels: int | None) -> None:
+        """Raise a SpinlockError unless tokens can be decoded from so many levels; None is all."""
         if levels is not None and not (_is_whole(levels) and 1 <= levels <= self.n_levels):
             raise SpinlockError(
                 f"levels is {levels!r}; it may be a whole number, 1 to {self.n_levels}",
                 remedy="leave it out to decode all levels",
             )
+
+    def _tokens_of(self, given: ArrayLike, levels: int | None) -> np.ndarray:
+        tokens = token_array(given)
+        self.require_token_shape(tokens.shape)
+        self.require_levels(levels)
         if len(tokens) and (tokens.min() < 0 or (tokens >= self.codebook_sizes).any()):
             raise SpinlockError("a token is not in its codebook", remedy="use this model's tokens")
         return tokens

@@ -197,6 +197,13 @@ def test_tokens_of_another_shape_are_an_error(tokenizer, shape):
         tokenizer.decode(np.zeros(shape, int))
 
 
+def test_tokens_of_one_operator_are_told_how_they_are_read(tokenizer, raw_values):
+    tokens = tokenizer.encode(raw_values)
+    with pytest.raises(SpinlockError, match=r"one operator are read as tokens\[None\]"):
+        tokenizer.decode(tokens[0])
+    np.testing.assert_array_equal(tokenizer.decode(tokens[0][None]), tokenizer.decode(tokens[:1]))
+
+
 def test_tokens_may_be_of_any_integer_type(tokenizer, raw_values):
     tokens = tokenizer.encode(raw_values)
     for dtype in (np.uint8, np.int16, np.int64):
@@ -627,5 +634,7 @@ def test_fields_that_are_no_numbers_are_an_error(reader, raw_values, fields):
 
 
 def test_a_model_that_reads_fields_asks_for_them(reader, raw_values):
-    with pytest.raises(SpinlockError, match="there are none"):
-        reader.encode(raw_values)
+    for use in (reader.encode, reader.transform):
+        with pytest.raises(SpinlockError, match="there are none") as caught:
+            use(raw_values)
+        assert "encode(features, fields)" in caught.value.remedy
