@@ -94,7 +94,7 @@ class Tokenizer(FittedTransformer):
 
     @property
     def columns(self) -> list[Column]:
-        """The raw columns that are read, in order; each has `family`, `name` and `full_name`."""
+        """Raw columns in order, families by name; each has `family`, `name` and `full_name`."""
         return self._checkpoint.header.columns
 
     @property
@@ -223,8 +223,9 @@ class Tokenizer(FittedTransformer):
         Parameters
         ----------
         features : array [n, columns], DataFrame, or path of a dataset, or of its shards in order
-            A frame is matched by column name, in any order; short names do where they are
-            unique. Missing values may be NaN. Of a dataset, all operators are read.
+            An array has its columns in the order of `columns`: families sorted by name. A frame is
+            matched by column name, in any order; short names do where they are unique. Missing
+            values may be NaN. Of a dataset, all operators are read.
         fields : array [n, C, H, W], optional
             Initial fields, for models that read them: [n, M · C, H, W] where a dataset has M
             realizations. They are read in float32; what is not
