@@ -16,6 +16,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 import spinlock
+from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
 
 TRAIN, TEST = 0, 2
@@ -49,10 +50,16 @@ def main() -> None:
         for c, members in enumerate(tokenizer.categories.values())
         if all(not tokenizer.kept_names[i].startswith("architecture/") for i in members)
     ]
-    with open_dataset(arguments.dataset) as source:
-        structure = source.read("architecture", rows).astype(np.float64)
-        names = source.families["architecture"].column_names
-        summary = np.nan_to_num(source.read("summary", rows).astype(np.float64))
+    if not {TRAIN, TEST} <= set(split):
+        parser.error(f"{made} does not tell train and test rows; make it by `make all`")
+    try:
+        with open_dataset(arguments.dataset) as source:
+            source.require(["architecture", "summary"])
+            structure = source.read("architecture", rows).astype(np.float64)
+            names = source.families["architecture"].column_names
+            summary = np.nan_to_num(source.read("summary", rows).astype(np.float64))
+    except SpinlockError as error:
+        parser.error(str(error))
     codes = tokenizer.embed(tokens)[:, behaviour].reshape(len(tokens), -1)
     train, test = np.flatnonzero(split == TRAIN), np.flatnonzero(split == TEST)
     from_tokens = ridge_r2(codes, structure, train, test)

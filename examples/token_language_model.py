@@ -102,6 +102,11 @@ def main() -> None:
         tokens = file["tokens"][:].astype(np.int64)
         split, offsets = file["split"][:], file["vocabulary/offsets"][:].ravel()
         n_words = int(file.attrs["vocabulary_size"])
+    if not set(split) >= {TRAIN, VALIDATION, TEST}:
+        parser.error(
+            f"{arguments.tokens} does not tell train, validation and test rows; give the tokens.h5 "
+            "that `make all` makes: `spinlock encode` knows no split"
+        )
     words = tokens.reshape(len(tokens), -1) + offsets
     sizes = np.diff(np.append(offsets, n_words))
     frequencies = np.bincount(words[split == TRAIN].ravel(), minlength=n_words) + 0.5

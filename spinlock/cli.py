@@ -175,6 +175,7 @@ def encode(
     model: Model,
     output: Annotated[Path, typer.Option(help="tokens.h5 to write.")],
     parquet: Annotated[Path | None, typer.Option(help="tokens.parquet to write as well.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     allow_external: External = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -186,7 +187,9 @@ def encode(
     from spinlock.stages import encode as stage
 
     show_log(verbose)
-    summary = stage.run(model, dataset, output, parquet, allow_external=allow_external)
+    summary = stage.run(
+        model, dataset, output, parquet, allow_external=allow_external, device=device
+    )
     print_summary({"written": str(output)} | summary, as_json)
 
 

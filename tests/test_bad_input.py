@@ -335,7 +335,13 @@ def a_shard_to_join_that_is_damaged(good, folder):
     return ["concatenate.", "--shards", good.dataset, folder / "bad.h5", "--output", folder / "o"]
 
 
-@case("a dataset with more operators", "subset.h5")
+@case("device 'abacus' is not known", "set device: auto")
+def a_device_that_there_is_not(good, folder):
+    return ["encode", good.dataset, "--model", good.model, "--output", folder / "tokens.h5",
+            "--device", "abacus"]  # fmt: skip
+
+
+@case("subset is of another dataset", "subset.h5")
 def a_subset_of_another_dataset(good, folder):
     with h5py.File(folder / "small.h5", "w") as file:
         file[SUMMARY] = np.zeros((10, 6), np.float32)

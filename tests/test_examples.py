@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -54,6 +55,35 @@ def test_an_example_without_its_files_says_what_makes_them(name, tmp_path):
     assert done.returncode == 2
     assert "is not there; `make all` makes" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_tokens_without_a_split_are_told_where_there_are_some(tmp_path):
+    with h5py.File(tmp_path / "tokens.h5", "w") as file:
+        file["tokens"], file["split"] = np.zeros((4, 2, 3), np.uint8), np.full(4, -1)
+        file["vocabulary/offsets"] = 3 + np.arange(6).reshape(2, 3)
+        file.attrs["vocabulary_size"] = 9
+    done = started("token_language_model.py", tmp_path / "tokens.h5")
+    assert done.returncode == 2
+    assert "does not tell train, validation and test rows" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_dataset_without_the_family_is_told(results, write_dataset, planted_features):
+    _, made = results
+    dataset = write_dataset({"summary": planted_features(150)["summary"]}, name="other.h5")
+    done = started("probe_architecture.py", dataset, "--results", made)
+    assert done.returncode == 2
+    assert "the dataset has no family architecture" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_tokens_without_a_split_are_told_to_the_probe(results):
+    dataset, made = results
+    with h5py.File(made / "tokens.h5", "a") as file:
+        file["split"][:] = -1
+    done = started("probe_architecture.py", dataset, "--results", made)
+    assert done.returncode == 2
+    assert "does not tell train and test rows" in done.stderr
 
 
 def test_both_examples_run_and_compare_with_what_they_should(results):

@@ -6,10 +6,13 @@ coefficients alone are the smooth part of a curve.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.fft import dct, idct
 
+from spinlock.errors import SpinlockError
 
-def describe_series(series: np.ndarray, coefficients: int) -> np.ndarray:
+
+def describe_series(series: ArrayLike, coefficients: int) -> np.ndarray:
     """Return leading DCT-II coefficients [n, channels * coefficients] of series [n, T, channels].
 
     Parameters
@@ -24,10 +27,17 @@ def describe_series(series: np.ndarray, coefficients: int) -> np.ndarray:
     -------
     array [n, channels * coefficients], channel by channel, see `description_dtype`
         Infinite where a coefficient is beyond it: the first is √T times the mean.
+
+    Raises
+    ------
+    SpinlockError
+        When the series are no such array of numbers, or do not have so many coefficients.
     """
+    series = _numbers(series, "series [n, T, channels]", 3)
+    _require_coefficients(coefficients, series.shape[1])
     filled = bridge_gaps(series).astype(description_dtype(series.dtype), copy=False)
     spectrum = dct(filled, type=2, norm="ortho", axis=1)[:, :coefficients]
-    return spectrum.transpose(0, 2, 1).reshape(len(series), -1)
+    return spectrum.transpose(0, 2, 1).reshape(len(series), spectrum.shape[2] * coefficients)
 
 
 def description_dtype(dtype: np.dtype) -> np.dtype:
@@ -35,13 +45,55 @@ def description_dtype(dtype: np.dtype) -> np.dtype:
     return np.promote_types(dtype, np.float32)
 
 
-def restore_series(description: np.ndarray, steps: int, coefficients: int) -> np.ndarray:
-    """Return the curves [n, T, channels] of leading coefficients [n, channels * coefficients]."""
-    n_rows = len(description)
-    spectrum = description.reshape(n_rows, -1, coefficients).transpose(0, 2, 1)
-    padded = np.zeros((n_rows, steps, spectrum.shape[2]), dtype=description.dtype)
+def restore_series(description: ArrayLike, steps: int, coefficients: int) -> np.ndarray:
+    """Return the curves [n, T, channels] of leading coefficients [n, channels * coefficients].
+
+    Parameters
+    ----------
+    description : array [n, channels * coefficients]
+        What `describe_series` gives, or `Tokenizer.decode` of a model of series alone.
+    steps : int
+        T, of the series that were described.
+    coefficients : int
+        Number of coefficients kept per channel, at most T.
+
+    Raises
+    ------
+    SpinlockError
+        When the columns are no such array of numbers, or the counts do not fit.
+    """
+    description = _numbers(description, "coefficients [n, channels * coefficients]", 2)
+    _require_coefficients(coefficients, steps)
+    n_rows, width = description.shape
+    if width % coefficients:
+        raise SpinlockError(
+            f"{width} columns are no whole number of channels of {coefficients} coefficients",
+            remedy="give the columns of the series alone, and the coefficients that were kept",
+        )
+    channels = width // coefficients
+    spectrum = description.reshape(n_rows, channels, coefficients).transpose(0, 2, 1)
+    padded = np.zeros((n_rows, steps, channels), dtype=description_dtype(description.dtype))
     padded[:, :coefficients] = spectrum
     return idct(padded, type=2, norm="ortho", axis=1)
+
+
+def _numbers(values: ArrayLike, what: str, n_axes: int) -> np.ndarray:
+    """Return values as an array of so many axes, or raise a SpinlockError."""
+    array = np.asarray(values)
+    if array.ndim != n_axes or array.dtype.kind not in "biuf":
+        raise SpinlockError(
+            f"these are {array.dtype} {array.shape}, and no {what} of numbers",
+            remedy=f"give an array of {n_axes} axes, with NaN for gaps",
+        )
+    return array
+
+
+def _require_coefficients(coefficients: int, steps: int) -> None:
+    if not 1 <= coefficients <= steps:
+        raise SpinlockError(
+            f"{coefficients} coefficients of {steps} steps; there may be 1 to {steps}",
+            remedy="give as many coefficients per channel as the model keeps",
+        )
 
 
 def bridge_gaps(series: np.ndarray) -> np.ndarray:

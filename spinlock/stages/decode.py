@@ -26,6 +26,7 @@ def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> d
     require_suffix(output, ".parquet", ".csv")
     refuse_overwriting([output], [model, tokens])
     tokenizer = Tokenizer.load(model)
+    tokenizer.require_levels(levels)
     row_ids, values = _read_tokens(tokens, tokenizer)
     names = [column.full_name for column in tokenizer.columns]
     with located(tokens):

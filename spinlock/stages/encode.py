@@ -27,7 +27,7 @@ MOSTLY = 0.5  # of the cells: more of them changed by cleaning are warned about
 log = logging.getLogger(__name__)
 
 
-@memory_for("encode", "set device: cpu, or give the job more memory")
+@memory_for("encode", "encode with device: cpu (--device cpu), or give the job more memory")
 def run(
     model: Path,
     dataset: Sequence[Path],
@@ -36,13 +36,13 @@ def run(
     subset: Path | None = None,
     config: Path | Experiment | None = None,
     allow_external: bool = False,
+    device: str = "auto",
 ) -> dict[str, float]:
     """Encode a dataset, all of its operators, and return how much was written.
 
-    The model knows its own settings; `config` only says which device to use, and whether the
-    dataset may take data from other files.
+    The model knows its own settings; `config`, where there is one, only says which device to use,
+    and whether the dataset may take data from other files.
     """
-    device = "auto"
     if config is not None:
         experiment = experiment_of(config)
         device, allow_external = experiment.device, experiment.allow_external_data
@@ -55,7 +55,7 @@ def run(
     with open_dataset(dataset, external=allow_external) as source:
         rows = np.arange(source.n_operators)
         with create_hdf5(tokens) as file:
-            side = _sides(subset, source.n_operators)
+            side = _sides(subset, source)
             writer = TokenWriter(file, tokenizer, rows, side)
             altered = _write_tokens(writer, tokenizer, source)
         _warn_of_unlike_data(altered, source.where)
@@ -70,14 +70,15 @@ def run(
     }
 
 
-def _sides(subset: Path | None, n_operators: int) -> np.ndarray:
+def _sides(subset: Path | None, source: OperatorDataset) -> np.ndarray:
     """Return the side of the split of every operator, −1 for those not in the subset."""
-    side = np.full(n_operators, -1, np.int8)
+    side = np.full(source.n_operators, -1, np.int8)
     if subset is not None:
         with FeatureTable(subset) as table:
-            if table.row_ids.max(initial=-1) >= n_operators:
+            beyond = table.row_ids.max(initial=-1) >= source.n_operators
+            if beyond or table.source_digest != source.digest():
                 raise SpinlockError(
-                    "this subset is of a dataset with more operators",
+                    "this subset is of another dataset than the one to encode",
                     where=subset,
                     remedy="give the dataset that it was made from, or leave the subset out",
                 )

@@ -30,6 +30,12 @@ def run(results: Path) -> dict[str, str]:
     Settings are those of the experiment's configuration, where there is one for the folder; else
     those that the model carries.
     """
+    if results.is_file():
+        raise SpinlockError(
+            "this is a file and no result folder",
+            where=results,
+            remedy=f"give the folder: {results.parent}",
+        )
     model = results / "best_model.pt"
     checkpoint = Checkpoint.load(model)
     recorded = checkpoint.provenance

@@ -16,7 +16,7 @@ from spinlock.features.table import TableHeader
 from spinlock.tokenizer.categories.mapping import NAME
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
-from spinlock.tokenizer.normalization.statistics import FeatureStatistics
+from spinlock.tokenizer.normalization.statistics import FeatureStatistics, read_only
 from spinlock.tokenizer.state_file import inconsistency_told, read_with_digest, write_state
 
 FORMAT = "spinlock-model-1"
@@ -73,8 +73,8 @@ class Checkpoint:
         """Write the checkpoint atomically."""
         normalization = {
             name: {
-                "mean": torch.from_numpy(entry["mean"]),
-                "std": torch.from_numpy(entry["std"]),
+                "mean": torch.tensor(entry["mean"]),
+                "std": torch.tensor(entry["std"]),
             }
             for name, entry in self.category_normalization().items()
         }
@@ -105,7 +105,7 @@ class Checkpoint:
         return {
             "model_state_dict": self.model.state_dict(),
             "feature_statistics": {
-                name: torch.from_numpy(np.ascontiguousarray(array))
+                name: torch.tensor(array)  # a copy: statistics cannot be written to
                 for name, array in self.statistics.arrays().items()
             },
         }
@@ -151,7 +151,7 @@ class Checkpoint:
                 model=model.to(device).eval(),
                 header=header,
                 statistics=statistics,
-                categories={k: np.array(v) for k, v in categories.items()},
+                categories={k: read_only(np.array(v)) for k, v in categories.items()},
                 config=entries["config"],
                 history=entries["history"],
                 val_loss=entries["val_loss"],

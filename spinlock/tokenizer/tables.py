@@ -63,7 +63,7 @@ def field_array(fields: ArrayLike, n_rows: int, channels: int) -> np.ndarray:
 
 
 def token_table(tokens: np.ndarray | pd.DataFrame, names: Sequence[str]) -> np.ndarray:
-    """Return flat tokens [n, names] of an array, or of a frame that has any of the names.
+    """Return flat tokens [n, names] of an array, or of a frame by name, unless it has no names.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def token_table(tokens: np.ndarray | pd.DataFrame, names: Sequence[str]) -> np.n
         When columns are missing or of another number.
     """
     refuse_masked(tokens)
-    if isinstance(tokens, pd.DataFrame) and set(names) & set(tokens.columns):
+    if isinstance(tokens, pd.DataFrame) and not isinstance(tokens.columns, pd.RangeIndex):
         _require_columns(tokens, names, "name the columns as get_feature_names_out does")
         tokens = tokens[list(names)]
     flat = _integers(tokens) if isinstance(tokens, pd.DataFrame) else _of_any_device(tokens)
@@ -197,10 +197,22 @@ def _array(values: Any, what: str) -> np.ndarray:
 
 
 def _of_any_device(values: Any) -> np.ndarray:
+    _refuse_other_tables(values)
     if isinstance(values, torch.Tensor):
         brain = values.dtype == torch.bfloat16  # numpy has no such type
         return (values.float() if brain else values).numpy(force=True)
     return np.asarray(values)
+
+
+def _refuse_other_tables(values: Any) -> None:
+    """Raise a SpinlockError for a table whose names numpy would drop: columns go by name."""
+    named = hasattr(values, "column_names") or hasattr(values, "columns")
+    if named and not isinstance(values, pd.DataFrame):
+        library = type(values).__module__.partition(".")[0]
+        raise SpinlockError(
+            f"the names of the columns of a {type(values).__name__} of {library} are not read",
+            remedy="give a frame of pandas: table.to_pandas()",
+        )
 
 
 def _real(array: np.ndarray, what: str) -> np.ndarray:

@@ -151,16 +151,6 @@ def flat_offsets(sizes: np.ndarray) -> np.ndarray:
     return (len(SPECIAL_TOKENS) + ends - sizes.ravel()).reshape(sizes.shape)
 
 
-def flatten_tokens(tokens: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Return tokens [N, C, L] as words of one flat vocabulary [N, C · L]."""
-    return (tokens.astype(np.int64) + flat_offsets(sizes)).reshape(len(tokens), sizes.size)
-
-
-def unflatten_tokens(words: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Return tokens [N, C, L] of words of the flat vocabulary [N, C · L]."""
-    return words.reshape(len(words), *sizes.shape) - flat_offsets(sizes)
-
-
 def write_parquet(path: Path, tokens_file: Path) -> None:
     """Write the tokens of an HDF5 file as a table: row_id, split, one column per book."""
     # pyarrow takes some paths for addresses: it gets an open file

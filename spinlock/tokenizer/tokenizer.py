@@ -94,7 +94,7 @@ class Tokenizer(FittedTransformer):
 
     @property
     def columns(self) -> list[Column]:
-        """The raw columns that are read, in order; each has `family`, `name` and `full_name`."""
+        """Raw columns in order, families by name; each has `family`, `name` and `full_name`."""
         return self._checkpoint.header.columns
 
     @property
@@ -125,14 +125,16 @@ class Tokenizer(FittedTransformer):
     @property
     def codebook_sizes(self) -> np.ndarray:
         """Number of codes per category and level [C, L]."""
-        return self._model.quantizer.sizes
+        return self._model.quantizer.sizes.copy()
 
     @property
     def codebooks(self) -> list[list[np.ndarray]]:
         """Code vectors, a list [C] of lists [L] of arrays [K, E]."""
         quantizer = self._model.quantizer
+        levels = range(self.n_levels)
         return [
-            [quantizer.book(c, level).detach().cpu().numpy() for level in range(self.n_levels)]
+            # copies: an array of a parameter shares its memory
+            [quantizer.book(c, level).detach().cpu().numpy().copy() for level in levels]
             for c in range(quantizer.n_categories)
         ]
 
@@ -221,12 +223,13 @@ class Tokenizer(FittedTransformer):
         Parameters
         ----------
         features : array [n, columns], DataFrame, or path of a dataset, or of its shards in order
-            A frame is matched by column name, in any order; short names do where they are
-            unique. Missing values may be NaN. Of a dataset, all operators are read.
+            An array has its columns in the order of `columns`: families sorted by name. A frame is
+            matched by column name, in any order; short names do where they are unique. Missing
+            values may be NaN. Of a dataset, all operators are read.
         fields : array [n, C, H, W], optional
             Initial fields, for models that read them: [n, M · C, H, W] where a dataset has M
             realizations. They are read in float32; what is not
-            finite there counts as zero, as in a dataset.
+            finite there counts as zero, as in a dataset. A path brings its own.
         beam : int, optional
             Encodings to follow; 1 is greedy. By default the model's own width.
 
@@ -238,6 +241,11 @@ class Tokenizer(FittedTransformer):
         """
         paths = [features] if isinstance(features, str | Path) else features
         if _are_paths(paths):
+            if fields is not None:
+                raise SpinlockError(
+                    "fields are given beside a dataset, whose own fields are read",
+                    remedy="leave the fields out, or give the features as an array",
+                )
             with open_dataset([Path(one) for one in paths]) as source:
                 blocks = [self.encode(*block, beam) for block in self.read_blocks(source)]
             return np.concatenate(blocks)
@@ -351,28 +359,36 @@ class Tokenizer(FittedTransformer):
         if fields is None:
             raise SpinlockError(
                 f"this model reads fields [{n_rows}, {channels}, H, W], and there are none",
-                remedy="give the initial fields of the same rows",
+                remedy="give those of the same rows: encode(features, fields), not transform",
             )
         return field_array(fields, n_rows, channels)
 
     def require_token_shape(self, shape: tuple[int, ...]) -> None:
         """Raise a SpinlockError unless tokens of this shape [n, C, L] can be the model's."""
         if len(shape) != 3 or shape[1:] != self.codebook_sizes.shape:
-            flat = "; a flat table, as tokens.parquet has it, goes to inverse_transform"
+            hint = ""
+            if shape == self.codebook_sizes.shape:
+                hint = "; those of one operator are read as tokens[None]"
+            elif len(shape) == 2:
+                hint = "; a flat table, as tokens.parquet has it, goes to inverse_transform"
             raise SpinlockError(
                 f"the tokens have shape {shape}; this model reads "
                 f"[n, {self.codebook_sizes.shape[0]}, {self.n_levels}]",
-                remedy=f"use this model's tokens{flat if len(shape) == 2 else ''}",
+                remedy=f"use this model's tokens{hint}",
             )
 
-    def _tokens_of(self, given: ArrayLike, levels: int | None) -> np.ndarray:
-        tokens = token_array(given)
-        self.require_token_shape(tokens.shape)
+    def require_levels(self, levels: int | None) -> None:
+        """Raise a SpinlockError unless tokens can be decoded from so many levels; None is all."""
         if levels is not None and not (_is_whole(levels) and 1 <= levels <= self.n_levels):
             raise SpinlockError(
                 f"levels is {levels!r}; it may be a whole number, 1 to {self.n_levels}",
                 remedy="leave it out to decode all levels",
             )
+
+    def _tokens_of(self, given: ArrayLike, levels: int | None) -> np.ndarray:
+        tokens = token_array(given)
+        self.require_token_shape(tokens.shape)
+        self.require_levels(levels)
         if len(tokens) and (tokens.min() < 0 or (tokens >= self.codebook_sizes).any()):
             raise SpinlockError("a token is not in its codebook", remedy="use this model's tokens")
         return tokens

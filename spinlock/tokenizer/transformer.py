@@ -1,5 +1,6 @@
 """What scikit-learn asks of a step of a pipeline that was fitted before."""
 
+import copy
 import sys
 from collections.abc import Sequence
 from typing import Any, Self
@@ -21,6 +22,10 @@ class FittedTransformer:
     def fit(self, X: Any = None, y: Any = None) -> Self:  # noqa: ARG002 (scikit-learn's names)
         """Return this transformer: it was trained before, and nothing is fitted here."""
         return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray | pd.DataFrame:  # noqa: ARG002
+        """Return what `transform` does: there is nothing to fit."""
+        return self.transform(X)
 
     def set_output(self, *, transform: str | None = None) -> Self:
         """Choose what `transform` returns: "default", an array, or "pandas"; None changes nothing.
@@ -55,7 +60,7 @@ class FittedTransformer:
         return True
 
     def __sklearn_clone__(self) -> Self:
-        return self  # a fit changes nothing, so that folds and pipelines can share it
+        return copy.copy(self)  # which shares the model, and has its own choice of `set_output`
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags  # noqa: PLC0415

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spinlock.errors import SpinlockError
 from spinlock.features.series import (
     bridge_gaps,
     coefficient_names,
@@ -130,3 +131,38 @@ def test_half_precision_is_described_in_single():
 
 def test_coefficients_beyond_the_type_are_infinite():
     assert np.isposinf(describe_series(np.full((1, 16, 1), 3e38, np.float32), 1)).all()
+
+
+def test_lists_and_whole_numbers_are_read():
+    series = np.arange(24).reshape(2, 6, 2)
+    described = describe_series(series.tolist(), 6)
+    np.testing.assert_allclose(restore_series(described.tolist(), 6, 6), series, atol=1e-12)
+    whole = np.round(described).astype(int)
+    np.testing.assert_array_equal(
+        restore_series(whole, 6, 6), restore_series(whole.astype(float), 6, 6)
+    )
+
+
+@pytest.mark.parametrize("coefficients", [0, -1, 9])
+def test_a_number_of_coefficients_that_there_cannot_be_is_an_error(coefficients):
+    with pytest.raises(SpinlockError, match=f"{coefficients} coefficients of 8 steps"):
+        describe_series(curves((2, 8, 2), 0), coefficients)
+    with pytest.raises(SpinlockError, match=f"{coefficients} coefficients of 8 steps"):
+        restore_series(np.zeros((2, 18)), 8, coefficients)
+
+
+def test_columns_that_are_no_whole_channels_are_an_error():
+    with pytest.raises(SpinlockError, match="7 columns are no whole number of channels of 3"):
+        restore_series(np.zeros((2, 7)), 8, 3)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(8), [["a"]], np.zeros((2, 8, 2), complex)])
+def test_what_is_no_series_is_an_error_that_says_what_it_is(wrong):
+    for use in (lambda: describe_series(wrong, 1), lambda: restore_series(wrong, 8, 1)):
+        with pytest.raises(SpinlockError, match=str(np.asarray(wrong).dtype)):
+            use()
+
+
+def test_no_rows_give_no_curves():
+    described = describe_series(np.empty((0, 8, 2)), 3)
+    assert restore_series(described, 8, 3).shape == (0, 8, 2)

@@ -67,3 +67,9 @@ def test_a_path_that_looks_like_an_address_is_one_of_a_file(finished, tmp_path, 
 def test_another_kind_of_table_is_told_before_anything_is_read(finished, tmp_path):
     with pytest.raises(SpinlockError, match=r"\.txt is no suffix of what is written"):
         decode.run(tmp_path / "gone.pt", tmp_path / "gone.h5", tmp_path / "f.txt")
+
+
+def test_levels_that_a_model_does_not_have_are_not_blamed_on_the_tokens(finished, tmp_path):
+    with pytest.raises(SpinlockError, match=r"levels is 4; .* 1 to 3") as caught:
+        run(finished, tmp_path / "f.csv", levels=4)
+    assert caught.value.where is None

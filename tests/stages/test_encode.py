@@ -63,8 +63,20 @@ def test_a_subset_of_more_operators_is_refused(finished, tmp_path):
     with h5py.File(subset, "a") as file:
         file["row_ids"][-1] = 150
     model, tokens = finished.path("best_model.pt"), tmp_path / "tokens.h5"
-    with pytest.raises(SpinlockError, match="a dataset with more operators"):
+    with pytest.raises(SpinlockError, match="of another dataset"):
         encode.run(model, [finished.dataset], tokens, subset=subset)
+    assert not tokens.exists()
+
+
+def test_a_subset_of_as_many_other_operators_is_refused(finished, tmp_path):
+    dataset, tokens = tmp_path / "data.h5", tmp_path / "tokens.h5"
+    shutil.copy(finished.dataset, dataset)
+    with h5py.File(dataset, "a") as file:
+        file["features/temporal/features"][0, 0, 0] += 1
+    model, subset = finished.path("best_model.pt"), finished.path("subset.h5")
+    with pytest.raises(SpinlockError, match="of another dataset") as caught:
+        encode.run(model, [dataset], tokens, subset=subset)
+    assert caught.value.where == subset
     assert not tokens.exists()
 
 
@@ -103,6 +115,16 @@ def test_the_settings_say_whether_data_may_come_from_other_files(finished, tmp_p
     encode.run(model, [linked], tmp_path / "tokens.h5", config=allowed)
     with h5py.File(tmp_path / "tokens.h5") as file, h5py.File(finished.path("tokens.h5")) as own:
         np.testing.assert_array_equal(file["tokens"][:], own["tokens"][:])
+
+
+def test_the_device_is_the_one_asked_for_or_that_of_the_settings(finished, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(encode, "choose_device", lambda wanted: asked.append(wanted) or "cpu")
+    given = finished.path("best_model.pt"), [finished.dataset], tmp_path / "tokens.h5"
+    encode.run(*given)
+    encode.run(*given, device="cuda:1")
+    encode.run(*given, config=finished.experiment)
+    assert asked == ["auto", "cuda:1", "cpu"]
 
 
 def test_neither_the_dataset_nor_the_model_is_overwritten(finished, tmp_path):

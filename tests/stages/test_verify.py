@@ -116,3 +116,9 @@ def test_wall_times_are_those_of_the_benchmarks(copy):
     for name, text in (("a", ""), ("b", "s\th:m:s"), ("c", "h:m:s\n0\n"), ("d", "a\ts\n1\n")):
         (copy / f"benchmarks/{name}.tsv").write_text(text)
     assert verify.wall_times(copy) == {"train": 12.5}
+
+
+def test_the_file_of_a_model_is_told_where_its_folder_is(copy):
+    with pytest.raises(SpinlockError, match="no result folder") as caught:
+        verify.run(copy / "best_model.pt")
+    assert caught.value.remedy == f"give the folder: {copy}"

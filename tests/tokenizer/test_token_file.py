@@ -17,9 +17,7 @@ from spinlock.tokenizer.token_file import (
     SPECIAL_TOKENS,
     TokenWriter,
     flat_offsets,
-    flatten_tokens,
     smallest_type,
-    unflatten_tokens,
     write_parquet,
 )
 
@@ -27,31 +25,17 @@ modest = settings(deadline=None, max_examples=60)
 
 
 @st.composite
-def vocabularies(draw) -> tuple[np.ndarray, np.ndarray]:
-    """Sizes [C, L] and tokens [N, C, L] that fit them."""
+def book_sizes(draw) -> np.ndarray:
+    """Sizes [C, L] of books."""
     n_levels = draw(st.integers(1, 3))
     size = st.integers(1, 1000)
-    sizes = np.array(
-        draw(st.lists(st.lists(size, min_size=n_levels, max_size=n_levels), min_size=1, max_size=4))
-    )
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    tokens = rng.integers(sizes, size=(draw(st.integers(0, 8)), *sizes.shape))
-    return sizes, tokens.astype(draw(st.sampled_from([np.uint16, np.int64])))
+    levels = st.lists(size, min_size=n_levels, max_size=n_levels)
+    return np.array(draw(st.lists(levels, min_size=1, max_size=4)))
 
 
 @modest
-@given(vocabularies())
-def test_words_of_the_flat_vocabulary_give_the_tokens_back(vocabulary):
-    sizes, tokens = vocabulary
-    words = flatten_tokens(tokens, sizes)
-    assert words.shape == (len(tokens), sizes.size)
-    np.testing.assert_array_equal(unflatten_tokens(words, sizes), tokens)
-
-
-@modest
-@given(vocabularies())
-def test_each_word_stands_for_one_code_of_one_book_and_no_special_token(vocabulary):
-    sizes, _ = vocabulary
+@given(book_sizes())
+def test_each_word_stands_for_one_code_of_one_book_and_no_special_token(sizes):
     offsets = flat_offsets(sizes)
     words = [
         int(offset) + token
@@ -115,11 +99,17 @@ def test_the_hdf5_file_holds_tokens_rows_sides_books_and_vocabulary(
         assert file.attrs["model_digest"] == "digest-of-the-model"
 
 
-def test_the_words_of_a_file_are_below_its_vocabulary_size(tokens_file, tokenizer):
+def test_the_words_of_the_page_are_of_the_vocabulary_and_give_the_tokens_back(
+    tokens_file, tokenizer, raw_values, monkeypatch
+):
+    page = (Path(__file__).parents[2] / "docs/token-files.md").read_text()
+    monkeypatch.chdir(tokens_file.parent)
+    made = {"h5py": h5py}
+    exec(page.split("```python\n")[1].split("```")[0], made)
     with h5py.File(tokens_file) as file:
-        words = flatten_tokens(file["tokens"][:], tokenizer.codebook_sizes)
-        assert words.min() >= len(file.attrs["special_tokens"])
-        assert words.max() < file.attrs["vocabulary_size"]
+        assert made["words"].min() >= len(file.attrs["special_tokens"])
+        assert made["words"].max() < file.attrs["vocabulary_size"]
+    np.testing.assert_array_equal(made["again"], tokenizer.encode(raw_values))
 
 
 def test_the_same_tokens_give_the_same_bytes(tokenizer, raw_values, tmp_path):

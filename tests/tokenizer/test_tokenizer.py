@@ -1,10 +1,12 @@
 """The public tokenizer: features in original units to tokens and back."""
 
 import pickle
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
@@ -59,6 +61,20 @@ def test_a_frame_is_read_by_name_in_any_order(tokenizer, raw_values, random, ful
     order = list(frame.columns)
     random.shuffle(order)
     np.testing.assert_array_equal(tokenizer.encode(frame[order]), tokenizer.encode(raw_values))
+
+
+def test_a_table_of_another_library_is_not_read_by_position(tokenizer, raw_values):
+    table = pa.table(frame_of(tokenizer, raw_values).iloc[:, ::-1])
+    for read in (tokenizer.encode, tokenizer.normalize, tokenizer.decode):
+        with pytest.raises(
+            SpinlockError, match="names of the columns of a Table of pyarrow"
+        ) as caught:
+            read(table)
+        assert "table.to_pandas()" in caught.value.remedy
+    np.testing.assert_array_equal(tokenizer.encode(table.to_pandas()), tokenizer.encode(raw_values))
+    columns = SimpleNamespace(columns=["a"])  # as those of polars have them
+    with pytest.raises(SpinlockError, match="SimpleNamespace of types"):
+        tokenizer.inverse_transform(columns)
 
 
 def test_columns_that_are_missing_and_unknown_are_named(tokenizer, raw_values):
@@ -181,6 +197,13 @@ def test_tokens_of_another_shape_are_an_error(tokenizer, shape):
         tokenizer.decode(np.zeros(shape, int))
 
 
+def test_tokens_of_one_operator_are_told_how_they_are_read(tokenizer, raw_values):
+    tokens = tokenizer.encode(raw_values)
+    with pytest.raises(SpinlockError, match=r"one operator are read as tokens\[None\]"):
+        tokenizer.decode(tokens[0])
+    np.testing.assert_array_equal(tokenizer.decode(tokens[0][None]), tokenizer.decode(tokens[:1]))
+
+
 def test_tokens_may_be_of_any_integer_type(tokenizer, raw_values):
     tokens = tokenizer.encode(raw_values)
     for dtype in (np.uint8, np.int16, np.int64):
@@ -234,6 +257,20 @@ def test_what_the_checkpoint_says_can_be_read(tokenizer, checkpoint):
     assert tokenizer.metrics == {"quality": 0.75}
     assert tokenizer.provenance == {"data": "abc"}
     assert tokenizer.history == checkpoint.history
+
+
+def test_what_is_written_to_its_arrays_changes_no_tokens(checkpoint, raw_values, tmp_path):
+    checkpoint.save(tmp_path / "best_model.pt")
+    tokenizer = Tokenizer.load(tmp_path / "best_model.pt")
+    tokens = tokenizer.encode(raw_values)
+    statistics = tokenizer.statistics.arrays().values()
+    for array in (tokenizer.kept, *tokenizer.categories.values(), *statistics):
+        with pytest.raises(ValueError, match="read-only"):
+            array[:2] = 0
+    tokenizer.codebook_sizes[:] = 1
+    tokenizer.codebooks[0][0][:] = 0
+    again = Tokenizer(tokenizer._checkpoint).encode(raw_values)  # without what is kept for speed
+    np.testing.assert_array_equal(again, tokens)
 
 
 def test_it_says_of_what_it_is(tokenizer):
@@ -490,6 +527,10 @@ def test_a_frame_of_tokens_is_read_by_name(tokenizer, raw_values):
     np.testing.assert_array_equal(tokenizer.inverse_transform(flat[flat.columns[::-1]]), whole)
     with pytest.raises(SpinlockError, match=f"missing: {flat.columns[2]}"):
         tokenizer.inverse_transform(flat.drop(columns=flat.columns[2]))
+    with pytest.raises(SpinlockError, match=r"unknown columns: A, B, C"):
+        tokenizer.inverse_transform(flat.set_axis(list("ABCDEF"), axis=1))
+    unnamed = flat.set_axis(range(6), axis=1)
+    np.testing.assert_array_equal(tokenizer.inverse_transform(unnamed), whole)
 
 
 @pytest.mark.parametrize("dtype", ["Int64", "UInt8", "int64[pyarrow]", "uint16"])
@@ -572,6 +613,13 @@ def test_given_fields_give_the_tokens_of_the_same_fields_in_a_dataset(
     np.testing.assert_array_equal(reader.encode(path), reader.encode(values, gaps))
 
 
+def test_fields_beside_a_dataset_are_an_error(reader, features, fields, write_dataset):
+    path = named(write_dataset(features, fields=fields), NAMES)
+    for given_as in (path, [path]):
+        with pytest.raises(SpinlockError, match="beside a dataset, whose own fields are read"):
+            reader.encode(given_as, fields)
+
+
 @pytest.mark.parametrize("shape", [(240, 2, 12), (240, 1, 12, 12), (239, 2, 12, 12), (240, 2), ()])
 def test_fields_of_another_shape_are_an_error_that_gives_both(reader, raw_values, shape):
     with pytest.raises(SpinlockError, match=r"\[240, 2, H, W\]") as caught:
@@ -586,5 +634,7 @@ def test_fields_that_are_no_numbers_are_an_error(reader, raw_values, fields):
 
 
 def test_a_model_that_reads_fields_asks_for_them(reader, raw_values):
-    with pytest.raises(SpinlockError, match="there are none"):
-        reader.encode(raw_values)
+    for use in (reader.encode, reader.transform):
+        with pytest.raises(SpinlockError, match="there are none") as caught:
+            use(raw_values)
+        assert "encode(features, fields)" in caught.value.remedy

@@ -31,10 +31,21 @@ def test_a_classifier_is_fitted_on_tokens(tokenizer, raw_values, labels, scale, 
     assert cross_val_score(pipeline, raw_values, labels, cv=3).shape == (3,)
 
 
-def test_nothing_is_fitted_and_nothing_copied(tokenizer, raw_values, labels):
+def test_nothing_is_fitted(tokenizer, raw_values, labels):
     assert tokenizer.fit() is tokenizer
     assert tokenizer.fit(raw_values, labels) is tokenizer
-    assert clone(tokenizer) is tokenizer
+    np.testing.assert_array_equal(
+        tokenizer.fit_transform(raw_values, labels), tokenizer.transform(raw_values)
+    )
+
+
+def test_a_clone_shares_the_model_and_not_the_choice_of_output(tokenizer, raw_values):
+    other = clone(tokenizer).set_output(transform="pandas")
+    assert other._model is tokenizer._model
+    assert isinstance(tokenizer.transform(raw_values), np.ndarray)
+    frame = other.transform(raw_values)
+    assert isinstance(clone(other).transform(raw_values), pd.DataFrame)
+    np.testing.assert_array_equal(frame, tokenizer.transform(raw_values))
 
 
 def test_a_pipeline_of_a_tokenizer_needs_no_fit_and_goes_both_ways(tokenizer, raw_values):

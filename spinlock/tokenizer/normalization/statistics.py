@@ -28,11 +28,19 @@ class Reason(IntEnum):
         return self.name.lower()
 
 
+def read_only(array: np.ndarray) -> np.ndarray:
+    """Return a view of an array that cannot be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 @dataclass(frozen=True)
 class FeatureStatistics:
     """Everything that turns raw columns into normalised ones and back.
 
-    All arrays but `kept` have one entry per raw column; `kept` lists the D raw columns that
+    The arrays cannot be written to: models share them with who reads them. All but `kept` have
+    one entry per raw column; `kept` lists the D raw columns that
     are kept; `mean` is that of the capped train rows. A duplicate repeats the raw column `twin`
     as `slope * twin + intercept`.
     """
@@ -50,6 +58,10 @@ class FeatureStatistics:
     intercept: np.ndarray
     imputed: np.ndarray
     capped: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name, array in self.arrays().items():
+            object.__setattr__(self, name, read_only(array))
 
     @property
     def normalized_mean(self) -> np.ndarray:
