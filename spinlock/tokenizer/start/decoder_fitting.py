@@ -14,6 +14,9 @@ def fit_decoder(
 ) -> None:
     """Fit what mixes the codes of all categories, in place.
 
+    The network only where rows are few enough to be encoded by books that have not seen them:
+    from codes of their own, training learns as much.
+
     Parameters
     ----------
     model : TokenizerModel
@@ -24,4 +27,5 @@ def fit_decoder(
     """
     encodings = encodings_of(model, train, generator)
     fit_corrections(model, encodings, validation)
-    fit_network(model, encodings, validation, generator)
+    if encodings.others:
+        fit_network(model, encodings, validation, generator)
