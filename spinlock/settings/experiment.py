@@ -154,13 +154,11 @@ def stage_settings(experiment: Experiment, stage: str) -> dict[str, Any]:
     """
     names = {stage}
     training = experiment.training
-    number = training.num_categories_auto
     if stage == "cluster" and training.category_assignment == "auto":
+        number = training.num_categories_auto
         names |= {"cluster_by_validation"} if number == "validation" else set()
         names |= {"cluster_by_budget"} if number is None else set()
     chosen = _slice(experiment, names)
-    if stage == "cluster" and (training.category_assignment, number) != ("auto", None):
-        chosen["training"].pop("orthogonality_target")  # K is given, or measured
     for section, key in _without_effect(experiment):
         chosen.get(section, {}).pop(key, None)
     if stage == "subset":  # which families, whatever reads them

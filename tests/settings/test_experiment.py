@@ -299,21 +299,6 @@ def test_the_bits_count_where_a_book_is_left_open_or_the_number_of_categories_is
 
 
 @pytest.mark.parametrize(
-    ("training", "noticed_by"),
-    [
-        ({"num_categories_auto": None}, {"cluster", "visualize"}),
-        ({"num_categories_auto": 4}, {"visualize"}),
-        ({"num_categories_auto": "validation"}, {"visualize"}),
-        (MANUAL, {"visualize"}),
-    ],
-)
-def test_the_orthogonality_target_clusters_anew_only_where_it_decides(training, noticed_by):
-    base = EXAMPLE | {"training": training}
-    after = changed("training.orthogonality_target", 0.3, base)
-    assert stages_that_notice(Experiment.model_validate(base), after) == noticed_by
-
-
-@pytest.mark.parametrize(
     ("family", "stages"),
     [
         ({"encoder": "MLPEncoder", "encoder_params": {"output_dim": 8}}, {"train"}),
