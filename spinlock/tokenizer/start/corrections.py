@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from spinlock.tokenizer.network.model import TokenizerModel
-from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
+from spinlock.tokenizer.network.rows import ROW_BLOCK
 from spinlock.tokenizer.start.cross_fitting import Encoding, Encodings
 from spinlock.tokenizer.start.ridge import Moments, ridge_correction
 
 
 @torch.no_grad()
-def fit_corrections(model: TokenizerModel, encodings: Encodings, validation: Rows) -> None:
+def fit_corrections(model: TokenizerModel, encodings: Encodings) -> None:
     """Fit the ridge correction of the decoder for every prefix of the levels, in place.
 
     To train rows as the model encodes them; where others encode them too, also to both
@@ -18,7 +18,6 @@ def fit_corrections(model: TokenizerModel, encodings: Encodings, validation: Row
     the decoder's network adds.
     """
     own, others = encodings.own, encodings.others
-    held_out = Encoding(validation, model.tokenize(validation), model.quantizer)
     for level in range(model.n_levels):
         decoded, target = _decoded(model, own, level)
         alone = Moments(decoded.mean(dim=0))
@@ -30,7 +29,7 @@ def fit_corrections(model: TokenizerModel, encodings: Encodings, validation: Row
             for one in others:
                 together.add(*_decoded(model, one, level))
             fits.append(together)
-        correction = ridge_correction(fits, *_decoded(model, held_out, level))
+        correction = ridge_correction(fits, *_decoded(model, encodings.held_out, level))
         model.decoder.set_correction(level, *correction)
 
 

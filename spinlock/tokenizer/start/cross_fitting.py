@@ -55,10 +55,13 @@ class Encodings:
         Train rows by the books of the model.
     others : list of Encoding
         The same rows by books that have not seen them; there may be none.
+    held_out : Encoding
+        Validation rows by the books of the model: they only choose between fits.
     """
 
     own: Encoding
     others: list[Encoding]
+    held_out: Encoding
 
     @property
     def own_weight(self) -> float:
@@ -68,12 +71,18 @@ class Encodings:
 
 
 def encodings_of(
-    model: TokenizerModel, rows: Rows, generator: torch.Generator | None = None
+    model: TokenizerModel,
+    train: Rows,
+    validation: Rows,
+    generator: torch.Generator | None = None,
 ) -> Encodings:
-    """Encode train rows by the model's own books, and with a generator also by others."""
-    spread = rows[:: max(1, -(-len(rows) // OWN_ROWS))]
-    own = Encoding(spread, model.tokenize(spread), model.quantizer)
-    return Encodings(own, list(cross_fitted(model, rows, generator)) if generator else [])
+    """Encode rows by the model's own books, and with a generator train rows also by others."""
+    spread = train[:: max(1, -(-len(train) // OWN_ROWS))]
+    own, held_out = (
+        Encoding(rows, model.tokenize(rows), model.quantizer) for rows in (spread, validation)
+    )
+    others = list(cross_fitted(model, train, generator)) if generator else []
+    return Encodings(own, others, held_out)
 
 
 @torch.no_grad()

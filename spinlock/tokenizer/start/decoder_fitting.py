@@ -25,7 +25,7 @@ def fit_decoder(
     generator : torch.Generator
         Deals and orders the rows, and starts k-means.
     """
-    encodings = encodings_of(model, train, generator)
-    fit_corrections(model, encodings, validation)
+    encodings = encodings_of(model, train, validation, generator)
+    fit_corrections(model, encodings)
     if encodings.others:
-        fit_network(model, encodings, validation, generator)
+        fit_network(model, encodings, generator)

@@ -10,7 +10,7 @@ from torch import Tensor
 from spinlock.tokenizer.network.decoder import JointDecoder
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.products import quick_products
-from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
+from spinlock.tokenizer.network.rows import ROW_BLOCK
 from spinlock.tokenizer.start.cross_fitting import Encoding, Encodings
 
 EPOCHS = 20
@@ -19,9 +19,7 @@ LEARNING_RATE = 1e-3
 DROPOUT = 0.4  # of the hidden layer, whatever training does: rows are few
 
 
-def fit_network(
-    model: TokenizerModel, encodings: Encodings, validation: Rows, generator: torch.Generator
-) -> None:
+def fit_network(model: TokenizerModel, encodings: Encodings, generator: torch.Generator) -> None:
     """Fit the network to what the linear decoding of all levels misses, in place.
 
     By gradient steps (Adam, the rate falls to zero along a cosine). After every epoch validation
@@ -32,8 +30,6 @@ def fit_network(
     ----------
     model : TokenizerModel
     encodings : Encodings
-        Of train rows.
-    validation : Rows
     generator : torch.Generator
         Orders the rows, and drops hidden units.
     """
@@ -42,8 +38,7 @@ def fit_network(
     weights = codes.new_ones(len(codes), 1)
     weights[: len(encodings.own.rows)] = encodings.own_weight
     weights /= weights.mean()
-    own_books = Encoding(validation, model.tokenize(validation), model.quantizer)
-    held_out = _examples(model, [own_books])
+    held_out = _examples(model, [encodings.held_out])
     lowest, best = _error(decoder, *held_out), copy.deepcopy(decoder.network.state_dict())
     for _ in _epochs(decoder, codes, missed, weights, generator):
         error = _error(decoder, *held_out)

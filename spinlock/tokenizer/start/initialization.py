@@ -146,7 +146,7 @@ def initialize_model(
         model.quantizer.set_projector(level, projector)
     model.quantizer.set_books(books, share=batch_size)
     fit_partial_decoders(model)
-    fit_corrections(model, encodings_of(model, train), validation)
+    fit_corrections(model, encodings_of(model, train, validation))
     return model
 
 

@@ -51,7 +51,7 @@ def own_and_target(model: TokenizerModel, rows: Rows, levels: int) -> tuple[Tens
 def test_train_rows_are_fitted_and_validation_rows_choose(start_of, draw_rows):
     train, validation = draw_rows(0, 60), draw_rows(1, 30)
     model = with_network(start_of(train))
-    fit_corrections(model, encodings_of(model, train), validation)
+    fit_corrections(model, encodings_of(model, train, validation))
     for level in range(3):
         own, target = own_and_target(model, train, level + 1)
         moments = Moments(own.mean(dim=0))
@@ -63,7 +63,7 @@ def test_train_rows_are_fitted_and_validation_rows_choose(start_of, draw_rows):
 def test_no_prefix_is_worse_on_validation_rows_than_without(start_of, draw_rows):
     train, validation = draw_rows(0, 60), draw_rows(1, 30)
     model = with_network(start_of(train))
-    fit_corrections(model, encodings_of(model, train, generator()), validation)
+    fit_corrections(model, encodings_of(model, train, validation, generator()))
     for levels in (1, 2, 3):
         alone = without_correction(model, validation, levels)
         assert error_of(model, validation, levels) <= alone * (1 + 1e-6)
@@ -72,12 +72,12 @@ def test_no_prefix_is_worse_on_validation_rows_than_without(start_of, draw_rows)
 def test_the_whole_correction_makes_up_for_the_network(start_of, draw_rows):
     train, validation = draw_rows(0, 60), draw_rows(1, 30)
     model = start_of(train)
-    fit_corrections(model, encodings_of(model, train), validation)
+    fit_corrections(model, encodings_of(model, train, validation))
     before = error_of(model, validation)
     with torch.no_grad():
         model.decoder.network[-1].bias.fill_(3.0)
     assert error_of(model, validation) > before + 1
-    fit_corrections(model, encodings_of(model, train), validation)
+    fit_corrections(model, encodings_of(model, train, validation))
     assert error_of(model, validation) < before * 1.01
 
 
@@ -88,9 +88,9 @@ def test_codes_of_books_that_have_not_seen_the_rows_help_on_unseen_rows(
     for seed in range(5):
         train, validation, test = (draw_rows(3 * seed + i, n) for i, n in enumerate((40, 40, 1000)))
         model = start_of(train, sizes=[16, 8, 4])
-        fit_corrections(model, encodings_of(model, train), validation)
+        fit_corrections(model, encodings_of(model, train, validation))
         own_codes = error_of(model, test)
-        fit_corrections(model, encodings_of(model, train, generator()), validation)
+        fit_corrections(model, encodings_of(model, train, validation, generator()))
         gains.append(1 - error_of(model, test) / own_codes)
     assert sum(gains) / len(gains) > 0.01, gains
     assert sum(gain > 0 for gain in gains) >= 4, gains
@@ -107,6 +107,6 @@ def test_own_codes_keep_a_third_of_the_weight_and_may_be_taken_alone(
         return ridge_correction(fits, *held_out)
 
     monkeypatch.setattr(corrections, "ridge_correction", watched)
-    fit_corrections(model, encodings_of(model, train, generator()), validation)
+    fit_corrections(model, encodings_of(model, train, validation, generator()))
     encoded = 8 * 60  # each row as often as rows are dealt
     assert given == [pytest.approx([60, encoded + encoded / 2])] * 3

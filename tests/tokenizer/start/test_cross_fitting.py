@@ -116,19 +116,21 @@ def test_books_are_fitted_to_what_networks_add_too(checkpoint):
 
 
 def test_of_many_rows_those_with_own_codes_are_spread_over_all(start_of, draw_rows, monkeypatch):
-    rows = draw_rows(0, 90)
+    rows, validation = draw_rows(0, 90), draw_rows(1, 50)
     monkeypatch.setattr(cross_fitting, "OWN_ROWS", 40)
     model = start_of(rows)
-    found = encodings_of(model, rows)
+    found = encodings_of(model, rows, validation)
     assert torch.equal(found.own.rows.x, rows.x[::3])
     assert torch.equal(found.own.tokens, model.tokenize(rows)[::3])
+    assert torch.equal(found.held_out.rows.x, validation.x)
+    assert torch.equal(found.held_out.tokens, model.tokenize(validation))
     assert not found.others
     assert found.own_weight == 1
 
 
 def test_own_codes_keep_a_third_of_the_weight(start_of, draw_rows):
     rows = draw_rows(0, 90)
-    found = encodings_of(start_of(rows), rows, torch.Generator().manual_seed(0))
+    found = encodings_of(start_of(rows), rows, rows[:20], torch.Generator().manual_seed(0))
     n_others = sum(len(one.rows) for one in found.others)
     assert n_others == cross_fitting.TIMES * 90
     assert found.own_weight * 90 == n_others / 2

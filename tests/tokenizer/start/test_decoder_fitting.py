@@ -20,10 +20,10 @@ def test_corrections_come_first_and_the_network_is_fitted_to_the_same_codes(
         rows.x[:, 1] = rows.x[:, 0] ** 2  # which is told by another category
     model = start_of(train, sizes=[16, 8, 4])
     expected, generator = copy.deepcopy(model), torch.Generator().manual_seed(3)
-    encodings = encodings_of(expected, train, generator)
-    fit_corrections(expected, encodings, validation)
+    encodings = encodings_of(expected, train, validation, generator)
+    fit_corrections(expected, encodings)
     linear = copy.deepcopy(expected.decoder.state_dict())
-    fit_network(expected, encodings, validation, generator)
+    fit_network(expected, encodings, generator)
     fit_decoder(model, train, validation, torch.Generator().manual_seed(3))
     found = model.decoder.state_dict()
     assert all(torch.equal(v, found[name]) for name, v in expected.decoder.state_dict().items())

@@ -45,7 +45,7 @@ def test_the_network_tells_what_linear_decoding_cannot(start_of):
     train, validation, test = bent_rows(0, 600), bent_rows(1, 200), bent_rows(2, 2000)
     model = start_of(train, sizes=[16, 2, 2])
     before = error_of(model, test)
-    fit_network(model, encodings_of(model, train, generator()), validation, generator())
+    fit_network(model, encodings_of(model, train, validation, generator()), generator())
     assert error_of(model, test) < 0.97 * before
 
 
@@ -54,7 +54,7 @@ def test_validation_rows_are_never_told_worse(start_of, draw_rows, seed):
     train, validation = draw_rows(2 * seed, 40), draw_rows(2 * seed + 1, 20)
     model = start_of(train)
     before = error_of(model, validation)
-    fit_network(model, encodings_of(model, train, generator()), validation, generator())
+    fit_network(model, encodings_of(model, train, validation, generator()), generator())
     assert error_of(model, validation) <= before * (1 + 1e-6)
 
 
@@ -64,7 +64,7 @@ def test_steps_that_lead_nowhere_change_nothing(start_of, monkeypatch, rate):
     model = start_of(train)
     before = network_of(model)
     monkeypatch.setattr(decoder_network, "LEARNING_RATE", rate)
-    fit_network(model, encodings_of(model, train), validation, generator())
+    fit_network(model, encodings_of(model, train, validation), generator())
     assert all(torch.equal(*pair) for pair in zip(network_of(model), before, strict=True))
 
 
@@ -73,9 +73,9 @@ def test_nothing_but_the_network_changes(start_of):
     train, validation = bent_rows(0, 600), bent_rows(1, 200)
     model = start_of(train, sizes=[16, 2, 2])
     before = copy.deepcopy(model.state_dict())
-    found = encodings_of(model, train, generator())
+    found = encodings_of(model, train, validation, generator())
     state = torch.get_rng_state()
-    fit_network(model, found, validation, generator())
+    fit_network(model, found, generator())
     assert torch.equal(torch.get_rng_state(), state)
     changed = {
         name for name, values in model.state_dict().items() if not values.equal(before[name])
@@ -89,11 +89,11 @@ def test_codes_of_little_weight_teach_little(start_of, monkeypatch):
     train, validation = bent_rows(0, 300), bent_rows(1, 100)
     model = start_of(train, sizes=[16, 2, 2])
     before = error_of(model, validation)
-    found = encodings_of(model, train, generator())
+    found = encodings_of(model, train, validation, generator())
     wrong = Rows(train.x + 100)
     monkeypatch.setattr(cross_fitting, "OWN_SHARE", 1e-9)
-    misled = Encodings(Encoding(wrong, found.own.tokens, found.own.quantizer), found.others)
-    fit_network(model, misled, validation, generator())
+    own = Encoding(wrong, found.own.tokens, found.own.quantizer)
+    fit_network(model, Encodings(own, found.others, found.held_out), generator())
     assert error_of(model, validation) < 0.97 * before
 
 
@@ -103,7 +103,7 @@ def test_the_generator_decides_alone(start_of):
     for seed in (0, 0, 1):
         model = start_of(train)
         torch.manual_seed(len(made))
-        fit_network(model, encodings_of(model, train), validation, generator(seed))
+        fit_network(model, encodings_of(model, train, validation), generator(seed))
         made.append(network_of(model))
     assert all(torch.equal(*pair) for pair in zip(made[0], made[1], strict=True))
     assert not all(torch.equal(*pair) for pair in zip(made[0], made[2], strict=True))
@@ -115,7 +115,7 @@ def test_a_network_that_adds_something_goes_on_from_there(start_of):
     model = start_of(train, sizes=[16, 2, 2])
     for _ in range(2):
         before = error_of(model, validation)
-        fit_network(model, encodings_of(model, train, generator()), validation, generator())
+        fit_network(model, encodings_of(model, train, validation, generator()), generator())
         assert error_of(model, validation) <= before * (1 + 1e-6)
     assert error_of(model, validation) < error_of(start_of(train, sizes=[16, 2, 2]), validation)
 
@@ -128,7 +128,7 @@ def test_gradients_that_training_left_are_not_followed(start_of):
         model = start_of(train)
         for weights in model.parameters():
             weights.grad = torch.full_like(weights, left)
-        fit_network(model, encodings_of(model, train), validation, generator())
+        fit_network(model, encodings_of(model, train, validation), generator())
         made.append(network_of(model))
     assert all(torch.equal(*pair) for pair in zip(*made, strict=True))
 
@@ -140,7 +140,7 @@ def test_two_fifths_of_the_hidden_units_are_dropped_and_the_others_make_up_for_t
     hidden, read = [], []
     activation.register_forward_hook(lambda *parts: hidden.append(parts[-1]))
     last.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
-    fit_network(model, encodings_of(model, train), validation, generator())
+    fit_network(model, encodings_of(model, train, validation), generator())
     found = torch.cat([b / a for a, b in zip(hidden, read, strict=True) if a.requires_grad])
     dropped = found == 0
     assert float(dropped.float().mean()) == pytest.approx(0.4, abs=0.01)
@@ -152,7 +152,7 @@ def test_the_rate_falls_to_zero(start_of, monkeypatch):
     monkeypatch.setattr(torch.optim, "Adam", lambda *a, **k: made.append(adam(*a, **k)) or made[-1])
     train, validation = bent_rows(0, 60), bent_rows(1, 20)
     model = start_of(train)
-    fit_network(model, encodings_of(model, train), validation, generator())
+    fit_network(model, encodings_of(model, train, validation), generator())
     ((group,),) = [one.param_groups for one in made]
     assert group["initial_lr"] == decoder_network.LEARNING_RATE
     assert group["lr"] == pytest.approx(0.0, abs=1e-9)

@@ -109,7 +109,7 @@ def test_corrections_are_fitted_to_train_rows_and_chosen_by_validation_rows():
 
     def the_same_with(fitted: Rows, chosen_by: Rows) -> bool:
         again = copy.deepcopy(model)
-        fit_corrections(again, encodings_of(again, fitted), chosen_by)
+        fit_corrections(again, encodings_of(again, fitted, chosen_by))
         pairs = zip(model.state_dict().values(), again.state_dict().values(), strict=True)
         return all(torch.equal(*pair) for pair in pairs)
 
