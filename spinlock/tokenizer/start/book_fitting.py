@@ -15,17 +15,28 @@ FITS = 3  # that validation rows choose from, per category
 
 
 def best_books(
-    z: Tensor, held_out: Tensor, sizes: Sequence[int], generator: torch.Generator, beam: int
+    z: Tensor,
+    held_out: Tensor,
+    sizes: Sequence[int],
+    generator: torch.Generator,
+    beam: int,
+    *,
+    rare_events: bool = False,
 ) -> list[Tensor]:
     """Fit residual books with several beams and return those with the lowest held-out error.
 
-    They are fitted on rows z [n, E] alone, and with rows between these.
+    They are fitted on rows z [n, E] alone, and with rows between these. Where rows have rare
+    events, also without a beam: a beam as wide as a small book follows every event's code for all
+    rows, and the levels below learn to take these back instead of other events.
     """
+    widths = fit_beams(len(z))
+    if rare_events:
+        widths = tuple(sorted({1, *widths}))
     more = with_rows_between(z, generator)
     fits = [
         residual_books(rows, sizes, generator, beam=width)
         for rows in ([z] if more is z else [z, more])
-        for width in fit_beams(len(z))
+        for width in widths
     ]
     return min(fits, key=lambda books: books_error(held_out, books, beam))
 

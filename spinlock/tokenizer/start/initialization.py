@@ -185,19 +185,24 @@ def _fit_books(
         model.n_levels, len(sizes), 1, 1
     )
     for c, category_sizes in enumerate(sizes):
-        fitted, held_out = (
-            with_recombined(rows[c, :, : dims[c]], rare[c], generator) for rows in (z, z_held_out)
-        )
-        fitted = torch.cat([fitted, outliers[c]])
+        own, held_out = (rows[c, :, : dims[c]] for rows in (z, z_held_out))
+        fitted = torch.cat([with_recombined(own, rare[c], generator), outliers[c]])
+        held_out = with_recombined(held_out, rare[c], generator, events_of=own)
         limits = latent_dims[c] if latent_dims else None
         if limits and any(limit is not None and limit < dims[c] for limit in limits):
             book, spaces = books_in_subspaces(fitted, category_sizes, limits, generator)
             projectors[:, c, : dims[c], : dims[c]] = torch.stack(spaces)
             books.append(book)
         else:
-            books.append(
-                best_books(fitted, held_out, category_sizes, generator, model.shape.beam_width)
+            best = best_books(
+                fitted,
+                held_out,
+                category_sizes,
+                generator,
+                model.shape.beam_width,
+                rare_events=len(rare[c]) > 0,
             )
+            books.append(best)
     restricted = latent_dims is not None and any(any(levels) for levels in latent_dims)
     return books, list(projectors) if restricted else []
 

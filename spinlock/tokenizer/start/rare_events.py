@@ -32,19 +32,28 @@ def rare_directions(x: Tensor, axes: CategoryAxes) -> Tensor:
     return torch.stack([axes.synthesis.T[rare], axes.analysis[rare]], dim=1)
 
 
-def with_recombined(z: Tensor, directions: Tensor, generator: torch.Generator) -> Tensor:
-    """Return embeddings z [n, E] and, below them, the same with their rare events dealt out anew.
+def with_recombined(
+    z: Tensor, directions: Tensor, generator: torch.Generator, events_of: Tensor | None = None
+) -> Tensor:
+    """Return embeddings z [n, E] and, below them, the same with rare events dealt out anew.
 
     The values of each column of `directions` [R, 2, E] go to the rows in an order of their own;
     what does not depend on these columns stays. Without directions, z is returned as it is.
+
+    Parameters
+    ----------
+    events_of : Tensor [m, E], optional
+        Rows whose events are dealt, each at least once, to z repeated as often as that takes: a
+        few rows hardly have any of their own. By default those of z.
     """
     if not len(directions):
         return z
+    source = z if events_of is None else events_of
+    z = z.repeat(-(-len(source) // max(len(z), 1)), 1)
     recombined = z.clone()
     for reads, moves in directions:
-        coordinate = z @ reads
-        dealt = coordinate[torch.randperm(len(z), generator=generator).to(z.device)]
-        recombined += torch.outer(dealt - coordinate, moves)
+        order = torch.randperm(len(z), generator=generator).to(z.device) % len(source)
+        recombined += torch.outer((source @ reads)[order] - z @ reads, moves)
     return torch.cat([z, recombined])
 
 

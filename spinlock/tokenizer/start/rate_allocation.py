@@ -193,7 +193,11 @@ class _CategoryCurves:
     ):
         self._given = given
         self._folds = [
-            tuple(with_recombined(z[rows], rare, generator) for rows in fold) for fold in folds
+            (
+                with_recombined(z[fitted], rare, generator),
+                with_recombined(z[held_out], rare, generator, events_of=z[fitted]),
+            )
+            for fitted, held_out in folds
         ]
         self._generator = generator
         self._chains: dict[tuple[int, ...], tuple[list[Beam], list[Beam], float]] = {}

@@ -51,6 +51,27 @@ def test_recombined_rows_have_the_same_events_elsewhere_and_the_rest_in_place():
     assert (again[:, 1:] != z[:, 1:]).float().mean() > 0.9
 
 
+@pytest.mark.parametrize("n_events", [20, 30, 50, 53])
+def test_events_of_other_rows_are_dealt_to_rows_repeated_until_each_is(n_events):
+    generator = torch.Generator().manual_seed(1)
+    z = torch.randn(20, 2, generator=generator)
+    events = torch.randn(n_events, 2, generator=generator)
+    directions = torch.eye(2)[1:, None].expand(1, 2, 2)
+    both = with_recombined(z, directions, generator, events_of=events)
+    repeated, dealt = both.chunk(2)
+    assert torch.equal(repeated, z.repeat(-(-n_events // 20), 1))
+    assert torch.equal(dealt[:, 0], repeated[:, 0])
+    distance = (dealt[:, 1:] - events[:, 1]).abs()
+    assert distance.amin(dim=0).max() < 1e-5, "each event is dealt"
+    assert distance.amin(dim=1).max() < 1e-5, "nothing else is"
+
+
+def test_no_rows_have_no_events_to_deal():
+    z, events = torch.zeros(0, 2), torch.randn(9, 2)
+    directions = torch.eye(2)[:, None].expand(2, 2, 2)
+    assert not len(with_recombined(z, directions, torch.Generator(), events_of=events))
+
+
 def test_events_that_move_one_another_are_dealt_from_the_rows_as_they_are():
     z = torch.randn(50, 2, generator=torch.Generator().manual_seed(1))
     reads, moves = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 1.0], [1.0, 1.0]])
@@ -93,6 +114,18 @@ def test_books_tell_a_combination_that_no_train_row_shows():
     with torch.no_grad():
         decoded = model.decoder.decode_own(codes)  # the correction expects both again
     assert float((decoded - alone).square().sum() / alone.square().sum()) < 0.1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_books_that_miss_an_event_are_not_chosen_where_no_validation_row_has_it(seed):
+    places = [[1, 2, 3, 4, 5], [10, 11], [20]]
+    shape = ModelShape([[0, 1, 2]], [[2, 2, 2]], ["summary"] * 3, {}, embedding_dim=3)
+    train, validation = Rows(spiked(places)), Rows(spiked(places)[30:60])
+    axes = principal_axes(train.x, [[0, 1, 2]], 3)
+    generator = torch.Generator().manual_seed(seed)
+    model = initialize_model(shape, axes, train, validation, generator)
+    decoded = model.reconstruct(model.tokenize(train))
+    assert float((decoded - train.x).square().sum() / train.x.square().sum()) < 0.01
 
 
 def test_rows_at_caps_are_the_mean_but_for_a_column_at_a_cap_that_no_row_reaches():
