@@ -10,6 +10,7 @@ from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.quantizer import count_places
 from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
 from spinlock.tokenizer.start.decoder_fitting import fit_decoder
+from spinlock.tokenizer.start.rare_events import rare_columns
 from spinlock.training.validation import validation_entries
 
 Step = Callable[[], object]
@@ -66,8 +67,12 @@ def refine(model: TokenizerModel, train: Rows, validation: Rows, seed: int) -> l
 def reestimate_books(model: TokenizerModel, train: Rows) -> None:
     """Move every code to the mean of what it stands for, given the tokens of all levels.
 
-    One Lloyd step per level with the encoder that is used in the end, the beam search.
+    One Lloyd step per level with the encoder that is used in the end, the beam search. Codes of
+    categories with rare events stay: they were fitted to combinations that no train row has.
     """
+    alone = torch.tensor(model.layout.sizes, device=train.x.device) == 1
+    rare = model.layout.gather(rare_columns(train.x).to(train.x.dtype).unsqueeze(0))
+    moving = alone | ~rare.flatten(1).any(dim=1)
     quantizer = model.quantizer
     tokens = model.tokenize(train).transpose(0, 1)
     for level in range(quantizer.n_levels):
@@ -82,4 +87,5 @@ def reestimate_books(model: TokenizerModel, train: Rows) -> None:
             count_places(count, place)
             total.view(-1, quantizer.dim).index_add_(0, place, rest.flatten(0, 1))
         mean = total / count.clamp_min(1).unsqueeze(-1)
-        codes.copy_(torch.where((count > 0).unsqueeze(-1), mean, codes))
+        moved = (count > 0) & moving.unsqueeze(1)
+        codes.copy_(torch.where(moved.unsqueeze(-1), mean, codes))

@@ -147,6 +147,20 @@ def test_reestimated_books_leave_less_of_the_train_rows(make_model, train, seed)
     assert (z - model.embed(tokens)).square().sum() <= before * (1 + 1e-5)
 
 
+def test_books_of_categories_with_rare_events_stay(make_model, train):
+    model = disturbed(make_model(), 0, 0.2)
+    before = [[model.quantizer.book(c, level).clone() for level in range(3)] for c in range(2)]
+    rows = Rows(train.x.clone())
+    rows.x[:, 4] = 0.0
+    rows.x[3, 4] = 9.0
+    reestimate_books(model, rows)
+    same = [
+        [torch.equal(model.quantizer.book(c, level), before[c][level]) for level in range(3)]
+        for c in range(2)
+    ]
+    assert same == [[False] * 3, [True] * 3]
+
+
 def test_reestimated_books_of_restricted_levels_stay_in_their_subspace(
     make_model, make_request, train
 ):

@@ -17,9 +17,9 @@ def fit_corrections(model: TokenizerModel, encodings: Encodings) -> None:
     together, and validation rows choose. At the full depth the correction is fitted around what
     the decoder's network adds.
     """
-    own, others = encodings.own, encodings.others
+    own, others, rare = encodings.own, encodings.others, encodings.rare
     for level in range(model.n_levels):
-        decoded, target = _decoded(model, own, level)
+        decoded, target = _decoded(model, own, level, rare)
         alone = Moments(decoded.mean(dim=0))
         alone.add(decoded, target)
         fits = [alone]
@@ -27,14 +27,19 @@ def fit_corrections(model: TokenizerModel, encodings: Encodings) -> None:
             together = Moments(alone.origin)
             together.add(decoded, target, encodings.own_weight)
             for one in others:
-                together.add(*_decoded(model, one, level))
+                together.add(*_decoded(model, one, level, rare))
             fits.append(together)
-        correction = ridge_correction(fits, *_decoded(model, encodings.held_out, level))
+        correction = ridge_correction(fits, *_decoded(model, encodings.held_out, level, rare))
         model.decoder.set_correction(level, *correction)
 
 
-def _decoded(model: TokenizerModel, encoding: Encoding, level: int) -> tuple[Tensor, Tensor]:
-    """Return what the codes of levels 0..level decode by category [n, D], and what they should."""
+def _decoded(
+    model: TokenizerModel, encoding: Encoding, level: int, rare: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what the codes of levels 0..level decode by category [n, D], and what they should.
+
+    Of columns with rare events nothing else.
+    """
     decoder, quantizer = model.decoder, encoding.quantizer
     own, target = torch.empty_like(encoding.rows.x), encoding.rows.x.clone()
     blocks = (values.split(ROW_BLOCK) for values in (own, target, encoding.tokens))
@@ -43,4 +48,5 @@ def _decoded(model: TokenizerModel, encoding: Encoding, level: int) -> tuple[Ten
         part.copy_(decoder.decode_own(codes))
         if level == model.n_levels - 1:
             wanted.sub_(decoder.decode_network(codes))
+        wanted[:, rare] = part[:, rare]
     return own, target

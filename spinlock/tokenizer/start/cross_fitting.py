@@ -19,6 +19,7 @@ from spinlock.tokenizer.network.quantizer import ResidualQuantizer
 from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
 from spinlock.tokenizer.network.token_search import TokenSearch
 from spinlock.tokenizer.start.book_fitting import books_within
+from spinlock.tokenizer.start.rare_events import rare_columns
 
 OWN_ROWS = 20_000  # that are encoded by the model's own books, at most, spread over all
 OWN_SHARE = 0.5  # weight of the codes of the model's own books, in units of that of the others
@@ -57,11 +58,15 @@ class Encodings:
         The same rows by books that have not seen them; there may be none.
     held_out : Encoding
         Validation rows by the books of the model: they only choose between fits.
+    rare : Tensor [D]
+        Columns with rare events: books that have not seen an event miss all of it, and what they
+        miss says nothing of the books of the model. No column where there are no others.
     """
 
     own: Encoding
     others: list[Encoding]
     held_out: Encoding
+    rare: Tensor
 
     @property
     def own_weight(self) -> float:
@@ -82,7 +87,10 @@ def encodings_of(
         Encoding(rows, model.tokenize(rows), model.quantizer) for rows in (spread, validation)
     )
     others = list(cross_fitted(model, train, generator)) if generator else []
-    return Encodings(own, others, held_out)
+    rare = (
+        rare_columns(train.x) if others else train.x.new_zeros(train.x.shape[1], dtype=torch.bool)
+    )
+    return Encodings(own, others, held_out, rare)
 
 
 @torch.no_grad()

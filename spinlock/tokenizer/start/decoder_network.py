@@ -35,10 +35,12 @@ def fit_network(model: TokenizerModel, encodings: Encodings, generator: torch.Ge
     """
     decoder = model.decoder
     codes, missed = _examples(model, [encodings.own, *encodings.others])
+    missed[:, encodings.rare] = 0.0
     weights = codes.new_ones(len(codes), 1)
     weights[: len(encodings.own.rows)] = encodings.own_weight
     weights /= weights.mean()
     held_out = _examples(model, [encodings.held_out])
+    held_out[1][:, encodings.rare] = 0.0
     lowest, best = _error(decoder, *held_out), copy.deepcopy(decoder.network.state_dict())
     for _ in _epochs(decoder, codes, missed, weights, generator):
         error = _error(decoder, *held_out)

@@ -13,7 +13,13 @@ from spinlock.tokenizer.start.category_axes import CategoryAxes
 
 FEW_COLUMNS = 3
 AT_CAP = 1e-3  # deviations
+COLUMN_BLOCK = 256
 RARE = 25.0  # kurtosis, which one row in 27 with all the variance has
+
+
+def rare_columns(x: Tensor) -> Tensor:
+    """Return which columns [d] of rows x [n, d] hardly vary but for rare events."""
+    return torch.cat([_kurtosis(part) > RARE for part in x.split(COLUMN_BLOCK, dim=1)])
 
 
 def rare_directions(x: Tensor, axes: CategoryAxes) -> Tensor:
@@ -27,7 +33,7 @@ def rare_directions(x: Tensor, axes: CategoryAxes) -> Tensor:
         Of each: the direction that reads the column from an embedding, and the one in which
         the column moves it.
     """
-    rare = _kurtosis(x) > RARE
+    rare = rare_columns(x)
     rare = rare if x.shape[1] > 1 else torch.zeros_like(rare)
     return torch.stack([axes.synthesis.T[rare], axes.analysis[rare]], dim=1)
 

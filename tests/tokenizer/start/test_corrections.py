@@ -110,3 +110,17 @@ def test_own_codes_keep_a_third_of_the_weight_and_may_be_taken_alone(
     fit_corrections(model, encodings_of(model, train, validation, generator()))
     encoded = 8 * 60  # each row as often as rows are dealt
     assert given == [pytest.approx([60, encoded + encoded / 2])] * 3
+
+
+def test_columns_with_rare_events_are_not_corrected(start_of, draw_rows):
+    train, validation = draw_rows(0, 300), draw_rows(1, 100)
+    for rows in (train, validation):
+        rows.x[:, 3] = 0.0
+        rows.x[:4, 3] = 10.0
+    model = start_of(train)
+    fit_corrections(model, encodings_of(model, train, validation, generator()))
+    for level in range(model.n_levels):
+        cross, offset, _ = model.decoder.correction(level)
+        assert cross[:, 3].abs().max() < 1e-6
+        assert offset[3].abs() < 1e-6
+        assert cross[:, [0, 1, 2, 4, 5, 6]].abs().max() > 1e-3

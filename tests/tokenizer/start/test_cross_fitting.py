@@ -134,3 +134,13 @@ def test_own_codes_keep_a_third_of_the_weight(start_of, draw_rows):
     n_others = sum(len(one.rows) for one in found.others)
     assert n_others == cross_fitting.TIMES * 90
     assert found.own_weight * 90 == n_others / 2
+
+
+def test_columns_with_rare_events_are_known_where_others_encode_the_rows(start_of, draw_rows):
+    rows = draw_rows(0, 200)
+    rows.x[:, 3] = 0.0
+    rows.x[5, 3] = 9.0
+    model, validation = start_of(rows), draw_rows(1, 20)
+    found = encodings_of(model, rows, validation, torch.Generator().manual_seed(0))
+    assert found.rare.nonzero().flatten().tolist() == [3]
+    assert not encodings_of(model, rows, validation).rare.any()

@@ -93,7 +93,7 @@ def test_codes_of_little_weight_teach_little(start_of, monkeypatch):
     wrong = Rows(train.x + 100)
     monkeypatch.setattr(cross_fitting, "OWN_SHARE", 1e-9)
     own = Encoding(wrong, found.own.tokens, found.own.quantizer)
-    fit_network(model, Encodings(own, found.others, found.held_out), generator())
+    fit_network(model, Encodings(own, found.others, found.held_out, found.rare), generator())
     assert error_of(model, validation) < 0.97 * before
 
 
@@ -156,3 +156,17 @@ def test_the_rate_falls_to_zero(start_of, monkeypatch):
     ((group,),) = [one.param_groups for one in made]
     assert group["initial_lr"] == decoder_network.LEARNING_RATE
     assert group["lr"] == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.usefixtures("patient")
+def test_the_network_says_nothing_of_columns_with_rare_events(start_of):
+    train, validation = bent_rows(0, 300), bent_rows(1, 100)
+    for rows in (train, validation):
+        rows.x[:, 3] = 0.0
+        rows.x[:4, 3] = 10.0
+    model = start_of(train, sizes=[16, 2, 2])
+    fit_network(model, encodings_of(model, train, validation, generator()), generator())
+    last = model.decoder.network[-1]
+    told = last.weight.abs().sum(dim=1) + last.bias.abs()
+    assert told[3] == 0
+    assert (told[[0, 1, 2, 4, 5, 6]] > 0).all()

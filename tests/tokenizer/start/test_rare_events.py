@@ -6,6 +6,7 @@ from torch import Tensor
 
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.start import rare_events
 from spinlock.tokenizer.start.category_axes import CategoryAxes, principal_axes
 from spinlock.tokenizer.start.initialization import initialize_model
 from spinlock.tokenizer.start.rare_events import rare_directions, rows_at_caps, with_recombined
@@ -29,6 +30,12 @@ def test_columns_that_vary_in_few_rows_are_rare():
     directions = rare_directions(x, axes)
     assert directions.shape == (1, 2, 3)
     assert axes.project(x) @ directions[0, 0] == pytest.approx(x[:, 2].numpy(), abs=1e-4)
+
+
+def test_rare_columns_are_found_block_by_block(monkeypatch):
+    x = torch.cat([torch.randn(N_ROWS, 4), spiked([[7], [9, 11]])], dim=1)
+    monkeypatch.setattr(rare_events, "COLUMN_BLOCK", 4)
+    assert rare_events.rare_columns(x).tolist() == [False] * 4 + [True] * 2
 
 
 def test_a_column_alone_and_columns_without_spread_have_nothing_to_recombine():
