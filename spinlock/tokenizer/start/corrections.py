@@ -15,7 +15,7 @@ def fit_corrections(model: TokenizerModel, encodings: Encodings) -> None:
 
     To train rows as the model encodes them; where others encode them too, also to both
     together, and validation rows choose. At the full depth the correction is fitted around what
-    the decoder's network adds.
+    the decoder's network adds. Columns with rare events are not corrected.
     """
     own, others, rare = encodings.own, encodings.others, encodings.rare
     for level in range(model.n_levels):
@@ -38,7 +38,7 @@ def _decoded(
 ) -> tuple[Tensor, Tensor]:
     """Return what the codes of levels 0..level decode by category [n, D], and what they should.
 
-    Of columns with rare events nothing else.
+    Of columns with rare events that is the same.
     """
     decoder, quantizer = model.decoder, encoding.quantizer
     own, target = torch.empty_like(encoding.rows.x), encoding.rows.x.clone()

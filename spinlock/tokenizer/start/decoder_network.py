@@ -34,13 +34,11 @@ def fit_network(model: TokenizerModel, encodings: Encodings, generator: torch.Ge
         Orders the rows, and drops hidden units.
     """
     decoder = model.decoder
-    codes, missed = _examples(model, [encodings.own, *encodings.others])
-    missed[:, encodings.rare] = 0.0
+    codes, missed = _examples(model, [encodings.own, *encodings.others], encodings.rare)
     weights = codes.new_ones(len(codes), 1)
     weights[: len(encodings.own.rows)] = encodings.own_weight
     weights /= weights.mean()
-    held_out = _examples(model, [encodings.held_out])
-    held_out[1][:, encodings.rare] = 0.0
+    held_out = _examples(model, [encodings.held_out], encodings.rare)
     lowest, best = _error(decoder, *held_out), copy.deepcopy(decoder.network.state_dict())
     for _ in _epochs(decoder, codes, missed, weights, generator):
         error = _error(decoder, *held_out)
@@ -50,8 +48,13 @@ def fit_network(model: TokenizerModel, encodings: Encodings, generator: torch.Ge
 
 
 @torch.no_grad()
-def _examples(model: TokenizerModel, encodings: list[Encoding]) -> tuple[Tensor, Tensor]:
-    """Return codes of all categories side by side [n, S], and what they miss linearly [n, D]."""
+def _examples(
+    model: TokenizerModel, encodings: list[Encoding], rare: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return codes of all categories side by side [n, S], and what they miss linearly [n, D].
+
+    Of columns with rare events that counts as nothing.
+    """
     decoder, lengths = model.decoder, [len(one.rows) for one in encodings]
     codes = decoder.mean.new_empty(sum(lengths), decoder.dims.total)
     missed = codes.new_empty(len(codes), decoder.layout.n_columns)
@@ -61,6 +64,7 @@ def _examples(model: TokenizerModel, encodings: list[Encoding]) -> tuple[Tensor,
             decoded = one.quantizer.decode(tokens.transpose(0, 1))
             code.copy_(decoder.dims.compact(decoded))
             torch.sub(x, decoder.decode_linear(decoded, model.n_levels - 1), out=miss)
+    missed[:, rare] = 0.0
     return codes, missed
 
 
