@@ -128,6 +128,29 @@ def blobs(seed: int) -> RawTable:
     return RawTable({"measurements": x})
 
 
+def counts(seed: int) -> RawTable:
+    """Return low counts (Poisson) of sixty kinds of events, ten to a factor."""
+    rng = np.random.default_rng(seed)
+    factors = np.repeat(rng.standard_normal((1500, 6)), 10, axis=1)
+    loads, rarity = rng.uniform(0.5, 1, 60), rng.normal(-1, 0.5, 60)
+    return RawTable({"measurements": rng.poisson(np.exp(0.9 * factors * loads + rarity))})
+
+
+def mixed_kinds(seed: int) -> RawTable:
+    """Return lognormal columns, counts, a class as yes and no, and curves of a factor each."""
+    rng = np.random.default_rng(seed)
+    factors = rng.standard_normal((1500, 5, 1))
+    size, rate, kind, bend, phase = factors.transpose(1, 0, 2)
+    families = [
+        np.exp(1.2 * size + 0.4 * rng.standard_normal((1500, 8))),
+        rng.poisson(np.exp(0.7 * rate + np.linspace(-1, 1, 10))),
+        np.eye(6)[np.digitize(kind[:, 0], [-1, -0.5, 0, 0.5, 1])],
+        bend**2 + 0.3 * rng.standard_normal((1500, 8)),
+        np.sin(2 * phase + np.linspace(0, 3, 8)) + 0.2 * rng.standard_normal((1500, 8)),
+    ]
+    return RawTable({"measurements": np.hstack(families)})
+
+
 def known_tables(foreign: Path) -> Mapping[str, Callable[[int], RawTable]]:
     """Return name → function of the seed that gives the table."""
     return {
@@ -147,6 +170,8 @@ def known_tables(foreign: Path) -> Mapping[str, Callable[[int], RawTable]]:
         "diabetes": lambda _: measurements(datasets.load_diabetes),
         "shared factors": shared_factors,
         "blobs": blobs,
+        "counts": counts,
+        "mixed kinds": mixed_kinds,
         "digits, messy": lambda s: messy(measurements(datasets.load_digits), s),
         "breast cancer, messy": lambda s: messy(measurements(datasets.load_breast_cancer), s),
         "wine, messy": lambda s: messy(measurements(datasets.load_wine), s),

@@ -1,5 +1,6 @@
 """The model that training starts from: axes, book sizes by rate–distortion, the start from data."""
 
+import copy
 import logging
 import math
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.start.bit_budget import most_bits, rows_of_books
 from spinlock.tokenizer.start.category_axes import CategoryAxes, principal_axes
+from spinlock.tokenizer.start.column_parts import Parts, parts_of_categories
 from spinlock.tokenizer.start.decoder_fitting import fit_decoder
 from spinlock.tokenizer.start.initialization import (
     BookRequest,
@@ -22,6 +24,7 @@ from spinlock.tokenizer.start.initialization import (
 )
 from spinlock.tokenizer.start.joint_axes import joint_axes
 from spinlock.training.loop import TrainingPlan
+from spinlock.training.refinement import reestimate_books
 from spinlock.training.validation import row_errors
 
 log = logging.getLogger(__name__)
@@ -54,18 +57,25 @@ def start_model(
 ) -> TokenizerModel:
     """Return the model before end-to-end training.
 
-    It starts from principal axes, or from joint ones where those lower the validation error by
-    more than chance would.
+    It starts from principal axes, with levels that tell parts of the columns where that lowers the
+    validation error, or from joint axes where those lower it by more than chance would.
     """
     partition, limit = request.shape.partition, request.shape.embedding_dim
-    model = _model_on(principal_axes(train.x, partition, limit), request, train, validation, plan)
+    axes = principal_axes(train.x, partition, limit)
+    model = _model_on(axes, request, train, validation, plan)
+    parts = parts_of_categories(train.x, partition, axes, model.n_levels)
+    if any(parts):
+        other = _model_on(axes, request, train, validation, plan, parts)
+        errors = [_errors_once_refined(one, train, validation) for one in (model, other)]
+        model = other if _is_better("parts of columns", *errors, 0) else model
     if len(partition) > 1 < len(train) and train.x.shape[1] <= MOST_COLUMNS:
         bits = _bits(model)
         room = _room(request.books, bits, len(train))
         joint = joint_axes(train.x, partition, limit, bits.sum(), room)
         books = replace(request.books, bits=math.ceil(bits.sum()), target_quality=None)
         other = _model_on(joint, replace(request, books=books), train, validation, plan)
-        model = other if _is_better(other, model, validation) else model
+        errors = [row_errors(one, validation) for one in (model, other)]
+        model = other if _is_better("joint axes", *errors, CLEARLY) else model
     fit_decoder(model, train, validation, torch.Generator().manual_seed(plan.seed))
     _warn_of_large_books(model, len(train))
     bits = _bits(model)
@@ -73,15 +83,25 @@ def start_model(
     return model
 
 
-def _is_better(joint: TokenizerModel, principal: TokenizerModel, validation: Rows) -> bool:
-    """Return whether validation rows, compared one by one, clearly have the lower error."""
-    errors = [row_errors(one, validation) for one in (principal, joint)]
-    gain = errors[0] - errors[1]
+def _errors_once_refined(model: TokenizerModel, train: Rows, validation: Rows) -> Tensor:
+    """Return the error of each validation row once books are estimated again, where that helps.
+
+    Residual books gain by it what books of parts have from the start.
+    """
+    refined = copy.deepcopy(model)
+    reestimate_books(refined, train)
+    errors = [row_errors(one, validation) for one in (model, refined)]
+    return min(errors, key=torch.mean)
+
+
+def _is_better(name: str, before: Tensor, after: Tensor, chances: float) -> bool:
+    """Return whether rows, compared one by one, have an error that is lower by so many chances."""
+    gain = before - after
     chance = gain.std() / len(gain) ** 0.5 if len(gain) > 1 else torch.inf
-    better = bool(gain.mean() > CLEARLY * chance)
+    better = bool(gain.mean() > chances * chance)
     log.info(
-        "validation error of a row: %.4g from principal axes, %.4g ± %.2g less from joint ones%s",
-        *(errors[0].mean(), gain.mean(), chance),
+        "validation error of a row: %.4g, %.4g ± %.2g less with %s%s",
+        *(before.mean(), gain.mean(), chance, name),
         ", which are taken" if better else "",
     )
     return better
@@ -98,10 +118,13 @@ def _model_on(
     train: Rows,
     validation: Rows,
     plan: TrainingPlan,
+    parts: Parts | None = None,
 ) -> TokenizerModel:
     """Return the model whose linear paths are these axes, with books and decoders for them."""
     generator = torch.Generator().manual_seed(plan.seed)
-    sizes = decide_book_sizes(train.x, request.shape.partition, axes, request.books, generator)
+    sizes = decide_book_sizes(
+        train.x, request.shape.partition, axes, request.books, generator, parts
+    )
     explicit = request.books.explicit
     return initialize_model(
         replace(request.shape, book_sizes=sizes),
@@ -112,6 +135,7 @@ def _model_on(
         latent_dims=[[dim for dim, _ in levels] for levels in explicit] if explicit else None,
         batch_size=min(plan.batch_size, len(train)),
         caps=request.caps,
+        parts=parts,
     )
 
 

@@ -89,13 +89,14 @@ def test_categories_that_share_factors_start_from_joint_axes(
     )
 
 
-@pytest.mark.parametrize(("gain", "better"), [(1.5, False), (2.5, True), (-2.5, False)])
-def test_a_gain_that_chance_may_make_is_none(monkeypatch, gain, better):
+@pytest.mark.parametrize(
+    ("gain", "chances", "better"),
+    [(1.5, 2, False), (2.5, 2, True), (-2.5, 2, False), (0.1, 0, True), (-0.1, 0, False)],
+)
+def test_a_gain_that_chance_may_make_is_none_where_it_must_be_clear(gain, chances, better):
     noise = torch.linspace(-1, 1, 400, dtype=torch.float64)
     chance = float(noise.std()) / 20  # standard error of the mean of 400 rows
-    errors = {"principal": noise + gain * chance, "joint": torch.zeros_like(noise)}
-    monkeypatch.setattr(start, "row_errors", lambda model, _: errors[model])
-    assert start._is_better("joint", "principal", None) is better
+    assert start._is_better("it", noise + gain * chance, 0 * noise, chances) is better
 
 
 def test_starts_are_compared_on_validation_rows(
@@ -124,6 +125,57 @@ def test_joint_axes_may_fill_given_books_but_only_half_of_automatic_ones():
     bits, given = np.array([6.0, 9.0]), BookRequest(explicit=[[(None, 64)], [(None, 512)]])
     assert start._room(given, bits, 130).tolist() == [6, 9]
     assert start._room(BookRequest(max_tokens=16), bits, 130).tolist() == [6, 6]
+
+
+def counted(seed: int, n_rows: int) -> Rows:
+    """Return low counts, six of a factor and six of another: as many values as there are."""
+    rng = np.random.default_rng(seed)
+    factors = np.repeat(rng.normal(size=(n_rows, 2)), 6, axis=1)
+    return Rows(torch.from_numpy(rng.poisson(np.exp(0.9 * factors - 1))).float())
+
+
+COUNTS = {
+    "partition": [[*range(6)], [*range(6, 12)]],
+    "column_family": ["summary"] * 12,
+    "books": BookRequest(bits=32),
+    "embedding_dim": 6,
+}
+
+
+def test_levels_tell_parts_of_columns_that_take_few_values(
+    make_request, make_plan, caplog, monkeypatch
+):
+    train, validation, unseen = counted(0, 900), counted(1, 200), counted(2, 300)
+    with caplog.at_level(logging.INFO):
+        model = start_model(make_request(**COUNTS), train, validation, make_plan())
+    assert "less with parts of columns, which are taken" in caplog.text
+    assert np.log2(model.quantizer.sizes).sum() == 32
+    monkeypatch.setattr(start, "parts_of_categories", lambda *_: [[], []])
+    residual = start_model(make_request(**COUNTS), train, validation, make_plan())
+    errors = [row_errors(one, unseen).mean() for one in (model, residual)]
+    assert errors[0] < 0.8 * errors[1]
+
+
+def test_parts_are_not_taken_where_books_estimated_again_make_residual_levels_as_good(
+    make_request, make_plan, monkeypatch
+):
+    train, validation = counted(0, 300), counted(1, 100)
+    given, estimate = [], start.reestimate_books
+
+    def estimated(model, rows):
+        given.append((model, rows))
+        estimate(model, rows)
+        if len(given) == 1:  # the residual books
+            monkeypatch.setattr(
+                start, "row_errors", lambda one, rows: errors(one, rows) * (one is not model)
+            )
+
+    errors = start.row_errors
+    monkeypatch.setattr(start, "reestimate_books", estimated)
+    model = start_model(make_request(**COUNTS), train, validation, make_plan())
+    assert all(rows is train for _, rows in given)
+    assert not model.quantizer.spaces(0, 6)
+    assert all(model is not one for one, _ in given)  # what is compared is a copy
 
 
 @pytest.mark.parametrize("joint", [True, False])
@@ -187,10 +239,9 @@ def test_books_larger_than_the_rows_are_told_once(make_model, caplog):
     assert not caplog.text
 
 
-def test_a_single_validation_row_is_no_reason_for_joint_axes(monkeypatch):
-    errors = {"principal": torch.tensor([5.0]), "joint": torch.tensor([1.0])}
-    monkeypatch.setattr(start, "row_errors", lambda model, _: errors[model])
-    assert not start._is_better("joint", "principal", None)
+@pytest.mark.parametrize("chances", [0, 2])
+def test_a_single_validation_row_is_no_reason(chances):
+    assert not start._is_better("it", torch.tensor([5.0]), torch.tensor([1.0]), chances)
 
 
 def test_joint_axes_are_fitted_to_train_rows_for_the_bits_of_the_principal_ones(

@@ -147,9 +147,11 @@ class ResidualQuantizer(nn.Module):
         self.register_buffer(f"projector_{level}", projector.clone())
 
     def spaces(self, category: int, dim: int) -> list[Tensor]:
-        """Return the projectors [dim, dim] of a category's levels; none where there is no limit."""
+        """Return the projectors [dim, dim] of a category's levels; none where none has a limit."""
         projectors = [getattr(self, f"projector_{level}") for level in range(self.n_levels)]
-        return [one[category, :dim, :dim] for one in projectors if one.numel()]
+        own = [one[category, :dim, :dim] for one in projectors if one.numel()]
+        whole = torch.eye(dim, dtype=self.all_codes.dtype, device=self.all_codes.device)
+        return [] if all(torch.equal(one, whole) for one in own) else own
 
     def project(self, residual: Tensor, level: int) -> Tensor:
         """Return the part of residuals [C, B, E] that the latent space of a level holds."""

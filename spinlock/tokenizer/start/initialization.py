@@ -12,8 +12,14 @@ from spinlock.tokenizer.network.codebook import residual_books
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
-from spinlock.tokenizer.start.book_fitting import best_books, books_error, books_in_subspaces
+from spinlock.tokenizer.start.book_fitting import (
+    best_books,
+    books_error,
+    books_in_subspaces,
+    books_within,
+)
 from spinlock.tokenizer.start.category_axes import CategoryAxes, principal_axes
+from spinlock.tokenizer.start.column_parts import Parts
 from spinlock.tokenizer.start.corrections import fit_corrections
 from spinlock.tokenizer.start.cross_fitting import encodings_of
 from spinlock.tokenizer.start.rare_events import rare_directions, rows_at_caps, with_recombined
@@ -52,6 +58,7 @@ def decide_book_sizes(
     axes: Sequence[CategoryAxes],
     request: BookRequest,
     generator: torch.Generator,
+    parts: Parts | None = None,
 ) -> list[list[int]]:
     """Return the number of codes [C][L]: the settings' own where given, else by rate–distortion."""
     given = [[n for _, n in levels] for levels in request.explicit or []]
@@ -69,6 +76,7 @@ def decide_book_sizes(
         generator,
         given=given or None,
         rare=_rare_directions(x, partition, axes),
+        parts=parts,
         max_tokens=request.max_tokens,
         target_distortion=target,
     )
@@ -111,6 +119,7 @@ def initialize_model(
     latent_dims: Sequence[Sequence[int | None]] | None = None,
     batch_size: int = 512,
     caps: Tensor | None = None,
+    parts: Parts | None = None,
 ) -> TokenizerModel:
     """Build a model that starts from the data; its encoders and decoder are linear.
 
@@ -129,6 +138,8 @@ def initialize_model(
         Weight of the start in the moving averages.
     caps : Tensor [2, D], optional
         Lowest and highest values that cleaning lets through; infinite where there are none.
+    parts : list [C] of list [L] of Tensor [E_c, E_c], optional
+        Spaces that the levels of a category may tell one by one.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
@@ -137,13 +148,18 @@ def initialize_model(
     _set_linear_paths(model, axes)
     chosen = torch.randperm(len(train), generator=generator)[:FIT_ROWS].sort().values
     fitted = train.x[chosen.to(train.x.device)]
-    rare = _rare_directions(fitted, shape.partition, axes)
-    outliers = _outliers(fitted, shape.partition, axes, caps)
-    books, projectors = _fit_books(
-        model, fitted, validation.x, rare, outliers, generator, latent_dims
+    unlimited = [[None] * model.n_levels] * len(axes)
+    requests = map(
+        _CategoryRequest,
+        _rare_directions(fitted, shape.partition, axes),
+        _outliers(fitted, shape.partition, axes, caps),
+        latent_dims or unlimited,
+        parts or [[]] * len(axes),
     )
-    for level, projector in enumerate(projectors):
-        model.quantizer.set_projector(level, projector)
+    books, spaces = _fit_books(model, fitted, validation.x, list(requests), generator)
+    if any(spaces):
+        for level, projector in enumerate(_projectors(spaces, model)):
+            model.quantizer.set_projector(level, projector)
     model.quantizer.set_books(books, share=batch_size)
     fit_partial_decoders(model)
     fit_corrections(model, encodings_of(model, train, validation))
@@ -168,43 +184,65 @@ def _set_linear_paths(model: TokenizerModel, axes: Sequence[CategoryAxes]) -> No
             decoder.bias[c, 0, :width] = one.mean
 
 
+@dataclass(frozen=True)
+class _CategoryRequest:
+    """What the books of one category are fitted with, beside its rows."""
+
+    rare: Tensor
+    outliers: Tensor
+    latent_dims: Sequence[int | None]
+    parts: list[Tensor]
+
+
 def _fit_books(
     model: TokenizerModel,
     x_train: Tensor,
     x_validation: Tensor,
-    rare: Sequence[Tensor],
-    outliers: Sequence[Tensor],
+    requests: Sequence[_CategoryRequest],
     generator: torch.Generator,
-    latent_dims: Sequence[Sequence[int | None]] | None,
-) -> tuple[list[list[Tensor]], list[Tensor]]:
+) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
+    """Return the books [C][L], and the spaces [C][L] of levels that do not tell all; or none."""
     z, z_held_out = _linear_embeddings(model, x_train), _linear_embeddings(model, x_validation)
-    sizes = model.quantizer.sizes.tolist()
-    dims = [min(n, model.shape.width) for n in model.layout.sizes]
-    books = []
-    projectors = torch.eye(model.shape.width, device=z.device).repeat(
-        model.n_levels, len(sizes), 1, 1
-    )
-    for c, category_sizes in enumerate(sizes):
-        own, held_out = (rows[c, :, : dims[c]] for rows in (z, z_held_out))
-        fitted = torch.cat([with_recombined(own, rare[c], generator), outliers[c]])
-        held_out = with_recombined(held_out, rare[c], generator, events_of=own)
-        limits = latent_dims[c] if latent_dims else None
-        if limits and any(limit is not None and limit < dims[c] for limit in limits):
-            book, spaces = books_in_subspaces(fitted, category_sizes, limits, generator)
-            projectors[:, c, : dims[c], : dims[c]] = torch.stack(spaces)
-            books.append(book)
-        else:
-            best = best_books(
-                fitted,
-                held_out,
-                category_sizes,
-                generator,
-                model.shape.beam_width,
-                rare_events=len(rare[c]) > 0,
-            )
-            books.append(best)
-    restricted = latent_dims is not None and any(any(levels) for levels in latent_dims)
-    return books, list(projectors) if restricted else []
+    found = []
+    for c, request in enumerate(requests):
+        dims = min(model.layout.sizes[c], model.shape.width)
+        own, held_out = (rows[c, :, :dims] for rows in (z, z_held_out))
+        fitted = torch.cat([with_recombined(own, request.rare, generator), request.outliers])
+        held_out = with_recombined(held_out, request.rare, generator, events_of=own)
+        sizes, beam = model.quantizer.sizes[c].tolist(), model.shape.beam_width
+        found.append(_books_of_category(fitted, held_out, sizes, request, beam, generator))
+    return [books for books, _ in found], [spaces for _, spaces in found]
+
+
+def _books_of_category(
+    fitted: Tensor,
+    held_out: Tensor,
+    sizes: Sequence[int],
+    request: _CategoryRequest,
+    beam: int,
+    generator: torch.Generator,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return books [L], and the spaces [L] that they tell where these are not the whole one."""
+    dims = fitted.shape[1]
+    if any(limit is not None and limit < dims for limit in request.latent_dims):
+        return books_in_subspaces(fitted, sizes, request.latent_dims, generator)
+    rare_events = len(request.rare) > 0
+    books = best_books(fitted, held_out, sizes, generator, beam, rare_events=rare_events)
+    if not request.parts:
+        return books, []
+    of_parts = books_within(fitted, sizes, request.parts, generator)
+    better = books_error(held_out, of_parts, beam) < books_error(held_out, books, beam)
+    return (of_parts, request.parts) if better else (books, [])
+
+
+def _projectors(spaces: Sequence[list[Tensor]], model: TokenizerModel) -> Tensor:
+    """Return projectors [L, C, E, E] on the spaces [C][L]; where there is none, on everything."""
+    whole = torch.eye(model.shape.width, device=model.quantizer.all_codes.device)
+    projectors = whole.repeat(model.n_levels, len(spaces), 1, 1)
+    for c, of_levels in enumerate(spaces):
+        for level, space in enumerate(of_levels):
+            projectors[level, c, : len(space), : len(space)] = space
+    return projectors
 
 
 def _rare_directions(

@@ -101,6 +101,7 @@ def choose_book_sizes(
     *,
     given: Sequence[Sequence[int | None]] | None = None,
     rare: Sequence[Tensor] | None = None,
+    parts: Sequence[Sequence[Tensor]] | None = None,
     max_tokens: int | None = None,
     target_distortion: float | None = None,
 ) -> list[list[int]]:
@@ -117,6 +118,9 @@ def choose_book_sizes(
         default three levels to choose.
     rare : sequence of Tensor [R_c, 2, E_c], optional
         Directions of each category whose rare events are measured in new combinations too.
+    parts : sequence [C] of sequence [L] of Tensor [E_c, E_c], optional
+        Spaces of each category's embedding that levels may tell one by one, where that is
+        better than telling what the levels before left; none where a category has no such.
     max_tokens : int, optional
         Largest book; by default the one with the lowest held-out distortion.
     target_distortion : float, optional
@@ -139,9 +143,10 @@ def choose_book_sizes(
     folds = _folds(n_rows, generator)
     options = []
     directions = rare or [z.new_empty(0, 2, z.shape[1]) for z in embeddings]
+    spaces = parts or [[] for _ in embeddings]
     measured = [
-        _CategoryCurves(z, folds, generator, events, levels)
-        for z, events, levels in zip(embeddings, directions, given, strict=True)
+        _CategoryCurves(z, folds, generator, events, levels, apart)
+        for z, events, levels, apart in zip(embeddings, directions, given, spaces, strict=True)
     ]
     for cap in caps:
         curves = [one.curve(cap, all_used=budget >= free) for one in measured]
@@ -181,7 +186,10 @@ def _folds(n_rows: int, generator: torch.Generator) -> list[tuple[Tensor, Tensor
 
 
 class _CategoryCurves:
-    """Measures the distortion of short residual k-means chains of one category, each once."""
+    """Measures the distortion of short residual k-means chains of one category, each once.
+
+    Where the category has parts, also that of a book of each.
+    """
 
     def __init__(
         self,
@@ -190,8 +198,11 @@ class _CategoryCurves:
         generator: torch.Generator,
         rare: Tensor,
         given: Sequence[int | None],
+        parts: Sequence[Tensor] = (),
     ):
         self._given = given
+        self._parts = parts if all(size is None for size in given) else ()
+        self._splits_over_parts: dict[tuple[int, int], list[int]] = {}
         self._folds = [
             (
                 with_recombined(z[fitted], rare, generator),
@@ -201,6 +212,7 @@ class _CategoryCurves:
         ]
         self._generator = generator
         self._chains: dict[tuple[int, ...], tuple[list[Beam], list[Beam], float]] = {}
+        self._of_parts: dict[tuple[int, int], float] = {}
 
     def curve(self, cap: int, *, all_used: bool) -> RateDistortion:
         """Return the curve from no bits, or one of each level, to levels of `cap` bits each."""
@@ -211,11 +223,39 @@ class _CategoryCurves:
         measured = [self._distortion(self.sizes(b, cap)) for b in grid]
         bits = np.arange(least, most + 1)
         logarithm = np.interp(bits, grid, np.log(np.maximum(measured, 1e-12)))
-        return RateDistortion(bits, np.exp(logarithm))
+        distortion = np.exp(logarithm)
+        for split, of_parts in self._over_parts(cap, least_of_each=int(all_used)):
+            total = int(split.sum())
+            if of_parts < distortion[total - least]:
+                distortion[total - least] = of_parts
+                self._splits_over_parts[total, cap] = split.tolist()
+        return RateDistortion(bits, distortion)
+
+    def _over_parts(self, cap: int, least_of_each: int) -> Iterator[tuple[np.ndarray, float]]:
+        """Give the best splits of bits over the parts, and the distortion that each leaves."""
+        if not self._parts:
+            return
+        bits = np.arange(least_of_each, cap + 1)
+        curves = [
+            RateDistortion(bits, np.array([self._distortion_of_part(part, b) for b in bits]))
+            for part in range(len(self._parts))
+        ]
+        for split in _allocations(curves, cap * len(curves)):
+            yield split, distortion_at(curves, split)
+
+    def _distortion_of_part(self, part: int, bits: int) -> float:
+        if (part, bits) not in self._of_parts:
+            space, held_out = self._parts[part], []
+            for fitted, rows in self._folds:
+                codes = kmeans(fitted @ space, 2**bits, self._generator, LLOYD_STEPS, spread=False)
+                held_out.append(_extended(Beam(rows @ space, 1), codes))
+            self._of_parts[part, bits] = _mean_error(held_out)
+        return self._of_parts[part, bits]
 
     def sizes(self, bits: int, cap: int) -> list[int]:
         """Return the sizes of all books when those to choose share so many bits."""
-        chosen = iter(split_bits(bits, cap, self._given.count(None)))
+        split = self._splits_over_parts.get((bits, cap))
+        chosen = iter(split or split_bits(bits, cap, self._given.count(None)))
         return [2 ** next(chosen) if size is None else size for size in self._given]
 
     def _distortion(self, sizes: Sequence[int]) -> float:

@@ -439,6 +439,19 @@ def test_a_level_that_is_restricted_to_a_subspace_leaves_the_rest_to_the_next():
     assert not quantizer.book(0, 0)[:, 1:].any()
 
 
+def test_a_category_has_spaces_where_any_of_its_levels_has_a_limit():
+    quantizer = ResidualQuantizer([[4, 8]] * 2, 3)
+    assert not quantizer.spaces(0, 3)
+    first_axis, whole = torch.diag(torch.tensor([1.0, 0.0, 0.0])), torch.eye(3)
+    quantizer.set_projector(0, torch.stack([first_axis, whole]))
+    quantizer.set_projector(1, torch.stack([whole, whole]))
+    one, other = quantizer.spaces(0, 2)
+    assert torch.equal(one, first_axis[:2, :2])
+    assert torch.equal(other, whole[:2, :2])
+    assert not quantizer.spaces(1, 3)
+    assert not quantizer.double().spaces(1, 3)
+
+
 @modest
 @given(st.integers(0, 8), st.integers(0, 2**32 - 1))
 def test_codes_are_taken_from_the_book_of_their_own_category_and_level(n_rows, seed):

@@ -312,6 +312,48 @@ def test_restricted_levels_keep_their_subspace_for_training():
     assert not initialized().quantizer.spaces(0, 3)
 
 
+def with_few_values(seed: int, n_rows: int = 600) -> Tensor:
+    """Rows whose first category takes few values; the other is one cause."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n_rows, 1)) + 0.05 * rng.normal(size=(n_rows, 7))
+    x[:, PARTITION[0]] = rng.integers(0, 4, (n_rows, 4))
+    return torch.from_numpy(x).float()
+
+
+def test_levels_tell_parts_where_unseen_rows_are_told_better_so():
+    train, unseen = with_few_values(0), with_few_values(1)
+    shape = shape_of([[4, 4, 16], [8, 4, 2]], embedding_dim=4)
+    axes = principal_axes(train, PARTITION, 4)
+    columns = [[[0], [1], [2, 3]], [[0], [1], [2]]]
+    parts = [
+        [one.analysis[part].T @ one.analysis[part] for part in of_category]
+        for one, of_category in zip(axes, columns, strict=True)
+    ]
+    models = [
+        initialize_model(
+            shape,
+            axes,
+            Rows(train),
+            Rows(with_few_values(2)),
+            torch.Generator().manual_seed(0),
+            parts=some,
+        )
+        for some in (parts, None)
+    ]
+    quantizers = [one.quantizer for one in models]
+    for space, part in zip(quantizers[0].spaces(0, 4), parts[0], strict=True):
+        assert torch.equal(space, part)
+    assert not quantizers[0].spaces(1, 3)
+    for level, part in enumerate(parts[0]):
+        book = quantizers[0].book(0, level)
+        torch.testing.assert_close(book @ part, book, atol=1e-5, rtol=1e-5)
+    left = [
+        (unseen - one.reconstruct(one.tokenize(Rows(unseen))))[:, PARTITION[0]].abs().max()
+        for one in models
+    ]
+    assert left[0] < 0.2 < left[1]
+
+
 def test_books_are_compared_with_the_beam_of_the_model(monkeypatch):
     beams, best = [], initialization.best_books
     monkeypatch.setattr(

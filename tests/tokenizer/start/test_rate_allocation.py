@@ -259,3 +259,56 @@ def test_between_measured_bits_the_logarithm_of_the_distortion_is_interpolated()
     curve = curves.curve(5, all_used=True)  # measured at 3 to 7, 10 and 13 to 15 bits
     logarithms = np.log(curve.distortion[curve.bits >= 7][:4])
     assert np.diff(logarithms) == pytest.approx([np.ptp(logarithms) / -3] * 3)
+
+
+def graded(n_rows: int = 900) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Return two columns of eight grades and one of two, and a part for each."""
+    generator = torch.Generator().manual_seed(0)
+    grades = [torch.randint(n, (n_rows,), generator=generator) / n for n in (2, 8, 8)]
+    return torch.stack(grades, dim=1), [row.diag() for row in torch.eye(3)]
+
+
+def test_parts_get_the_bits_that_tell_them_where_that_is_better_than_residuals():
+    z, parts = graded()
+    noise = 0.1 * torch.randn(900, 3, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    sizes, others = choose_book_sizes([z, noise], 13, generator, parts=[parts, []])
+    assert sizes == [2, 8, 8]
+    assert np.log2(others).sum() == 6
+    residual, _ = choose_book_sizes([z, noise], 13, torch.Generator().manual_seed(0))
+    assert residual != sizes
+
+
+def test_what_parts_leave_adds_up():
+    z, parts = graded()
+    fold = torch.arange(600), torch.arange(600, 900)
+    generator = torch.Generator().manual_seed(0)
+    curves = _CategoryCurves(z, [fold], generator, z.new_empty(0, 2, 3), [None] * 3, parts)
+    splits = {int(split.sum()): (split, left) for split, left in curves._over_parts(3, 1)}
+    assert list(splits) == [*range(3, 8)]  # two bits more would tell nothing
+    split, left = splits[6]
+    assert sorted(split.tolist()) == [1, 2, 3]
+    (untold,) = (one for one, b in zip(parts, split, strict=True) if b == 2)
+    assert left == pytest.approx(curves._distortion_of_part(int(untold.diag().argmax()), 2))
+    assert left > 0
+    measured = curves.curve(3, all_used=True)
+    assert measured.distortion[3] <= left
+    assert measured.distortion[4] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("given", [[None, 4, None], [4, 4, 4]])
+def test_given_books_are_not_of_parts(given, monkeypatch):
+    monkeypatch.setattr(_CategoryCurves, "_distortion_of_part", None)
+    z, parts = graded(90)
+    generator = torch.Generator().manual_seed(0)
+    sizes = choose_book_sizes([z, z], 20, generator, given=[given, given], parts=[parts] * 2)
+    assert all(size[1] == 4 for size in sizes)
+
+
+def test_categories_without_parts_draw_as_ever():
+    one, other = embeddings((1.0, 2.0))
+    found = [
+        choose_book_sizes([one, other], 12, torch.Generator().manual_seed(0), parts=parts)
+        for parts in (None, [[], []])
+    ]
+    assert found[0] == found[1]

@@ -1,0 +1,113 @@
+"""Parts of columns: alike ones together, all apart in the embedding, none where values are many."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spinlock.tokenizer.network.codebook import residual_books
+from spinlock.tokenizer.start.book_fitting import books_error, books_within
+from spinlock.tokenizer.start.category_axes import CategoryAxes
+from spinlock.tokenizer.start.column_parts import column_parts, parts_of_categories
+
+GROUPS = [[0, 3, 6], [1, 4], [2, 5]]  # of alike columns
+
+
+def graded(seed: int = 0, n_rows: int = 400, grades: int = 4) -> torch.Tensor:
+    """Return columns of few values, of which those of a group are alike."""
+    rng = np.random.default_rng(seed)
+    x = np.empty((n_rows, 7))
+    for members in GROUPS:
+        shared = rng.normal(size=(n_rows, 1))
+        x[:, members] = shared + 0.3 * rng.normal(size=(n_rows, len(members)))
+    return torch.from_numpy(np.clip(np.round(x), -grades // 2, grades // 2 - 1)).float()
+
+
+def parts_of(x: torch.Tensor, levels: int = 3, limit: int = 64) -> list[torch.Tensor]:
+    return column_parts(x, CategoryAxes.principal(x, limit), levels)
+
+
+def test_alike_columns_are_of_one_part_and_those_that_say_most_come_first():
+    x = graded()
+    axes = CategoryAxes.principal(x, 64)
+    found = []
+    for projector in column_parts(x, axes, 3):
+        of_columns = axes.analysis @ projector @ axes.synthesis
+        assert torch.allclose(of_columns, of_columns.diag().diag(), atol=1e-5)
+        found.append(of_columns.diag().round().nonzero().flatten().tolist())
+    assert found[0] == GROUPS[0]
+    assert sorted(found[1:]) == GROUPS[1:]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 7))
+def test_parts_are_apart_and_together_all_of_the_embedding(seed, levels):
+    parts = parts_of(graded(seed, n_rows=60), levels)
+    assert len(parts) == levels
+    torch.testing.assert_close(sum(parts), torch.eye(7), atol=1e-4, rtol=0)
+    for i, one in enumerate(parts):
+        for k, other in enumerate(parts):
+            expected = one if i == k else torch.zeros_like(one)
+            torch.testing.assert_close(one @ other, expected, atol=1e-4, rtol=0)
+
+
+def test_books_of_parts_tell_combinations_that_residual_ones_of_their_sizes_do_not():
+    x, unseen = graded(0, 2000), graded(1, 200)
+    axes = CategoryAxes.principal(x, 64)
+    parts, z = column_parts(x, axes, 3), axes.project(x)
+    sizes = [2 * len(torch.unique((z @ one).round(decimals=3), dim=0)) for one in parts]
+    generator = torch.Generator().manual_seed(0)
+    of_parts = books_within(z, sizes, parts, generator)
+    residual = residual_books(z, sizes, generator)
+    errors = [books_error(axes.project(unseen), books, 4) for books in (of_parts, residual)]
+    assert errors[0] < 0.01 * float((unseen - axes.mean).square().sum())
+    assert errors[0] < 0.5 * errors[1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "values", "tried"), [(400, 100, True), (400, 101, False), (40_000, 1200, True)]
+)
+def test_values_are_few_where_each_is_of_four_rows(rows, values, tried):
+    generator = torch.Generator().manual_seed(0)
+    orders = [torch.randperm(rows, generator=generator) % values for _ in range(4)]
+    x = torch.stack(orders, dim=1).float()
+    (parts,) = parts_of_categories(x, [[*range(4)]], [CategoryAxes.principal(x, 64)], 3)
+    assert bool(parts) is tried
+
+
+def test_half_of_the_columns_take_few_values():
+    few, many = graded()[:, :3], torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
+    assert parts_of(torch.cat([few, many[:, :3]], dim=1))
+    assert not parts_of(torch.cat([few, many], dim=1))
+
+
+def test_every_level_has_a_column():
+    assert len(parts_of(graded()[:, :3])) == 3
+    assert not parts_of(graded()[:, :2])
+
+
+def test_columns_are_apart_only_in_a_rotation_of_them():
+    x = graded()
+    axes = CategoryAxes.principal(x, 64)
+    assert not parts_of(x, limit=6)
+    weighted = CategoryAxes(axes.mean, 2 * axes.analysis, axes.synthesis / 2)
+    assert not column_parts(x, weighted, 3)
+
+
+def test_a_column_that_never_changes_is_of_some_part():
+    x = graded()
+    x[:, 3] = 1.0
+    torch.testing.assert_close(sum(parts_of(x)), torch.eye(7), atol=1e-4, rtol=0)
+
+
+def test_each_category_has_its_own_parts():
+    x = torch.cat(
+        [graded(), torch.randn(400, 3, generator=torch.Generator().manual_seed(0))], dim=1
+    )
+    partition = [[*range(7)], [7, 8, 9]]
+    axes = [CategoryAxes.principal(x[:, members], 64) for members in partition]
+    few, many = parts_of_categories(x, partition, axes, 3)
+    for one, expected in zip(few, column_parts(x[:, :7], axes[0], 3), strict=True):
+        assert torch.equal(one, expected)
+    assert not many
