@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import sys
 from contextlib import nullcontext
@@ -21,6 +22,8 @@ from spinlock.display import (
 )
 from spinlock.errors import SpinlockError
 from spinlock.termination import orderly_termination
+
+log = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="spinlock",
@@ -90,7 +93,7 @@ def train_vqvae(
 
     Example: `spinlock train-vqvae --config configs/vqvae/arch_summary.yaml --epochs 10`
     """
-    from spinlock.settings import load_experiment, to_yaml
+    from spinlock.settings import doubtful_settings, load_experiment, to_yaml
     from spinlock.settings.dataset_files import dataset_files
 
     overrides = {
@@ -103,6 +106,8 @@ def train_vqvae(
     given = {key: value for key, value in overrides.items() if value is not None}
     experiment = load_experiment(config, given)
     show_log(verbose or experiment.logging.verbose)
+    for sentence in doubtful_settings(experiment):
+        log.warning("%s", sentence)
     from spinlock.preconditions import describe_data, require_own_folder, require_start
 
     folder = output or Path(experiment.training.checkpoint_dir) / config.stem

@@ -65,6 +65,25 @@ def test_a_dry_run_checks_the_data_prints_the_settings_and_writes_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_dry_run_and_a_training_tell_settings_that_are_hardly_meant(
+    spinlock, experiment, tmp_path, caplog
+):
+    config = tmp_path / "doubtful.yaml"
+    config.write_text(
+        experiment.read_text().replace(
+            "training: {", "training: {category_mapping_file: map.json, "
+        )
+    )
+    sentence = "training.category_mapping_file has no effect beside the other settings"
+    for option in (["--dry-run"], ["--epochs", 0]):
+        caplog.clear()
+        spinlock("train-vqvae", "--config", config, *option)
+        assert [one.message for one in caplog.records].count(sentence) == 1
+    caplog.clear()
+    spinlock("train-vqvae", "--config", experiment, "--dry-run")
+    assert not caplog.records
+
+
 def test_a_command_tells_a_warning_once(monkeypatch, capsys, experiment, tmp_path):
     with h5py.File(tmp_path / "dataset.h5", "a") as file:
         file["features/summary"].attrs["feature_names"] = ["a", "b"]

@@ -172,6 +172,26 @@ def stage_settings(experiment: Experiment, stage: str) -> dict[str, Any]:
     return chosen
 
 
+def doubtful_settings(experiment: Experiment) -> list[str]:
+    """Return what is allowed and hardly meant, a sentence each.
+
+    Settings that others leave without effect, where they are not the default; a warm-up that
+    does not end.
+    """
+    said = []
+    for section, key in _without_effect(experiment):
+        values = getattr(experiment, section)
+        if getattr(values, key) != type(values).model_fields[key].get_default():
+            said.append(f"{section}.{key} has no effect beside the other settings")
+    warmup, epochs = experiment.training.warmup_epochs, experiment.training.num_epochs
+    if 0 < epochs <= warmup:
+        said.append(
+            f"training.learning_rate is never reached: warmup_epochs, {warmup}, is not below "
+            f"num_epochs, {epochs}"
+        )
+    return said
+
+
 def _without_effect(experiment: Experiment) -> list[tuple[str, str]]:
     """Return the settings, section and key, that others make irrelevant."""
     without = []

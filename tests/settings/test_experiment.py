@@ -6,7 +6,13 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from spinlock.settings import STAGES, Experiment, OperatorDatasetSettings, stage_settings
+from spinlock.settings import (
+    STAGES,
+    Experiment,
+    OperatorDatasetSettings,
+    doubtful_settings,
+    stage_settings,
+)
 from spinlock.settings.families import ENCODER_PARAMS
 
 KNOWN = {*STAGES, "generate", "cluster_by_validation", "cluster_by_budget"}
@@ -283,6 +289,19 @@ def test_settings_that_others_replace_are_noticed_by_no_stage(settings, without_
     for key, value in without_effect.items():
         after = changed(key, value, base)
         assert not stages_that_notice(Experiment.model_validate(base), after), key
+        told = f"{key} has no effect beside the other settings"
+        assert told in doubtful_settings(after)
+        assert told not in doubtful_settings(Experiment.model_validate(base))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "warmup", "told"), [(5, 5, True), (6, 5, False), (0, 5, False), (5, 0, False)]
+)
+def test_a_warm_up_that_does_not_end_is_told(epochs, warmup, told):
+    training = {"num_epochs": epochs, "warmup_epochs": warmup}
+    said = doubtful_settings(Experiment.model_validate(EXAMPLE | {"training": training}))
+    sentence = f"never reached: warmup_epochs, {warmup}, is not below num_epochs, {epochs}"
+    assert [sentence in one for one in said] == [True] * told
 
 
 def test_the_bits_count_where_a_book_is_left_open_or_the_number_of_categories_is_measured():
