@@ -43,7 +43,9 @@ train rows hold fewer bits than the budget: what ours uses is then given, and th
 the whole. *Foreign operators* are those of a file that another program wrote (`--foreign FILE`;
 without it, of its excerpt under `tests/data/`). *Shared factors* and *blobs* are made to be hard
 for categories: all columns depend on common factors, or on the same clusters, which categories
-that know nothing of one another must each tell again. *Unseen policy* and *unseen initial kind*:
+that know nothing of one another must each tell again. *Counts* (low ones, of
+sixty kinds of events) and *mixed kinds* (lognormal columns, counts, a class as yes and no, curves)
+are made, too, as tables of people and of instruments are. *Unseen policy*, *unseen initial kind*:
 all operators of one policy of evolution, or of one kind of initial condition, are test rows.
 *Photographs* are patches of 8 × 8 pixels in colour of scikit-learn's two, *messy* tables have gaps,
 infinities, constant columns, repeats and outliers put in.

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from benchmarks.quality import measure_table, replaced
 from benchmarks.quality_figure import quality_figure
 from benchmarks.quality_page import PEER_BEAM, best_peer, page
-from benchmarks.tables import RawTable, messy, simulated_operators
+from benchmarks.tables import FOREIGN_FILE, RawTable, known_tables, messy, simulated_operators
 from spinlock.errors import SpinlockError
 
 
@@ -144,6 +144,25 @@ def test_fewer_operators_than_a_table_is_named_after_are_refused(tmp_path, monke
     assert len(simulated_operators(5).families["summary"]) == 5
     with pytest.raises(SpinlockError, match="8 simulated operators are at hand, 9 are wanted"):
         simulated_operators(9)
+
+
+@pytest.mark.parametrize("name", ["shared factors", "blobs", "counts", "mixed kinds"])
+def test_a_table_that_is_made_depends_on_the_seed_alone(name):
+    make = known_tables(FOREIGN_FILE)[name]
+    first, again, other = (make(seed).families["measurements"] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == other.shape
+    assert not np.array_equal(first, other)
+
+
+def test_counts_are_whole_and_of_few_values():
+    counts = known_tables(FOREIGN_FILE)["counts"](0).families["measurements"]
+    assert np.array_equal(counts, np.round(counts))
+    assert max(len(np.unique(column)) for column in counts.T) < len(counts) / 4
+    groups = np.corrcoef(counts.T).reshape(6, 10, 6, 10).mean(axis=(1, 3))
+    within, between = groups.diagonal(), groups[~np.eye(6, dtype=bool)]
+    assert within.min() > 0.2
+    assert np.abs(between).max() < 0.05
 
 
 def test_a_messy_table_is_measured_from_its_raw_rows_to_its_tokens():
