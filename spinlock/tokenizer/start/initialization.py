@@ -149,14 +149,15 @@ def initialize_model(
     chosen = torch.randperm(len(train), generator=generator)[:FIT_ROWS].sort().values
     fitted = train.x[chosen.to(train.x.device)]
     unlimited = [[None] * model.n_levels] * len(axes)
-    requests = map(
-        _CategoryRequest,
+    of_categories = zip(
         _rare_directions(fitted, shape.partition, axes),
         _outliers(fitted, shape.partition, axes, caps),
         latent_dims or unlimited,
         parts or [[]] * len(axes),
+        strict=True,
     )
-    books, spaces = _fit_books(model, fitted, validation.x, list(requests), generator)
+    requests = [_CategoryRequest(*one) for one in of_categories]
+    books, spaces = _fit_books(model, fitted, validation.x, requests, generator)
     if any(spaces):
         for level, projector in enumerate(_projectors(spaces, model)):
             model.quantizer.set_projector(level, projector)

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -186,9 +186,9 @@ def _folds(n_rows: int, generator: torch.Generator) -> list[tuple[Tensor, Tensor
 
 
 class _CategoryCurves:
-    """Measures the distortion of short residual k-means chains of one category, each once.
+    """Measures the distortion of one category at each number of bits.
 
-    Where the category has parts, also that of a book of each.
+    Of residual books, and where the category has parts, also of a book of each.
     """
 
     def __init__(
@@ -201,18 +201,19 @@ class _CategoryCurves:
         parts: Sequence[Tensor] = (),
     ):
         self._given = given
-        self._parts = parts if all(size is None for size in given) else ()
-        self._splits_over_parts: dict[tuple[int, int], list[int]] = {}
-        self._folds = [
+        rows = [
             (
                 with_recombined(z[fitted], rare, generator),
                 with_recombined(z[held_out], rare, generator, events_of=z[fitted]),
             )
             for fitted, held_out in folds
         ]
-        self._generator = generator
-        self._chains: dict[tuple[int, ...], tuple[list[Beam], list[Beam], float]] = {}
-        self._of_parts: dict[tuple[int, int], float] = {}
+        self._whole = _Chains(rows, generator)
+        self._parts = [
+            _Chains([(fitted @ part, held_out @ part) for fitted, held_out in rows], generator)
+            for part in (parts if all(size is None for size in given) else ())
+        ]
+        self._splits_over_parts: dict[tuple[int, int], list[int]] = {}
 
     def curve(self, cap: int, *, all_used: bool) -> RateDistortion:
         """Return the curve from no bits, or one of each level, to levels of `cap` bits each."""
@@ -220,7 +221,8 @@ class _CategoryCurves:
         least, most = levels if all_used else 0, levels * cap
         grid = sorted({least, *range(levels, cap + levels), *range(cap + 2, most, 3), most})
         grid = [b for b in grid if b <= most]
-        measured = [self._distortion(self.sizes(b, cap)) for b in grid]
+        sizes = [self._with_given(split_bits(b, cap, levels)) for b in grid]
+        measured = [self._whole.distortion(size for size in one if size > 1) for one in sizes]
         bits = np.arange(least, most + 1)
         logarithm = np.interp(bits, grid, np.log(np.maximum(measured, 1e-12)))
         distortion = np.exp(logarithm)
@@ -237,41 +239,46 @@ class _CategoryCurves:
             return
         bits = np.arange(least_of_each, cap + 1)
         curves = [
-            RateDistortion(bits, np.array([self._distortion_of_part(part, b) for b in bits]))
-            for part in range(len(self._parts))
+            RateDistortion(bits, np.array([part.distortion([2**b]) for b in bits.tolist()]))
+            for part in self._parts
         ]
         for split in _allocations(curves, cap * len(curves)):
             yield split, distortion_at(curves, split)
 
-    def _distortion_of_part(self, part: int, bits: int) -> float:
-        if (part, bits) not in self._of_parts:
-            space, held_out = self._parts[part], []
-            for fitted, rows in self._folds:
-                codes = kmeans(fitted @ space, 2**bits, self._generator, LLOYD_STEPS, spread=False)
-                held_out.append(_extended(Beam(rows @ space, 1), codes))
-            self._of_parts[part, bits] = _mean_error(held_out)
-        return self._of_parts[part, bits]
-
     def sizes(self, bits: int, cap: int) -> list[int]:
         """Return the sizes of all books when those to choose share so many bits."""
         split = self._splits_over_parts.get((bits, cap))
-        chosen = iter(split or split_bits(bits, cap, self._given.count(None)))
+        return self._with_given(split or split_bits(bits, cap, self._given.count(None)))
+
+    def _with_given(self, split: Sequence[int]) -> list[int]:
+        chosen = iter(split)
         return [2 ** next(chosen) if size is None else size for size in self._given]
 
-    def _distortion(self, sizes: Sequence[int]) -> float:
-        return self._chain(tuple(size for size in sizes if size > 1))[2]
 
-    def _chain(self, sizes: tuple[int, ...]) -> tuple[list[Beam], list[Beam], float]:
-        if sizes not in self._chains:
-            self._chains[sizes] = self._extend(sizes)
-        return self._chains[sizes]
+class _Chains:
+    """Short residual k-means chains, fitted to some rows and measured on others, each once."""
+
+    def __init__(self, folds: Sequence[tuple[Tensor, Tensor]], generator: torch.Generator):
+        self._folds = folds
+        self._generator = generator
+        self._found: dict[tuple[int, ...], tuple[list[Beam], list[Beam], float]] = {}
+
+    def distortion(self, sizes: Iterable[int]) -> float:
+        """Return the held-out squared error per row that books of these sizes leave."""
+        return self.chain(tuple(sizes))[2]
+
+    def chain(self, sizes: tuple[int, ...]) -> tuple[list[Beam], list[Beam], float]:
+        """Return what books of these sizes leave of fitted and held-out rows, and distortion."""
+        if sizes not in self._found:
+            self._found[sizes] = self._extend(sizes)
+        return self._found[sizes]
 
     def _extend(self, sizes: tuple[int, ...]) -> tuple[list[Beam], list[Beam], float]:
         if not sizes:
             fitted = [Beam(z, 1) for z, _ in self._folds]
             held_out = [Beam(z, 1) for _, z in self._folds]
             return fitted, held_out, _mean_error(held_out)
-        before_fitted, before_held_out, _ = self._chain(sizes[:-1])
+        before_fitted, before_held_out, _ = self.chain(sizes[:-1])
         fitted, held_out = [], []
         for a, b in zip(before_fitted, before_held_out, strict=True):
             codes = kmeans(a.residual[:, 0], sizes[-1], self._generator, LLOYD_STEPS, spread=False)

@@ -102,7 +102,7 @@ def test_distortion_is_the_error_of_rows_that_books_have_not_seen():
     curve = curves.curve(4, all_used=False)
     untold = float(z[40:].square().sum(dim=1).mean())
     assert curve.distortion[0] == pytest.approx(untold, rel=1e-4)
-    fitted, held_out, _ = curves._chain((2**4,) * LEVELS)
+    fitted, held_out, _ = curves._whole.chain((2**4,) * LEVELS)
     seen, unseen = (
         float(torch.cat([beam.error.flatten() for beam in beams]).mean())
         for beams in (fitted, held_out)
@@ -245,10 +245,10 @@ def test_what_is_measured_are_all_books_those_that_are_given_too(given):
     curve = curves.curve(3, all_used=False)
     for bits in (0, *range(given.count(None), curve.bits[-1] // 2 + 2)):
         sizes = tuple(size for size in curves.sizes(bits, 3) if size > 1)
-        _, held_out, _ = curves._chain(sizes)
+        _, held_out, _ = curves._whole.chain(sizes)
         unseen = torch.cat([beam.error.flatten() for beam in held_out]).mean()
         assert curve.distortion[bits] == pytest.approx(float(unseen), rel=1e-4)
-    assert curve.distortion[0] == pytest.approx(curves._chain(tuple(filter(None, given)))[2])
+    assert curve.distortion[0] == pytest.approx(curves._whole.chain(tuple(filter(None, given)))[2])
 
 
 def test_between_measured_bits_the_logarithm_of_the_distortion_is_interpolated():
@@ -288,8 +288,8 @@ def test_what_parts_leave_adds_up():
     assert list(splits) == [*range(3, 8)]  # two bits more would tell nothing
     split, left = splits[6]
     assert sorted(split.tolist()) == [1, 2, 3]
-    (untold,) = (one for one, b in zip(parts, split, strict=True) if b == 2)
-    assert left == pytest.approx(curves._distortion_of_part(int(untold.diag().argmax()), 2))
+    (untold,) = (one for one, b in zip(curves._parts, split, strict=True) if b == 2)
+    assert left == pytest.approx(untold.distortion([4]))
     assert left > 0
     measured = curves.curve(3, all_used=True)
     assert measured.distortion[3] <= left
@@ -297,10 +297,12 @@ def test_what_parts_leave_adds_up():
 
 
 @pytest.mark.parametrize("given", [[None, 4, None], [4, 4, 4]])
-def test_given_books_are_not_of_parts(given, monkeypatch):
-    monkeypatch.setattr(_CategoryCurves, "_distortion_of_part", None)
+def test_given_books_are_not_of_parts(given):
     z, parts = graded(90)
     generator = torch.Generator().manual_seed(0)
+    fold = torch.arange(60), torch.arange(60, 90)
+    curves = _CategoryCurves(z, [fold], generator, z.new_empty(0, 2, 3), given, parts)
+    assert not list(curves._over_parts(3, 1))
     sizes = choose_book_sizes([z, z], 20, generator, given=[given, given], parts=[parts] * 2)
     assert all(size[1] == 4 for size in sizes)
 
