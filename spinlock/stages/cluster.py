@@ -23,21 +23,19 @@ from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.tokenizer.categories.centroids import mean_abs_cosine
 from spinlock.tokenizer.categories.clustering import (
     Clustering,
-    Partition,
     PartitionQuality,
-    correlation_matrix,
     discover_categories,
-    merge_tree,
 )
 from spinlock.tokenizer.categories.clustering import (
     silhouette as silhouette_of,
 )
+from spinlock.tokenizer.categories.column_tree import Partition, correlation_matrix, merge_tree
 from spinlock.tokenizer.categories.mapping import MAPPING_REMEDY, mapped_partition, read_mapping
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 from spinlock.tokenizer.start.bit_budget import (
+    BitDemand,
     most_bits,
     rows_of_books,
-    usable_bits,
     useful_categories,
 )
 from spinlock.tokenizer.start.initialization import BookRequest, partition_quality
@@ -109,7 +107,7 @@ def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> C
         min_features=training.min_features_per_category,
         orthogonality_target=training.orthogonality_target,
         useful=useful_categories(budget, n_rows) if n_rows else None,
-        enough=(lambda found: usable_bits(x, found, n_rows) >= budget) if n_rows else None,
+        demand=BitDemand(x, budget, n_rows) if n_rows else None,
         validation_quality=_quality_of(experiment, x, held_out) if by_validation else None,
     )
     n_categories = len(clustering.partition)

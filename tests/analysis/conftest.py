@@ -18,7 +18,7 @@ from spinlock.analysis.evidence import (
 from spinlock.analysis.metrics import code_counts
 from spinlock.features.table import Column, TableHeader
 from spinlock.settings.data import FeatureCleaning
-from spinlock.tokenizer.categories.clustering import correlation_matrix, merge_tree
+from spinlock.tokenizer.categories.column_tree import correlation_matrix, merge_tree
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape

@@ -12,7 +12,7 @@ from spinlock.features.split import TRAIN, VALIDATION
 from spinlock.features.table import FeatureTable
 from spinlock.stages import cluster
 from spinlock.stages.normalize import read_statistics
-from spinlock.tokenizer.categories.clustering import correlation_matrix
+from spinlock.tokenizer.categories.column_tree import correlation_matrix
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 
 

@@ -1,4 +1,4 @@
-"""Hierarchical clustering of columns by their correlation, and the choice of a partition."""
+"""The choice of a partition of the columns into categories, among cuts of their tree."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -6,19 +6,21 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
-from scipy.stats import rankdata
 from sklearn.metrics import silhouette_score
 
 from spinlock.tokenizer.categories.centroids import mean_abs_cosine
+from spinlock.tokenizer.categories.column_tree import (
+    Partition,
+    correlation_matrix,
+    merge_tree,
+    partitions_by_number,
+)
+from spinlock.tokenizer.categories.division import Demand, with_divided
 
 log = logging.getLogger(__name__)
 
 MIN_FEATURES = 3  # of a category, where that gives enough of them
-CUT_FURTHER = 1.2  # factor between cuts beyond the largest number of categories
-
-Partition = list[np.ndarray]
+ENOUGH = 0.98  # of the bits that the best partition can use
 
 
 @dataclass(frozen=True)
@@ -41,50 +43,6 @@ class Clustering:
     candidates: list[PartitionQuality]
 
 
-def correlation_matrix(x: np.ndarray, method: str = "spearman") -> np.ndarray:
-    """Return the correlation [D, D] of the columns of x [n, D], accumulated in float64."""
-    ranked = rankdata(x, axis=0) if method == "spearman" else x
-    z = ranked.astype(np.float64)
-    z -= z.mean(axis=0)
-    norm = np.linalg.norm(z, axis=0)
-    z /= np.where(norm > 0, norm, 1.0)
-    correlation = np.clip(z.T @ z, -1.0, 1.0)
-    np.fill_diagonal(correlation, 1.0)
-    return correlation
-
-
-def merge_tree(correlation: np.ndarray) -> np.ndarray:
-    """Return the Ward linkage [D - 1, 4] of the columns by 1 − |r|."""
-    distance = 1.0 - np.abs(correlation)
-    np.fill_diagonal(distance, 0.0)
-    return linkage(squareform(distance, checks=False), method="ward")
-
-
-def cut_tree(
-    tree: np.ndarray, correlation: np.ndarray, num_categories: int, min_features: int
-) -> Partition:
-    """Cut the tree into at most `num_categories`; clusters that are too small join the nearest.
-
-    Returns
-    -------
-    list of int arrays
-        Ascending column indices of each category, the categories by their first column.
-        Every column is in exactly one.
-    """
-    labels = fcluster(tree, num_categories, criterion="maxclust")
-    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    similarity = np.abs(correlation)
-    while len(groups) > 1:
-        smallest = min(range(len(groups)), key=lambda i: len(groups[i]))
-        if len(groups[smallest]) >= min_features:
-            break
-        members = groups.pop(smallest)
-        closeness = [similarity[np.ix_(members, group)].mean() for group in groups]
-        nearest = int(np.argmax(closeness))
-        groups[nearest] = np.sort(np.concatenate([groups[nearest], members]))
-    return sorted(groups, key=lambda group: int(group[0]))
-
-
 def silhouette(correlation: np.ndarray, partition: Sequence[np.ndarray]) -> float:
     """Return the mean silhouette of the columns by 1 − |r| (Rousseeuw 1987)."""
     n_columns = len(correlation)
@@ -98,26 +56,6 @@ def silhouette(correlation: np.ndarray, partition: Sequence[np.ndarray]) -> floa
     return float(silhouette_score(distance, labels, metric="precomputed"))
 
 
-def partitions_by_number(
-    tree: np.ndarray, correlation: np.ndarray, fewest: int, most: int, min_features: int
-) -> dict[int, Partition]:
-    """Return a partition for each number of categories that cuts of the tree give, up to `most`.
-
-    Cuts begin at `fewest` clusters. Where small clusters merge, a cut gives fewer categories
-    than clusters; then the tree is cut further down.
-    """
-    n_columns = len(correlation)
-    found: dict[int, Partition] = {}
-    number = min(fewest, n_columns)
-    while True:
-        partition = cut_tree(tree, correlation, number, min_features)
-        if len(partition) <= most:
-            found.setdefault(len(partition), partition)
-        if len(partition) >= most or number == n_columns:
-            return found
-        number = number + 1 if number < most else min(int(CUT_FURTHER * number) + 1, n_columns)
-
-
 def discover_categories(
     x: np.ndarray,
     *,
@@ -127,7 +65,7 @@ def discover_categories(
     min_features: int | None = None,
     orthogonality_target: float = 0.15,
     useful: tuple[int, int] | None = None,
-    enough: Callable[[Partition], bool] | None = None,
+    demand: Demand | None = None,
     validation_quality: Callable[[Partition], float] | None = None,
 ) -> Clustering:
     """Cluster the columns of normalised train rows x [n, D].
@@ -143,9 +81,10 @@ def discover_categories(
     useful : (int, int), optional
         Choose among at least and at most so many, or as near as the columns give: fewer could
         not hold the bits that are wanted, more would leave too few for each.
-    enough : callable, optional
-        Whether the categories of a partition take enough different values to use the bits.
-        The fewest of the useful that do are the least; without any this does not count.
+    demand : Demand, optional
+        What categories want of the bits that there are. Where no number is fixed, categories that
+        want more than their books hold are divided further, and numbers of categories that can
+        use less than the others are not taken.
     validation_quality : callable, optional
         Gives the validation R² of a partition; the best one is then taken, whatever is
         `useful`, since what is measured needs no rule. Otherwise the
@@ -156,6 +95,8 @@ def discover_categories(
     if len(correlation) == 1:
         return Clustering([np.array([0])], np.empty((0, 4)), correlation, [])
     tree = merge_tree(correlation)
+    if num_categories:
+        demand = None
 
     def cut(smallest: int) -> dict[int, Partition]:
         found = partitions_by_number(tree, correlation, 2, max_clusters, smallest)
@@ -163,19 +104,19 @@ def discover_categories(
             found |= partitions_by_number(
                 tree, correlation, num_categories, num_categories, smallest
             )
+        if demand:
+            found = with_divided(found, correlation, max_clusters, smallest, demand)
         return found
 
     low, high = useful or (2, max_clusters)
     wanted = num_categories or min(low, max_clusters)
-    if num_categories:
-        enough = None
     partitions = cut(min_features or MIN_FEATURES)
-    fewest = _fewest(partitions, wanted, enough)
-    if min_features is None and fewest is None:
+    useful_numbers, share = _useful(partitions, wanted, demand)
+    if min_features is None and share < ENOUGH:
         small = cut(1)
-        fewest = _fewest(small, wanted, enough)
-        if fewest is not None or max(partitions) < wanted:
-            partitions = small
+        of_small, share_of_small = _useful(small, wanted, demand)
+        if ENOUGH * share_of_small > share or max(partitions) < wanted:
+            partitions, useful_numbers = small, of_small
     candidates = [
         PartitionQuality(
             number,
@@ -188,21 +129,26 @@ def discover_categories(
     if num_categories:
         chosen = max(number for number in partitions if number <= num_categories)
     else:
-        low = 1 if validation_quality else fewest or min(low, max(partitions))
-        high = max_clusters if validation_quality else max(low, high)
-        able = [one for one in candidates if low <= one.num_categories <= high]
-        chosen = _choose(able or candidates[-1:], orthogonality_target).num_categories
+        numbers = {one for one in useful_numbers if one <= max(high, useful_numbers[0])}
+        able = [one for one in candidates if validation_quality or one.num_categories in numbers]
+        chosen = _choose(able, orthogonality_target).num_categories
     return Clustering(partitions[chosen], tree, correlation, candidates)
 
 
-def _fewest(
-    partitions: dict[int, Partition], wanted: int, enough: Callable[[Partition], bool] | None
-) -> int | None:
-    """Return the lowest number from `wanted` on whose categories are enough."""
-    numbers = (number for number in sorted(partitions) if number >= wanted)
-    return next(
-        (number for number in numbers if enough is None or enough(partitions[number])), None
-    )
+def _useful(
+    partitions: dict[int, Partition], wanted: int, demand: Demand | None
+) -> tuple[list[int], float]:
+    """Return the numbers from `wanted` on whose categories can use about the most bits.
+
+    And the share of the bits that is the most. Where no number reaches `wanted`, the highest one
+    stands, with a share of 0.
+    """
+    numbers = [number for number in sorted(partitions) if number >= wanted]
+    if not numbers:
+        return [max(partitions)], 0.0
+    shares = [demand.share(partitions[number]) if demand else 1.0 for number in numbers]
+    most = max(shares)
+    return [n for n, share in zip(numbers, shares, strict=True) if share >= ENOUGH * most], most
 
 
 def _choose(candidates: list[PartitionQuality], target: float) -> PartitionQuality:

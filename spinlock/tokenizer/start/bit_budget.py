@@ -1,4 +1,4 @@
-"""Bits that automatic books can hold and use, and how many categories suit a budget of bits."""
+"""Bits that automatic books can hold and use, and what categories suit a budget of bits."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,8 @@ LEVELS = 3
 MOST_BOOK_BITS = 10  # of the largest automatic book
 ROWS_PER_CODE = 2  # train rows for each code of the largest book, at least
 ROOM = 1.5  # what a category count's books could hold, over the budget: a choice of where bits go
+LEAST_LOGARITHM = -40.0  # of a variance: less is rounding
+WATER_STEPS = 50  # halvings of what is not known of the water level
 BITS_PER_CATEGORY = 12  # below, an unseen row is told better by fewer, larger categories
 
 
@@ -27,22 +29,73 @@ def most_bits(n_categories: int, n_rows: int) -> int:
     return n_categories * LEVELS * largest_book_bits(n_rows)
 
 
-def usable_bits(x: np.ndarray, partition: Sequence[np.ndarray], n_rows: int) -> float:
-    """Return the bits that automatic books of the categories of rows x [n, D] can use.
-
-    A category whose rows take few different values, like one of yes and no, needs no more than
-    the logarithm of their number.
-    """
-    total = 0.0
-    for members in partition:
-        distinct = len(np.unique(x[:, members], axis=0))
-        most = most_bits(1, n_rows)
-        few = distinct <= len(x) / ROWS_PER_CODE
-        total += min(most, math.log2(distinct)) if few else most
-    return total
-
-
 def useful_categories(budget: int, n_rows: int) -> tuple[int, int]:
     """Return the fewest categories that leave room for a choice, and the most that get enough."""
     fewest = max(2, math.ceil(ROOM * budget / most_bits(1, n_rows)))
     return fewest, max(fewest, budget // BITS_PER_CATEGORY)
+
+
+class BitDemand:
+    """What categories of columns want of a budget of bits, beside what their books hold.
+
+    Of Gaussian columns that categories tell apart, the bits that lower the error most are those
+    of reverse water-filling over the principal axes of every category (Cover & Thomas, 2006,
+    Elements of Information Theory, theorem 10.3.3): an axis of variance λ gets ½ log₂(λ/θ), where
+    λ is above the water level θ, which the budget sets. A category whose columns take few
+    different values wants no more than tells these apart.
+
+    Parameters
+    ----------
+    x : array [n, D]
+        Train rows.
+    budget : int
+    n_rows : int
+        Rows that the books are as large as.
+    """
+
+    def __init__(self, x: np.ndarray, budget: int, n_rows: int):
+        self._x = x
+        self._covariance = np.atleast_2d(np.cov(x, rowvar=False, bias=True, dtype=np.float64))
+        self._budget = budget
+        self._held = most_bits(1, n_rows)
+        self._few = len(x) / ROWS_PER_CODE  # different values: of more, each row may have its own
+        ascending = np.sort(x, axis=0)
+        self._values = 1 + (ascending[1:] != ascending[:-1]).sum(axis=0)
+        self._known: dict[tuple[int, ...], tuple[np.ndarray, float]] = {}
+
+    def share(self, partition: Sequence[np.ndarray]) -> float:
+        """Return the share of the budget, at most 1, that the categories' books can use."""
+        return float(np.minimum(self.wanted(partition), self._held).sum() / self._budget)
+
+    def overfull(self, partition: Sequence[np.ndarray]) -> list[int]:
+        """Return the categories that want more bits than their books hold, the neediest first."""
+        wanted = self.wanted(partition)
+        return [int(c) for c in np.argsort(-wanted, kind="stable") if wanted[c] > self._held]
+
+    def wanted(self, partition: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the bits [C] that categories would get if their books could hold any number."""
+        variances, limits = zip(*(self._category(members) for members in partition), strict=True)
+        logarithms = np.log2(np.concatenate(variances))
+        firsts = np.cumsum([0, *map(len, variances[:-1])])
+        low, high = LEAST_LOGARITHM, float(logarithms.max())
+        for _ in range(WATER_STEPS):
+            level = (low + high) / 2
+            bits = np.add.reduceat(np.maximum(logarithms - level, 0) / 2, firsts)
+            bits = np.minimum(bits, limits)
+            low, high = (level, high) if bits.sum() > self._budget else (low, level)
+        return bits
+
+    def _category(self, members: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return the variances along principal axes, and the bits that tell all values apart."""
+        key = tuple(members.tolist())
+        if key not in self._known:
+            variances = np.linalg.eigvalsh(self._covariance[np.ix_(members, members)])
+            self._known[key] = np.maximum(variances, 2.0**LEAST_LOGARITHM), self._limit(members)
+        return self._known[key]
+
+    def _limit(self, members: np.ndarray) -> float:
+        values = self._values[members]
+        if values.max() > self._few:
+            return math.inf
+        rows = len(np.unique(self._x[:, members], axis=0))
+        return math.log2(rows) if rows <= self._few else float(np.log2(values).sum())

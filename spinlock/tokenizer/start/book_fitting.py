@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.network.codebook import residual_books, residual_tokens
+from spinlock.tokenizer.network.codebook import kmeans, residual_books, residual_tokens
 from spinlock.tokenizer.start.category_axes import CategoryAxes
+from spinlock.tokenizer.start.combinations import all_combinations
 from spinlock.tokenizer.start.rows_between import with_rows_between
 
 FIT_BEAMS = (1, 4, 8, 16)  # widths that residual books are fitted with
@@ -61,34 +62,46 @@ def books_error(z: Tensor, books: Sequence[Tensor], beam: int) -> float:
 def books_in_subspaces(
     z: Tensor, sizes: Sequence[int], limits: Sequence[int | None], generator: torch.Generator
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Fit each level in the leading principal axes of what the levels before left."""
-    books, projectors = [], []
+    """Fit each level in the leading principal axes of what the levels before left.
+
+    Returns
+    -------
+    books : list [L] of Tensor [K, E]
+    axes : list [L] of Tensor [r, E]
+        Orthonormal rows that span the subspaces.
+    """
+    books, of_levels = [], []
     residual = z
     for size, limit in zip(sizes, limits, strict=True):
-        axes = CategoryAxes.principal(residual, limit or z.shape[1]).analysis
-        projector = axes @ axes.T
-        book, residual = _book_within(residual, projector, size, generator)
+        axes = CategoryAxes.principal(residual, limit or z.shape[1]).analysis.T
+        book, residual = _book_within(residual, axes, size, generator)
         books.append(book)
-        projectors.append(projector)
-    return books, projectors
+        of_levels.append(axes)
+    return books, of_levels
 
 
 def books_within(
-    z: Tensor, sizes: Sequence[int], projectors: Sequence[Tensor], generator: torch.Generator
+    z: Tensor, sizes: Sequence[int], parts: Sequence[Tensor], generator: torch.Generator
 ) -> list[Tensor]:
-    """Fit each level in the subspace that its projector [E, E] gives."""
+    """Fit each level in the subspace that is spanned by the orthonormal rows [r, E] of its part."""
     books, residual = [], z
-    for size, projector in zip(sizes, projectors, strict=True):
-        book, residual = _book_within(residual, projector, size, generator)
+    for size, axes in zip(sizes, parts, strict=True):
+        book, residual = _book_within(residual, axes, size, generator)
         books.append(book)
     return books
 
 
 def _book_within(
-    residual: Tensor, projector: Tensor, size: int, generator: torch.Generator
+    residual: Tensor, axes: Tensor, size: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return a book of what a subspace holds of residuals [n, E], and what it leaves."""
-    projected = residual @ projector
-    (book,) = residual_books(projected, [size], generator, beam=1)
-    tokens = residual_tokens(projected, [book], 1)[:, 0]
+    """Return a book of what a subspace holds of residuals [n, E], and what it leaves.
+
+    It is of all combinations of values along the axes [r, E] where these are few.
+    """
+    values = residual @ axes.T
+    codes = all_combinations(values, size)
+    if codes is None:
+        codes = kmeans(values, size, generator)
+    tokens = residual_tokens(values, [codes], 1)[:, 0]
+    book = codes @ axes
     return book, residual - book[tokens]

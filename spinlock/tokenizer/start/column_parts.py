@@ -13,7 +13,7 @@ import torch
 from scipy.cluster.hierarchy import leaves_list
 from torch import Tensor
 
-from spinlock.tokenizer.categories.clustering import correlation_matrix, merge_tree
+from spinlock.tokenizer.categories.column_tree import correlation_matrix, merge_tree
 from spinlock.tokenizer.start.category_axes import CategoryAxes
 
 ROWS_SEEN = 5000  # that values are counted in and columns compared on, at most
@@ -21,7 +21,7 @@ ROWS_PER_VALUE = 4  # on average, of a column that takes few
 MOST_COLUMNS = 0.5  # of a category's, that take few
 ROTATION = 1e-4  # that an inner product of two axes may be off, by rounding
 
-Parts = list[list[Tensor]]  # of each category: projectors on what its levels would tell, or none
+Parts = list[list[Tensor]]  # of each category: the columns that each level would tell, or none
 
 
 def parts_of_categories(
@@ -36,11 +36,12 @@ def parts_of_categories(
 
 
 def column_parts(x: Tensor, axes: CategoryAxes, levels: int) -> list[Tensor]:
-    """Return the part of the embedding that each level would tell, as an orthogonal projector.
+    """Return the columns that each level would tell, as what they are in the embedding.
 
-    The parts are runs of alike columns, those first that say most of all the columns. There are
-    none where most columns take many values, where there are fewer columns than levels, or where
-    the embedding is no rotation of them: parts of columns would not be apart in it.
+    The parts are runs of alike columns, cut where they have fewest combinations of values in all;
+    those first that say most of all the columns. There are none where most columns take
+    many values, where there are fewer columns than levels, or where the embedding is no rotation
+    of them: parts of columns would not be apart in it.
 
     Parameters
     ----------
@@ -51,31 +52,71 @@ def column_parts(x: Tensor, axes: CategoryAxes, levels: int) -> list[Tensor]:
 
     Returns
     -------
-    list [L] of Tensor [E, E], or of none
+    list [L] of Tensor [D_l, E], or of none
+        Orthonormal rows, all of them together too.
     """
     n_columns = x.shape[1]
     if n_columns < levels or not _is_rotation(axes):
         return []
     rows = x.double().cpu().numpy()
-    if _few_values(rows).mean() < MOST_COLUMNS:
+    numbers = _numbers_of_values(rows)
+    if (numbers * ROWS_PER_VALUE <= len(rows)).mean() < MOST_COLUMNS:
         return []
     correlation = correlation_matrix(rows, "pearson")
-    runs = np.array_split(leaves_list(merge_tree(correlation)), levels)
+    order = leaves_list(merge_tree(correlation))
+    runs = np.split(order, _even_cuts(np.log2(numbers[order]), levels))
     runs.sort(key=lambda run: -np.square(correlation[run]).sum())
-    return [axes.analysis[run].T @ axes.analysis[run] for run in runs]
+    return [axes.analysis[run] for run in runs]
+
+
+def columns_of_space(space: Tensor, columns: Tensor) -> Tensor:
+    """Return orthonormal directions [r, E] that span a space, given by its projector [E, E].
+
+    Those of the columns [d, E] that lie in it, where they do; else any.
+    """
+    rank = round(float(space.trace()))
+    inside = columns[(columns @ space - columns).norm(dim=1) < ROTATION]
+    if len(inside) == rank and _are_orthonormal(inside):
+        return inside
+    return torch.linalg.eigh(space).eigenvectors[:, len(space) - rank :].T
 
 
 def _is_rotation(axes: CategoryAxes) -> bool:
     width, dims = axes.analysis.shape
-    if width != dims:
-        return False
-    inner = axes.analysis @ axes.analysis.T
-    one = torch.eye(width, dtype=inner.dtype, device=inner.device)
-    return bool((inner - one).abs().max() < ROTATION)
+    return width == dims and _are_orthonormal(axes.analysis)
 
 
-def _few_values(x: np.ndarray) -> np.ndarray:
-    """Return which columns [d] of rows x [n, d] take few values."""
+def _are_orthonormal(rows: Tensor) -> bool:
+    inner = rows @ rows.T
+    one = torch.eye(len(rows), dtype=inner.dtype, device=inner.device)
+    return bool(((inner - one).abs() < ROTATION).all())
+
+
+def _numbers_of_values(x: np.ndarray) -> np.ndarray:
+    """Return how many different values each column [d] of rows x [n, d] takes."""
     ascending = np.sort(x, axis=0)
-    distinct = 1 + (ascending[1:] != ascending[:-1]).sum(axis=0)
-    return distinct * ROWS_PER_VALUE <= len(x)
+    return 1 + (ascending[1:] != ascending[:-1]).sum(axis=0)
+
+
+def _even_cuts(weights: np.ndarray, runs: int) -> np.ndarray:
+    """Return where to cut logarithms of numbers [d] so that their products in runs sum up to least.
+
+    Of cuts that are as good, early runs are the longer ones.
+    """
+    n = len(weights)
+    product = np.append(0.0, weights.cumsum())
+    least = list(product)  # logarithm of the sum for the first j, in so many runs
+    begins = []  # where the last of two runs begins, of three, ..
+    for used in range(1, runs):
+        best = [
+            min((np.logaddexp2(least[i], product[j] - product[i]), -i) for i in range(used, j))
+            if j > used
+            else (np.inf, 0)
+            for j in range(n + 1)
+        ]
+        least = [total for total, _ in best]
+        begins.append([-begin for _, begin in best])
+    cuts = [n]
+    for of_last in reversed(begins):
+        cuts.append(of_last[cuts[-1]])
+    return np.array(cuts[:0:-1], int)

@@ -19,6 +19,7 @@ from spinlock.tokenizer.network.quantizer import ResidualQuantizer
 from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
 from spinlock.tokenizer.network.token_search import TokenSearch
 from spinlock.tokenizer.start.book_fitting import books_within
+from spinlock.tokenizer.start.column_parts import columns_of_space
 from spinlock.tokenizer.start.rare_events import rare_columns
 
 OWN_ROWS = 20_000  # that are encoded by the model's own books, at most, spread over all
@@ -124,10 +125,11 @@ def _quantizer_of(
     books = []
     for c, dim in enumerate(model.encoder.dims.sizes):
         embeddings, sizes = z[c, :, :dim], quantizer.sizes[c].tolist()
-        spaces = quantizer.spaces(c, dim)
+        columns = model.encoder.linear.weight[c, : model.layout.sizes[c], :dim]
+        parts = [columns_of_space(space, columns) for space in quantizer.spaces(c, dim)]
         books.append(
-            books_within(embeddings, sizes, spaces, generator)
-            if spaces
+            books_within(embeddings, sizes, parts, generator)
+            if parts
             else residual_books(embeddings, sizes, generator, beam=BEAM, iterations=ITERATIONS)
         )
     quantizer.set_books(books)

@@ -138,8 +138,9 @@ def initialize_model(
         Weight of the start in the moving averages.
     caps : Tensor [2, D], optional
         Lowest and highest values that cleaning lets through; infinite where there are none.
-    parts : list [C] of list [L] of Tensor [E_c, E_c], optional
-        Spaces that the levels of a category may tell one by one.
+    parts : list [C] of list [L] of Tensor [r, E_c], optional
+        Columns that the levels of a category may tell one by one, as what they are in its
+        embedding: orthonormal directions.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
@@ -202,7 +203,7 @@ def _fit_books(
     requests: Sequence[_CategoryRequest],
     generator: torch.Generator,
 ) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
-    """Return the books [C][L], and the spaces [C][L] of levels that do not tell all; or none."""
+    """Return the books [C][L], and what spans the spaces [C][L] of levels that do not tell all."""
     z, z_held_out = _linear_embeddings(model, x_train), _linear_embeddings(model, x_validation)
     found = []
     for c, request in enumerate(requests):
@@ -223,7 +224,7 @@ def _books_of_category(
     beam: int,
     generator: torch.Generator,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Return books [L], and the spaces [L] that they tell where these are not the whole one."""
+    """Return books [L], and what spans the spaces [L] that they tell, where not the whole one."""
     dims = fitted.shape[1]
     if any(limit is not None and limit < dims for limit in request.latent_dims):
         return books_in_subspaces(fitted, sizes, request.latent_dims, generator)
@@ -237,12 +238,13 @@ def _books_of_category(
 
 
 def _projectors(spaces: Sequence[list[Tensor]], model: TokenizerModel) -> Tensor:
-    """Return projectors [L, C, E, E] on the spaces [C][L]; where there is none, on everything."""
+    """Return projectors [L, C, E, E] on what [C][L] spans; where there is none, on everything."""
     whole = torch.eye(model.shape.width, device=model.quantizer.all_codes.device)
     projectors = whole.repeat(model.n_levels, len(spaces), 1, 1)
     for c, of_levels in enumerate(spaces):
-        for level, space in enumerate(of_levels):
-            projectors[level, c, : len(space), : len(space)] = space
+        for level, axes in enumerate(of_levels):
+            dims = axes.shape[1]
+            projectors[level, c, :dims, :dims] = axes.T @ axes
     return projectors
 
 

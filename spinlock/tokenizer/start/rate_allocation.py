@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spinlock.tokenizer.network.codebook import Beam, kmeans
 from spinlock.tokenizer.start.bit_budget import LEVELS, largest_book_bits
+from spinlock.tokenizer.start.combinations import all_combinations
 from spinlock.tokenizer.start.rare_events import with_recombined
 
 log = logging.getLogger(__name__)
@@ -118,9 +119,10 @@ def choose_book_sizes(
         default three levels to choose.
     rare : sequence of Tensor [R_c, 2, E_c], optional
         Directions of each category whose rare events are measured in new combinations too.
-    parts : sequence [C] of sequence [L] of Tensor [E_c, E_c], optional
-        Spaces of each category's embedding that levels may tell one by one, where that is
-        better than telling what the levels before left; none where a category has no such.
+    parts : sequence [C] of sequence [L] of Tensor [r, E_c], optional
+        Columns of each category that levels may tell one by one, as orthonormal directions in its
+        embedding, where that is better than telling what the levels before left; none where a
+        category has no such.
     max_tokens : int, optional
         Largest book; by default the one with the lowest held-out distortion.
     target_distortion : float, optional
@@ -210,7 +212,7 @@ class _CategoryCurves:
         ]
         self._whole = _Chains(rows, generator)
         self._parts = [
-            _Chains([(fitted @ part, held_out @ part) for fitted, held_out in rows], generator)
+            _Chains([(fitted @ part.T, held_out @ part.T) for fitted, held_out in rows], generator)
             for part in (parts if all(size is None for size in given) else ())
         ]
         self._splits_over_parts: dict[tuple[int, int], list[int]] = {}
@@ -256,7 +258,10 @@ class _CategoryCurves:
 
 
 class _Chains:
-    """Short residual k-means chains, fitted to some rows and measured on others, each once."""
+    """Short residual chains of books, fitted to some rows and measured on others, each once.
+
+    Books are of all combinations of the columns' values where they can be, else by k-means.
+    """
 
     def __init__(self, folds: Sequence[tuple[Tensor, Tensor]], generator: torch.Generator):
         self._folds = folds
@@ -281,7 +286,10 @@ class _Chains:
         before_fitted, before_held_out, _ = self.chain(sizes[:-1])
         fitted, held_out = [], []
         for a, b in zip(before_fitted, before_held_out, strict=True):
-            codes = kmeans(a.residual[:, 0], sizes[-1], self._generator, LLOYD_STEPS, spread=False)
+            left, size = a.residual[:, 0], sizes[-1]
+            codes = all_combinations(left, size)
+            if codes is None:
+                codes = kmeans(left, size, self._generator, LLOYD_STEPS, spread=False)
             fitted.append(_extended(a, codes))
             held_out.append(_extended(b, codes))
         return fitted, held_out, _mean_error(held_out)

@@ -11,7 +11,7 @@ from spinlock.analysis.figures.categories import (
     silhouette_figure,
 )
 from spinlock.analysis.figures.style import render
-from spinlock.tokenizer.categories.clustering import correlation_matrix, merge_tree
+from spinlock.tokenizer.categories.column_tree import correlation_matrix, merge_tree
 
 
 @pytest.fixture

@@ -6,17 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
 from sklearn.metrics import silhouette_samples
 
 from spinlock.tokenizer.categories.centroids import mean_abs_cosine
-from spinlock.tokenizer.categories.clustering import (
-    correlation_matrix,
-    cut_tree,
-    discover_categories,
-    merge_tree,
-    silhouette,
-)
+from spinlock.tokenizer.categories.clustering import discover_categories, silhouette
+from spinlock.tokenizer.categories.column_tree import correlation_matrix, cut_tree, merge_tree
 
 modest = settings(deadline=None, max_examples=25)
 seeds = st.integers(0, 2**32 - 1)
@@ -91,33 +85,6 @@ def test_every_feature_is_in_exactly_one_category(
         assert min(map(len, partition)) >= min_features
 
 
-def test_a_cluster_that_is_too_small_joins_the_one_it_resembles():
-    x, cause = planted(0, (4, 4))
-    rng = np.random.default_rng(1)
-    for nearest in (0, 1):
-        lone_column = x[:, cause == nearest][:, :1] + 2 * rng.normal(size=(300, 1))
-        columns = np.hstack([x, lone_column])
-        correlation = correlation_matrix(columns)
-        tree = merge_tree(correlation)
-        assert as_sets(cut_tree(tree, correlation, 3, 1)) == {
-            frozenset({8}),
-            frozenset(range(4)),
-            frozenset(range(4, 8)),
-        }
-        merged = cut_tree(tree, correlation, 3, 2)
-        assert as_sets(merged) == as_sets(
-            [[*np.flatnonzero(cause == nearest), 8], np.flatnonzero(cause != nearest)]
-        )
-
-
-def test_columns_merge_by_the_criterion_of_ward():
-    correlation = np.array([[1, -0.9, 0.5], [-0.9, 1, 0.3], [0.5, 0.3, 1]])
-    (first, second) = merge_tree(correlation)
-    assert sorted(first[:2]) == [0, 1]
-    assert first[2] == pytest.approx(0.1)
-    assert second[2] == pytest.approx(np.sqrt((2 * 0.5**2 + 2 * 0.7**2 - 0.1**2) / 3))
-
-
 def test_a_fixed_number_of_categories_is_kept_to():
     x, _ = planted(0, (4, 4, 4, 4))
     for number in (1, 2, 3, 4, 5):
@@ -178,13 +145,22 @@ def test_categories_are_small_by_default_where_larger_ones_would_be_fewer_than_w
     assert smallest(useful=(9, 9), max_clusters=4) >= 3
 
 
+class Shares:
+    """A demand that says what partitions can use, and divides none."""
+
+    def __init__(self, share):
+        self.share = share
+
+    def overfull(self, partition):
+        return []
+
+
 def test_there_are_as_many_categories_as_use_the_bits():
     x = correlated_blocks()
 
     def found(size, **wanted):
-        return discover_categories(
-            x, useful=(2, 3), enough=lambda one: max(map(len, one)) <= size, **wanted
-        ).partition
+        demand = Shares(lambda one: float(max(map(len, one)) <= size))
+        return discover_categories(x, useful=(2, 3), demand=demand, **wanted).partition
 
     assert len(found(99)) in (2, 3)
     assert len(found(4)) == 4
@@ -192,6 +168,21 @@ def test_there_are_as_many_categories_as_use_the_bits():
     assert min(map(len, found(2, min_features=3))) >= 3
     assert min(map(len, found(0))) >= 3  # which none reaches: no reason for smaller ones
     assert len(found(4, num_categories=2)) == 2
+
+
+def test_where_no_number_uses_all_bits_those_that_use_about_the_most_are_taken():
+    x = correlated_blocks()
+
+    def found(share, high=3):
+        demand = Shares(lambda one: share(len(one)))
+        return len(discover_categories(x, useful=(2, high), demand=demand).partition)
+
+    assert found(lambda number: 0.9 - abs(number - 5) / 20) == 5
+    assert found(lambda number: min(number, 4) / 10) == 4
+    assert found(lambda number: min(number, 9) / 10) == 9  # with columns by themselves
+    assert found(lambda number: number / 100) == len(x.T)
+    assert found(lambda number: 0.9 if number in (2, 6) else 0.8, high=8) in (2, 6)
+    assert found(lambda number: 1 - 0.01 * (number == 2)) in (2, 3)
 
 
 def test_where_small_clusters_merge_the_tree_is_cut_further_down():
@@ -228,24 +219,6 @@ def test_one_category_of_everything_is_no_choice_where_columns_give_two():
 def test_a_single_feature_is_a_category():
     found = discover_categories(np.arange(5.0).reshape(-1, 1))
     assert as_sets(found.partition) == {frozenset({0})}
-
-
-@modest
-@given(seeds)
-def test_correlation_is_that_of_the_values_or_of_their_ranks(seed):
-    x = np.random.default_rng(seed).integers(0, 6, size=(30, 4)).astype(float)
-    x[:2] = [[-9] * 4, [9] * 4]  # no constant column
-    np.testing.assert_allclose(correlation_matrix(x, "pearson"), np.corrcoef(x.T), atol=1e-12)
-    np.testing.assert_allclose(
-        correlation_matrix(x, "spearman"), spearmanr(x).statistic, atol=1e-12
-    )
-
-
-def test_a_constant_column_correlates_with_nothing_but_itself():
-    x = np.random.default_rng(0).normal(size=(30, 3))
-    x[:, 1] = 4.0
-    correlation = correlation_matrix(x)
-    assert correlation[1].tolist() == [0, 1, 0]
 
 
 @modest

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spinlock.tokenizer.start.bit_budget import (
     LEVELS,
+    BitDemand,
     largest_book_bits,
     most_bits,
     rows_of_books,
-    usable_bits,
     useful_categories,
 )
 
@@ -35,24 +37,75 @@ def test_so_many_categories_get_twelve_bits_each():
     assert useful_categories(36, 3200) == (2, 3)
 
 
-def test_a_category_uses_no_more_bits_than_its_values_take():
+def test_bits_are_wanted_as_reverse_water_filling_gives_them():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20_000, 3)) @ np.diag([4.0, 1.0, 0.5])
+    demand = BitDemand(x, 4, 20_000)
+    apart = demand.wanted([np.array([0]), np.array([1]), np.array([2])])
+    assert apart == pytest.approx([3, 1, 0], abs=0.05)
+    assert demand.wanted([np.array([0, 2]), np.array([1])]) == pytest.approx([3, 1], abs=0.05)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 100))
+def test_all_bits_are_wanted_where_values_are_many(seed, budget):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(50, 6)) * rng.uniform(0, 3, 6)
+    wanted = BitDemand(x, budget, 50).wanted([np.array([0, 3]), np.array([1]), np.array([2, 4, 5])])
+    assert wanted.sum() == pytest.approx(budget, rel=1e-6)
+
+
+def test_alike_columns_want_less_than_those_apart():
+    rng = np.random.default_rng(0)
+    cause = rng.normal(size=(1000, 1))
+    x = np.hstack([cause + 0.01 * rng.normal(size=(1000, 3)), rng.normal(size=(1000, 3))])
+    alike, apart = BitDemand(x, 12, 1000).wanted([np.arange(3), np.arange(3, 6)])
+    assert alike < apart / 2
+
+
+def test_a_category_wants_no_more_bits_than_tell_its_values_apart():
     rng = np.random.default_rng(0)
     answers = rng.integers(0, 2, (400, 3)).astype(float)
     measured = rng.normal(size=(400, 2))
-    x = np.hstack([answers, measured])
-    full = most_bits(1, 400)
-    assert full == 3 * 7
-    assert usable_bits(x, [np.arange(3)], 400) == 3
-    assert usable_bits(x, [np.array([0]), np.array([1, 2])], 400) == 3
-    assert usable_bits(x, [np.arange(3), np.array([3, 4])], 400) == 3 + full
-    assert usable_bits(x, [np.arange(5)], 400) == full
-    assert usable_bits(x, [np.array([3])], 10) == most_bits(1, 10)
+    demand = BitDemand(np.hstack([answers, measured]), 30, 400)
+    wanted = demand.wanted([np.arange(3), np.array([3]), np.array([4])])
+    assert wanted[0] == pytest.approx(3)
+    assert wanted.sum() == pytest.approx(30, rel=1e-6)
+    assert demand.wanted([np.array([0]), np.array([1, 2])]) == pytest.approx([1, 2])
 
 
-def test_a_category_uses_no_more_bits_than_its_books_hold():
-    x = np.arange(400.0)[:, None] // 4  # a hundred values
-    assert usable_bits(x, [np.array([0])], 400) == np.log2(100)
-    assert usable_bits(x, [np.array([0])], 4) == most_bits(1, 4) == 3
+def test_combinations_that_rows_take_are_told_apart_or_else_those_of_the_values():
+    codes = np.arange(256)
+    columns = np.stack([codes // 16, codes % 16], axis=1).astype(float)
+    all_seen = BitDemand(columns.repeat(4, axis=0), 60, 1024)
+    assert all_seen.wanted([np.arange(2)]) == pytest.approx([8])
+    once = BitDemand(columns[::3], 60, 86)
+    assert once.wanted([np.arange(2)]) == pytest.approx([8])
+    alike = np.hstack([columns[:, :1]] * 2)  # sixteen of the combinations
+    assert BitDemand(alike, 60, 256).wanted([np.arange(2)]) == pytest.approx([4])
+
+
+def test_a_category_that_wants_more_than_its_books_hold_is_overfull():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(32, 6))
+    held = most_bits(1, 32)
+    assert held == 3 * 4
+    demand = BitDemand(x, 30, 32)
+    assert demand.overfull([np.arange(2), np.arange(2, 6)]) == [1]
+    assert demand.overfull([np.arange(6)]) == [0]
+    assert demand.share([np.arange(6)]) == held / 30
+    halves = [np.arange(3), np.arange(3, 6)]
+    both = BitDemand(x, 40, 32).overfull(halves)
+    wanted = BitDemand(x, 40, 32).wanted(halves)
+    assert both == [int(np.argmax(wanted)), int(np.argmin(wanted))]
+    assert not BitDemand(x, 6, 32).overfull(halves)
+    assert BitDemand(x, 6, 32).share(halves) == pytest.approx(1)
+
+
+def test_what_values_do_not_need_the_budget_does_not_get():
+    x = np.arange(16.0).repeat(4)[:, None]  # sixteen values, four bits
+    assert BitDemand(x, 16, 64).share([np.array([0])]) == pytest.approx(0.25)
+    assert BitDemand(x, 3, 64).share([np.array([0])]) == pytest.approx(1)
 
 
 def test_there_are_two_categories_at_least():

@@ -63,10 +63,10 @@ def test_books_are_compared_with_the_beam_that_will_encode(monkeypatch):
 def test_a_level_in_a_subspace_is_fitted_to_what_the_levels_before_left():
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(400, 3, generator=generator) * torch.tensor([3.0, 2.0, 1.0])
-    books, projectors = books_in_subspaces(z, [8, 8], [1, 1], generator)
-    for axis, projector in enumerate(projectors):
-        assert projector[axis, axis] > 0.9
-        assert float(projector.trace()) == pytest.approx(1, abs=1e-4)
+    books, spans = books_in_subspaces(z, [8, 8], [1, 1], generator)
+    for axis, (leading,) in enumerate(spans):
+        assert leading[axis].abs() > 0.9
+        assert float(leading.norm()) == pytest.approx(1, abs=1e-4)
     assert books_error(z, books, 1) < 0.5 * books_error(z, books[:1], 1)
 
 
@@ -89,3 +89,26 @@ def test_a_level_within_a_given_subspace_is_fitted_to_what_the_levels_before_lef
     z = torch.randn(400, 2, generator=generator)
     books = books_within(z, [8, 8], [torch.eye(2)] * 2, generator)
     assert books_error(z, books, 1) < 0.5 * books_error(z, books[:1], 1)
+
+
+def test_a_book_of_few_combinations_holds_also_those_that_no_row_has():
+    z = torch.tensor([[0.0, 1, 5], [1, 0, 7], [1, 1, 9]])
+    generator = torch.Generator().manual_seed(0)
+    parts = [torch.eye(3)[:2], torch.eye(3)[2:]]
+    first, second = books_within(z, [4, 2], parts, generator)
+    unseen = torch.tensor([0.0, 0, 0])
+    assert (first - unseen).norm(dim=1).min() < 1e-4
+    assert len(torch.unique(first.round(), dim=0)) == 4
+    assert torch.equal(second[:, :2], torch.zeros(2, 2))  # of three values, by k-means
+
+
+def test_books_within_a_turned_space_are_turned_books():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randint(0, 4, (200, 3), generator=generator).float()
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator)).Q
+    plain, turned = (
+        books_within(rows, [4, 16], [axes[:1], axes[1:]], generator)
+        for rows, axes in ((z, torch.eye(3)), (z @ turn, turn))
+    )
+    for one, other in zip(plain, turned, strict=True):
+        torch.testing.assert_close(one @ turn, other, atol=1e-3, rtol=0)

@@ -1,5 +1,7 @@
 """Parts of columns: alike ones together, all apart in the embedding, none where values are many."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,12 @@ from hypothesis import strategies as st
 from spinlock.tokenizer.network.codebook import residual_books
 from spinlock.tokenizer.start.book_fitting import books_error, books_within
 from spinlock.tokenizer.start.category_axes import CategoryAxes
-from spinlock.tokenizer.start.column_parts import column_parts, parts_of_categories
+from spinlock.tokenizer.start.column_parts import (
+    _even_cuts,
+    column_parts,
+    columns_of_space,
+    parts_of_categories,
+)
 
 GROUPS = [[0, 3, 6], [1, 4], [2, 5]]  # of alike columns
 
@@ -32,10 +39,9 @@ def test_alike_columns_are_of_one_part_and_those_that_say_most_come_first():
     x = graded()
     axes = CategoryAxes.principal(x, 64)
     found = []
-    for projector in column_parts(x, axes, 3):
-        of_columns = axes.analysis @ projector @ axes.synthesis
-        assert torch.allclose(of_columns, of_columns.diag().diag(), atol=1e-5)
-        found.append(of_columns.diag().round().nonzero().flatten().tolist())
+    for part in column_parts(x, axes, 3):
+        of_columns = (part @ axes.analysis.T).round()
+        found.append(of_columns.nonzero()[:, 1].sort().values.tolist())
     assert found[0] == GROUPS[0]
     assert sorted(found[1:]) == GROUPS[1:]
 
@@ -45,18 +51,15 @@ def test_alike_columns_are_of_one_part_and_those_that_say_most_come_first():
 def test_parts_are_apart_and_together_all_of_the_embedding(seed, levels):
     parts = parts_of(graded(seed, n_rows=60), levels)
     assert len(parts) == levels
-    torch.testing.assert_close(sum(parts), torch.eye(7), atol=1e-4, rtol=0)
-    for i, one in enumerate(parts):
-        for k, other in enumerate(parts):
-            expected = one if i == k else torch.zeros_like(one)
-            torch.testing.assert_close(one @ other, expected, atol=1e-4, rtol=0)
+    together = torch.cat(parts)
+    torch.testing.assert_close(together @ together.T, torch.eye(7), atol=1e-4, rtol=0)
 
 
 def test_books_of_parts_tell_combinations_that_residual_ones_of_their_sizes_do_not():
     x, unseen = graded(0, 2000), graded(1, 200)
     axes = CategoryAxes.principal(x, 64)
     parts, z = column_parts(x, axes, 3), axes.project(x)
-    sizes = [2 * len(torch.unique((z @ one).round(decimals=3), dim=0)) for one in parts]
+    sizes = [2 * len(torch.unique((z @ one.T).round(decimals=3), dim=0)) for one in parts]
     generator = torch.Generator().manual_seed(0)
     of_parts = books_within(z, sizes, parts, generator)
     residual = residual_books(z, sizes, generator)
@@ -98,7 +101,7 @@ def test_columns_are_apart_only_in_a_rotation_of_them():
 def test_a_column_that_never_changes_is_of_some_part():
     x = graded()
     x[:, 3] = 1.0
-    torch.testing.assert_close(sum(parts_of(x)), torch.eye(7), atol=1e-4, rtol=0)
+    assert len(torch.cat(parts_of(x))) == 7
 
 
 def test_each_category_has_its_own_parts():
@@ -111,3 +114,50 @@ def test_each_category_has_its_own_parts():
     for one, expected in zip(few, column_parts(x[:, :7], axes[0], 3), strict=True):
         assert torch.equal(one, expected)
     assert not many
+
+
+def test_a_part_has_few_columns_where_they_take_many_values():
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.integers(0, [32, 2, 2, 2, 2, 2, 2, 2], (2000, 8))).float()
+    axes = CategoryAxes.principal(x, 64)
+    numbers = torch.tensor([32, 2, 2, 2, 2, 2, 2, 2])
+    combinations = [
+        int(numbers[(part @ axes.analysis.T).round().nonzero()[:, 1]].prod())
+        for part in column_parts(x, axes, 3)
+    ]
+    assert max(combinations) <= 64  # of equal numbers of columns, 128 at least
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(1, 99), min_size=1, max_size=8), st.data())
+def test_no_other_cuts_make_fewer_combinations(numbers, data):
+    numbers, n = np.array(numbers, float), len(numbers)
+    runs = data.draw(st.integers(1, n))
+    found = np.split(numbers, _even_cuts(np.log2(numbers), runs))
+    assert len(found) == runs
+    assert all(map(len, found))
+    fewest = min(
+        sum(run.prod() for run in np.split(numbers, cuts))
+        for cuts in itertools.combinations(range(1, n), runs - 1)
+    )
+    assert sum(run.prod() for run in found) == pytest.approx(fewest)
+
+
+def test_the_columns_of_a_part_are_found_again_in_its_space():
+    x = graded()
+    axes = CategoryAxes.principal(x, 64)
+    for part in column_parts(x, axes, 3):
+        found = columns_of_space(part.T @ part, axes.analysis)
+        assert {tuple(one) for one in found.tolist()} == {tuple(one) for one in part.tolist()}
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
+def test_a_space_without_its_columns_is_spanned_all_the_same(seed, rank):
+    generator = torch.Generator().manual_seed(seed)
+    axes = torch.linalg.qr(torch.randn(5, 5, generator=generator)).Q[:rank]
+    space = axes.T @ axes
+    for columns in (torch.eye(5), 2 * axes, axes[:-1]):
+        found = columns_of_space(space, columns)
+        torch.testing.assert_close(found.T @ found, space, atol=1e-4, rtol=0)
+        torch.testing.assert_close(found @ found.T, torch.eye(rank), atol=1e-4, rtol=0)

@@ -326,7 +326,7 @@ def test_levels_tell_parts_where_unseen_rows_are_told_better_so():
     axes = principal_axes(train, PARTITION, 4)
     columns = [[[0], [1], [2, 3]], [[0], [1], [2]]]
     parts = [
-        [one.analysis[part].T @ one.analysis[part] for part in of_category]
+        [one.analysis[part] for part in of_category]
         for one, of_category in zip(axes, columns, strict=True)
     ]
     models = [
@@ -342,11 +342,11 @@ def test_levels_tell_parts_where_unseen_rows_are_told_better_so():
     ]
     quantizers = [one.quantizer for one in models]
     for space, part in zip(quantizers[0].spaces(0, 4), parts[0], strict=True):
-        assert torch.equal(space, part)
+        assert torch.equal(space, part.T @ part)
     assert not quantizers[0].spaces(1, 3)
     for level, part in enumerate(parts[0]):
         book = quantizers[0].book(0, level)
-        torch.testing.assert_close(book @ part, book, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(book @ part.T @ part, book, atol=1e-5, rtol=1e-5)
     left = [
         (unseen - one.reconstruct(one.tokenize(Rows(unseen))))[:, PARTITION[0]].abs().max()
         for one in models
