@@ -20,7 +20,7 @@ from spinlock.tokenizer.categories.division import Demand, with_divided
 log = logging.getLogger(__name__)
 
 MIN_FEATURES = 3  # of a category, where that gives enough of them
-ENOUGH = 0.98  # of the bits that the best partition can use
+ENOUGH = 0.98  # of the share of the wanted bits that the best partition holds
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def discover_categories(
         not hold the bits that are wanted, more would leave too few for each.
     demand : Demand, optional
         What categories want of the bits that there are. Where no number is fixed, categories that
-        want more than their books hold are divided further, and numbers of categories that can
-        use less than the others are not taken.
+        want more than their books hold are divided further, and numbers of categories that miss
+        more than the others are not taken.
     validation_quality : callable, optional
         Gives the validation R² of a partition; the best one is then taken, whatever is
         `useful`, since what is measured needs no rule. Otherwise the
@@ -138,10 +138,10 @@ def discover_categories(
 def _useful(
     partitions: dict[int, Partition], wanted: int, demand: Demand | None
 ) -> tuple[list[int], float]:
-    """Return the numbers from `wanted` on whose categories can use about the most bits.
+    """Return the numbers from `wanted` on whose categories hold about the most of what they want.
 
-    And the share of the bits that is the most. Where no number reaches `wanted`, the highest one
-    stands, with a share of 0.
+    And the share that is the most. Where no number reaches `wanted`, the highest one stands, with
+    a share of 0.
     """
     numbers = [number for number in sorted(partitions) if number >= wanted]
     if not numbers:

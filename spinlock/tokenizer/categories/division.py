@@ -16,7 +16,7 @@ class Demand(Protocol):
     """What categories want of the bits that there are, beside what their books hold."""
 
     def share(self, partition: Partition) -> float:
-        """Return the share of the bits, at most 1, that the categories' books can use."""
+        """Return the share of the wanted bits that the categories' books hold."""
 
     def overfull(self, partition: Partition) -> list[int]:
         """Return the categories that want more than their books hold, the neediest first."""
@@ -29,7 +29,7 @@ def with_divided(
     min_features: int,
     demand: Demand,
 ) -> dict[int, Partition]:
-    """Return the partitions by their number, or divided ones of that number that use more bits."""
+    """Return the partitions by their number, or divided ones of that number that miss less."""
     found = dict(partitions)
     for partition in partitions.values():
         divided = divide_overfull(partition, correlation, most, min_features, demand)

@@ -64,8 +64,9 @@ class BitDemand:
         self._known: dict[tuple[int, ...], tuple[np.ndarray, float]] = {}
 
     def share(self, partition: Sequence[np.ndarray]) -> float:
-        """Return the share of the budget, at most 1, that the categories' books can use."""
-        return float(np.minimum(self.wanted(partition), self._held).sum() / self._budget)
+        """Return the share of the wanted bits that the categories' books hold."""
+        wanted = self.wanted(partition)
+        return float(np.minimum(wanted, self._held).sum() / wanted.sum())
 
     def overfull(self, partition: Sequence[np.ndarray]) -> list[int]:
         """Return the categories that want more bits than their books hold, the neediest first."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-STEP = 1e-4  # values that are closer than this are one, so that rounding makes no others
+ROUNDING = 1e-3  # deviations that rounding may be off: neighbours that are closer are one value
 
 
 def all_combinations(x: Tensor, most: int) -> Tensor | None:
@@ -19,9 +19,21 @@ def all_combinations(x: Tensor, most: int) -> Tensor | None:
     """
     values, number = [], 1
     for column in x.T:
-        values.append(torch.unique((column / STEP).round()) * STEP)
+        values.append(_values(column))
         number *= len(values[-1])
-        if number > most:
+        if number > most or not len(values[-1]):
             return None
     combined = torch.cartesian_prod(*values).reshape(number, x.shape[1])
     return combined[torch.arange(most, device=x.device) % number]
+
+
+def _values(column: Tensor) -> Tensor:
+    """Return the values of a column [n], ascending; none where they run into one another."""
+    ascending = column.sort().values
+    apart = ascending.diff() > ROUNDING
+    one = apart.new_ones(1)
+    lowest = ascending[torch.cat([one, apart])]
+    highest = ascending[torch.cat([apart, one])]
+    if (highest - lowest).max() > 2 * ROUNDING:
+        return column[:0]
+    return (lowest + highest) / 2

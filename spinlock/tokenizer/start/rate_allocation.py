@@ -212,7 +212,7 @@ class _CategoryCurves:
         ]
         self._whole = _Chains(rows, generator)
         self._parts = [
-            _Chains([(fitted @ part.T, held_out @ part.T) for fitted, held_out in rows], generator)
+            _Chains([(a @ part.T, b @ part.T) for a, b in rows], generator, of_part=True)
             for part in (parts if all(size is None for size in given) else ())
         ]
         self._splits_over_parts: dict[tuple[int, int], list[int]] = {}
@@ -258,13 +258,21 @@ class _CategoryCurves:
 
 
 class _Chains:
-    """Short residual chains of books, fitted to some rows and measured on others, each once.
+    """Short residual k-means chains, fitted to some rows and measured on others, each once.
 
-    Books are of all combinations of the columns' values where they can be, else by k-means.
+    Of a part, whose rows are values of its columns, books are of all combinations of the values
+    where they can be.
     """
 
-    def __init__(self, folds: Sequence[tuple[Tensor, Tensor]], generator: torch.Generator):
+    def __init__(
+        self,
+        folds: Sequence[tuple[Tensor, Tensor]],
+        generator: torch.Generator,
+        *,
+        of_part: bool = False,
+    ):
         self._folds = folds
+        self._of_part = of_part
         self._generator = generator
         self._found: dict[tuple[int, ...], tuple[list[Beam], list[Beam], float]] = {}
 
@@ -287,7 +295,7 @@ class _Chains:
         fitted, held_out = [], []
         for a, b in zip(before_fitted, before_held_out, strict=True):
             left, size = a.residual[:, 0], sizes[-1]
-            codes = all_combinations(left, size)
+            codes = all_combinations(left, size) if self._of_part else None
             if codes is None:
                 codes = kmeans(left, size, self._generator, LLOYD_STEPS, spread=False)
             fitted.append(_extended(a, codes))

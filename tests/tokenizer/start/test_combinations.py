@@ -25,10 +25,18 @@ def test_they_are_the_product_of_the_values_of_the_columns(seed, n_columns, most
         torch.testing.assert_close(found, found.round(), atol=1e-4, rtol=0)
 
 
-def test_rounding_makes_no_more_values():
-    x = torch.tensor([[1.0], [1.0 + 1e-6], [2.0]])
-    assert all_combinations(x, 2).flatten().tolist() == pytest.approx([1, 2], abs=1e-4)
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**32 - 1))
+def test_rounding_makes_no_more_values(seed):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randint(-300, 300, (5,), generator=generator) / 10
+    exact = values[torch.randint(0, 5, (400,), generator=generator)]
+    rounded = exact + 3e-4 * torch.rand(400, generator=generator)
+    found = all_combinations(rounded[:, None], 5)
+    assert set(found.flatten().mul(10).round().tolist()) == set(exact.mul(10).round().tolist())
 
 
-def test_values_of_a_continuous_column_are_too_many():
-    assert all_combinations(torch.randn(100, 2), 64) is None
+@pytest.mark.parametrize("n_rows", [100, 5000, 50_000])
+def test_values_of_a_continuous_column_are_too_many(n_rows):
+    x = torch.randn(n_rows, 1, generator=torch.Generator().manual_seed(0))
+    assert all_combinations(x, 64) is None
