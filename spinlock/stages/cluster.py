@@ -99,19 +99,20 @@ def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> C
     by_validation = number == "validation"
     n_rows = _rows_of_books(experiment, len(x))
     budget = experiment.model.bits
+    fixed = None if by_validation else number
     clustering = discover_categories(
         x,
         method=training.category_correlation,
-        num_categories=None if by_validation else number,
+        num_categories=fixed,
         max_clusters=training.max_clusters,
         min_features=training.min_features_per_category,
         orthogonality_target=training.orthogonality_target,
         useful=useful_categories(budget, n_rows) if n_rows else None,
-        demand=BitDemand(x, budget, n_rows) if n_rows else None,
+        demand=BitDemand(x, budget, n_rows) if n_rows and not fixed else None,
         validation_quality=_quality_of(experiment, x, held_out) if by_validation else None,
     )
     n_categories = len(clustering.partition)
-    if not by_validation and number and n_categories < number:
+    if fixed and n_categories < fixed:
         log.warning(
             "%d categories instead of the %d of num_categories_auto: there are %d columns, and "
             "min_features_per_category joins small clusters",

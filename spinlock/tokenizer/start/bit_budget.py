@@ -10,6 +10,7 @@ MOST_BOOK_BITS = 10  # of the largest automatic book
 ROWS_PER_CODE = 2  # train rows for each code of the largest book, at least
 ROOM = 1.5  # what a category count's books could hold, over the budget: a choice of where bits go
 LEAST_LOGARITHM = -40.0  # of a variance: less is rounding
+ROW_BLOCK = 4096  # rows that are float64 at a time
 WATER_STEPS = 50  # halvings of what is not known of the water level
 BITS_PER_CATEGORY = 12  # below, an unseen row is told better by fewer, larger categories
 
@@ -55,7 +56,7 @@ class BitDemand:
 
     def __init__(self, x: np.ndarray, budget: int, n_rows: int):
         self._x = x
-        self._covariance = np.atleast_2d(np.cov(x, rowvar=False, bias=True, dtype=np.float64))
+        self._covariance = _covariance(x)
         self._budget = budget
         self._held = most_bits(1, n_rows)
         self._few = len(x) / ROWS_PER_CODE  # different values: of more, each row may have its own
@@ -66,7 +67,8 @@ class BitDemand:
     def share(self, partition: Sequence[np.ndarray]) -> float:
         """Return the share of the wanted bits that the categories' books hold."""
         wanted = self.wanted(partition)
-        return float(np.minimum(wanted, self._held).sum() / wanted.sum())
+        missed = np.maximum(wanted - self._held, 0).sum()
+        return 1 - float(missed / max(wanted.sum(), 1))
 
     def overfull(self, partition: Sequence[np.ndarray]) -> list[int]:
         """Return the categories that want more bits than their books hold, the neediest first."""
@@ -100,3 +102,14 @@ class BitDemand:
             return math.inf
         rows = len(np.unique(self._x[:, members], axis=0))
         return math.log2(rows) if rows <= self._few else float(np.log2(values).sum())
+
+
+def _covariance(x: np.ndarray) -> np.ndarray:
+    """Return the covariance [D, D] of the columns of rows x [n, D], accumulated in float64."""
+    mean = x.mean(axis=0, dtype=np.float64)
+    blocks = np.array_split(x, -(-len(x) // ROW_BLOCK))
+    total = np.zeros((x.shape[1], x.shape[1]))
+    for block in blocks:
+        deviation = block - mean
+        total += deviation.T @ deviation
+    return total / len(x)
