@@ -88,7 +88,8 @@ EXHIBITS = (
         "taken. Unless training.num_categories_auto says otherwise, it has the highest silhouette "
         "of those not above the dashed line (training.orthogonality_target), or the lowest "
         "|cosine| where all are above it. With automatic books only numbers that suit model.bits "
-        "count: fewer categories could not hold the bits, and with more each would get too few.",
+        "count: fewer categories could not hold the bits, or not those that some of them want, and "
+        "with more each would get too few.",
         drawings.draw_silhouette,
     ),
     Exhibit(

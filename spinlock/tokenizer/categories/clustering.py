@@ -160,11 +160,9 @@ def _choose(candidates: list[PartitionQuality], target: float) -> PartitionQuali
         return max(allowed, key=lambda one: one.silhouette)
     chosen = min(candidates, key=lambda one: one.mean_abs_cosine)
     log.warning(
-        "no number of categories from %d to %d reaches orthogonality_target %.2f; taking %d "
-        "categories with %.3f",
-        candidates[0].num_categories,
-        candidates[-1].num_categories,
+        "orthogonality_target %.2f is not reached by %s categories; taking %d with %.3f",
         target,
+        " or ".join(str(one.num_categories) for one in candidates),
         chosen.num_categories,
         chosen.mean_abs_cosine,
     )

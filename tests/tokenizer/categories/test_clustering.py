@@ -119,7 +119,7 @@ def test_the_warning_names_the_numbers_that_were_to_choose_from(caplog):
     x = correlated_blocks()
     with caplog.at_level(logging.WARNING):
         discover_categories(x, min_features=1, orthogonality_target=1e-9, useful=(3, 4))
-    assert "from 3 to 4 reaches" in caplog.text
+    assert "by 3 or 4 categories; taking" in caplog.text
 
 
 def test_as_many_categories_are_found_as_are_useful_where_the_columns_give_them():
