@@ -108,7 +108,7 @@ def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> C
         min_features=training.min_features_per_category,
         orthogonality_target=training.orthogonality_target,
         useful=useful_categories(budget, n_rows) if n_rows else None,
-        demand=BitDemand(x, budget, n_rows) if n_rows and not fixed else None,
+        demand=BitDemand(x, budget, n_rows) if n_rows else None,
         validation_quality=_quality_of(experiment, x, held_out) if by_validation else None,
     )
     n_categories = len(clustering.partition)

@@ -2,8 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
+
+from spinlock.tokenizer.start.combinations import numbers_of_values
 
 LEVELS = 3
 MOST_BOOK_BITS = 10  # of the largest automatic book
@@ -56,13 +59,18 @@ class BitDemand:
 
     def __init__(self, x: np.ndarray, budget: int, n_rows: int):
         self._x = x
-        self._covariance = _covariance(x)
         self._budget = budget
         self._held = most_bits(1, n_rows)
         self._few = len(x) / ROWS_PER_CODE  # different values: of more, each row may have its own
-        ascending = np.sort(x, axis=0)
-        self._values = 1 + (ascending[1:] != ascending[:-1]).sum(axis=0)
         self._known: dict[tuple[int, ...], tuple[np.ndarray, float]] = {}
+
+    @cached_property
+    def _covariance(self) -> np.ndarray:
+        return _covariance(self._x)
+
+    @cached_property
+    def _values(self) -> np.ndarray:
+        return numbers_of_values(self._x)
 
     def share(self, partition: Sequence[np.ndarray]) -> float:
         """Return the share of the wanted bits that the categories' books hold."""

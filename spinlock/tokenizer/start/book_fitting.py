@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.network.codebook import kmeans, residual_books, residual_tokens
+from spinlock.tokenizer.network.codebook import residual_books, residual_tokens
 from spinlock.tokenizer.start.category_axes import CategoryAxes
-from spinlock.tokenizer.start.combinations import all_combinations
+from spinlock.tokenizer.start.combinations import codes_of_values
 from spinlock.tokenizer.start.rows_between import with_rows_between
 
 FIT_BEAMS = (1, 4, 8, 16)  # widths that residual books are fitted with
@@ -99,9 +99,7 @@ def _book_within(
     It is of all combinations of values along the axes [r, E] where these are few.
     """
     values = residual @ axes.T
-    codes = all_combinations(values, size)
-    if codes is None:
-        codes = kmeans(values, size, generator)
+    codes = codes_of_values(values, size, generator)
     tokens = residual_tokens(values, [codes], 1)[:, 0]
     book = codes @ axes
     return book, residual - book[tokens]

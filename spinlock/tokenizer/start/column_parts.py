@@ -15,6 +15,7 @@ from torch import Tensor
 
 from spinlock.tokenizer.categories.column_tree import correlation_matrix, merge_tree
 from spinlock.tokenizer.start.category_axes import CategoryAxes
+from spinlock.tokenizer.start.combinations import numbers_of_values
 
 ROWS_SEEN = 5000  # that values are counted in and columns compared on, at most
 ROWS_PER_VALUE = 4  # on average, of a column that takes few
@@ -59,7 +60,7 @@ def column_parts(x: Tensor, axes: CategoryAxes, levels: int) -> list[Tensor]:
     if n_columns < levels or not _is_rotation(axes):
         return []
     rows = x.double().cpu().numpy()
-    numbers = _numbers_of_values(rows)
+    numbers = numbers_of_values(rows)
     if (numbers * ROWS_PER_VALUE <= len(rows)).mean() < MOST_COLUMNS:
         return []
     correlation = correlation_matrix(rows, "pearson")
@@ -90,12 +91,6 @@ def _are_orthonormal(rows: Tensor) -> bool:
     inner = rows @ rows.T
     one = torch.eye(len(rows), dtype=inner.dtype, device=inner.device)
     return bool(((inner - one).abs() < ROTATION).all())
-
-
-def _numbers_of_values(x: np.ndarray) -> np.ndarray:
-    """Return how many different values each column [d] of rows x [n, d] takes."""
-    ascending = np.sort(x, axis=0)
-    return 1 + (ascending[1:] != ascending[:-1]).sum(axis=0)
 
 
 def _even_cuts(weights: np.ndarray, runs: int) -> np.ndarray:

@@ -1,9 +1,26 @@
-"""All combinations of the values that columns take, where a book can hold them."""
+"""The values that columns take, and books of all their combinations where these are few."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from spinlock.tokenizer.network.codebook import kmeans
+
 ROUNDING = 1e-3  # deviations that rounding may be off: neighbours that are closer are one value
+
+
+def numbers_of_values(x: np.ndarray) -> np.ndarray:
+    """Return how many different values each column [d] of rows x [n, d] takes."""
+    ascending = np.sort(x, axis=0)
+    return 1 + (ascending[1:] != ascending[:-1]).sum(axis=0)
+
+
+def codes_of_values(
+    x: Tensor, k: int, generator: torch.Generator, iterations: int = 20, *, spread: bool = True
+) -> Tensor:
+    """Return k codes [k, d] for rows x [n, d]: all combinations of values, or else by k-means."""
+    codes = all_combinations(x, k)
+    return kmeans(x, k, generator, iterations, spread=spread) if codes is None else codes
 
 
 def all_combinations(x: Tensor, most: int) -> Tensor | None:

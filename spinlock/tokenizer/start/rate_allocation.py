@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spinlock.tokenizer.network.codebook import Beam, kmeans
 from spinlock.tokenizer.start.bit_budget import LEVELS, largest_book_bits
-from spinlock.tokenizer.start.combinations import all_combinations
+from spinlock.tokenizer.start.combinations import codes_of_values
 from spinlock.tokenizer.start.rare_events import with_recombined
 
 log = logging.getLogger(__name__)
@@ -212,7 +212,7 @@ class _CategoryCurves:
         ]
         self._whole = _Chains(rows, generator)
         self._parts = [
-            _Chains([(a @ part.T, b @ part.T) for a, b in rows], generator, of_part=True)
+            _Chains([(a @ part.T, b @ part.T) for a, b in rows], generator, codes_of_values)
             for part in (parts if all(size is None for size in given) else ())
         ]
         self._splits_over_parts: dict[tuple[int, int], list[int]] = {}
@@ -258,22 +258,17 @@ class _CategoryCurves:
 
 
 class _Chains:
-    """Short residual k-means chains, fitted to some rows and measured on others, each once.
-
-    Of a part, whose rows are values of its columns, books are of all combinations of the values
-    where they can be.
-    """
+    """Short residual chains of books, fitted to some rows and measured on others, each once."""
 
     def __init__(
         self,
         folds: Sequence[tuple[Tensor, Tensor]],
         generator: torch.Generator,
-        *,
-        of_part: bool = False,
+        fit: Callable[..., Tensor] = kmeans,
     ):
         self._folds = folds
-        self._of_part = of_part
         self._generator = generator
+        self._fit = fit
         self._found: dict[tuple[int, ...], tuple[list[Beam], list[Beam], float]] = {}
 
     def distortion(self, sizes: Iterable[int]) -> float:
@@ -294,10 +289,8 @@ class _Chains:
         before_fitted, before_held_out, _ = self.chain(sizes[:-1])
         fitted, held_out = [], []
         for a, b in zip(before_fitted, before_held_out, strict=True):
-            left, size = a.residual[:, 0], sizes[-1]
-            codes = all_combinations(left, size) if self._of_part else None
-            if codes is None:
-                codes = kmeans(left, size, self._generator, LLOYD_STEPS, spread=False)
+            left = a.residual[:, 0]
+            codes = self._fit(left, sizes[-1], self._generator, LLOYD_STEPS, spread=False)
             fitted.append(_extended(a, codes))
             held_out.append(_extended(b, codes))
         return fitted, held_out, _mean_error(held_out)
