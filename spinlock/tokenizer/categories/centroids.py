@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.linalg import eigh
 
+from spinlock.tokenizer.categories.column_tree import unit_columns
+
 
 def category_centroids(x: np.ndarray, partition: Sequence[np.ndarray]) -> np.ndarray:
     """Return the unit centroid [C, n] of each category of columns of x [n, D].
@@ -14,12 +16,9 @@ def category_centroids(x: np.ndarray, partition: Sequence[np.ndarray]) -> np.nda
     """
     centroids = np.zeros((len(partition), len(x)))
     for c, members in enumerate(partition):
-        z = x[:, members].astype(np.float64)
-        z -= z.mean(axis=0)
-        norm = np.linalg.norm(z, axis=0)
-        z /= np.where(norm > 0, norm, 1.0)
+        z = unit_columns(x[:, members])
         signs = np.where(_leading_axis(z) < 0, -1.0, 1.0)
-        centroid = (z * signs).mean(axis=1)
+        centroid = z @ signs / len(members)
         length = np.linalg.norm(centroid)
         centroids[c] = centroid / length if length > 0 else centroid
     return centroids

@@ -5,6 +5,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from scipy.stats import rankdata
 
+COLUMN_BLOCK = 256  # columns that are copied at a time
 CUT_FURTHER = 1.2  # factor between cuts beyond the largest number of categories
 
 Partition = list[np.ndarray]
@@ -12,14 +13,22 @@ Partition = list[np.ndarray]
 
 def correlation_matrix(x: np.ndarray, method: str = "spearman") -> np.ndarray:
     """Return the correlation [D, D] of the columns of x [n, D], accumulated in float64."""
-    ranked = rankdata(x, axis=0) if method == "spearman" else x
-    z = ranked.astype(np.float64)
-    z -= z.mean(axis=0)
-    norm = np.linalg.norm(z, axis=0)
-    z /= np.where(norm > 0, norm, 1.0)
+    z = unit_columns(x, ranked=method == "spearman")
     correlation = np.clip(z.T @ z, -1.0, 1.0)
     np.fill_diagonal(correlation, 1.0)
     return correlation
+
+
+def unit_columns(x: np.ndarray, *, ranked: bool = False) -> np.ndarray:
+    """Return the columns of x [n, D], or their ranks, centred and of norm 1; constant ones are 0."""
+    z = np.empty(x.shape)
+    for first in range(0, x.shape[1], COLUMN_BLOCK):
+        columns = slice(first, first + COLUMN_BLOCK)
+        block = (rankdata(x[:, columns], axis=0) if ranked else x[:, columns]).astype(np.float64)
+        block -= block.mean(axis=0)
+        norm = np.linalg.norm(block, axis=0)
+        z[:, columns] = block / np.where(norm > 0, norm, 1.0)
+    return z
 
 
 def merge_tree(correlation: np.ndarray) -> np.ndarray:
