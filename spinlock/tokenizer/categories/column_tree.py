@@ -20,7 +20,7 @@ def correlation_matrix(x: np.ndarray, method: str = "spearman") -> np.ndarray:
 
 
 def unit_columns(x: np.ndarray, *, ranked: bool = False) -> np.ndarray:
-    """Return the columns of x [n, D], or their ranks, centred and of norm 1; constant ones are 0."""
+    """Return the columns of x [n, D], or their ranks, centred, of norm 1; constant ones are 0."""
     z = np.empty(x.shape)
     for first in range(0, x.shape[1], COLUMN_BLOCK):
         columns = slice(first, first + COLUMN_BLOCK)

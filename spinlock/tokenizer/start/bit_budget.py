@@ -23,6 +23,14 @@ def largest_book_bits(n_rows: int) -> int:
     return int(np.clip(np.log2(max(n_rows / ROWS_PER_CODE, 2)), 1, MOST_BOOK_BITS))
 
 
+def largest_complete_book_bits(n_rows: int) -> int:
+    """Return the bits of the largest book that holds all there is: it takes no rows to place codes.
+
+    It has no more codes than rows, most of which would stay unused.
+    """
+    return int(np.clip(math.floor(math.log2(max(n_rows, 2))), 1, MOST_BOOK_BITS))
+
+
 def rows_of_books(n_rows: int, max_tokens: int | None) -> int:
     """Return the rows that automatic books are sized for: no more than the largest book uses."""
     return min(n_rows, ROWS_PER_CODE * max_tokens) if max_tokens else n_rows

@@ -40,9 +40,9 @@ def column_parts(x: Tensor, axes: CategoryAxes, levels: int) -> list[Tensor]:
     """Return the columns that each level would tell, as what they are in the embedding.
 
     The parts are runs of alike columns, cut where they have fewest combinations of values in all;
-    those first that say most of all the columns. There are none where most columns take
-    many values, where there are fewer columns than levels, or where the embedding is no rotation
-    of them: parts of columns would not be apart in it.
+    those first that say most of all the columns; of fewer columns than levels, the last parts are
+    empty. There are none where most columns take many values, or where the embedding is no
+    rotation of them: parts of columns would not be apart in it.
 
     Parameters
     ----------
@@ -56,17 +56,17 @@ def column_parts(x: Tensor, axes: CategoryAxes, levels: int) -> list[Tensor]:
     list [L] of Tensor [D_l, E], or of none
         Orthonormal rows, all of them together too.
     """
-    n_columns = x.shape[1]
-    if n_columns < levels or not _is_rotation(axes):
+    if not _is_rotation(axes):
         return []
     rows = x.double().cpu().numpy()
     numbers = numbers_of_values(rows)
     if (numbers * ROWS_PER_VALUE <= len(rows)).mean() < MOST_COLUMNS:
         return []
     correlation = correlation_matrix(rows, "pearson")
-    order = leaves_list(merge_tree(correlation))
-    runs = np.split(order, _even_cuts(np.log2(numbers[order]), levels))
+    order = leaves_list(merge_tree(correlation)) if len(numbers) > 1 else np.array([0])
+    runs = np.split(order, _even_cuts(np.log2(numbers[order]), min(levels, len(order))))
     runs.sort(key=lambda run: -np.square(correlation[run]).sum())
+    runs += [order[:0]] * (levels - len(runs))
     return [axes.analysis[run] for run in runs]
 
 

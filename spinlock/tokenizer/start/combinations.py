@@ -18,9 +18,14 @@ def numbers_of_values(x: np.ndarray) -> np.ndarray:
 def codes_of_values(
     x: Tensor, k: int, generator: torch.Generator, iterations: int = 20, *, spread: bool = True
 ) -> Tensor:
-    """Return k codes [k, d] for rows x [n, d]: all combinations of values, or else by k-means."""
+    """Return k codes [k, d] for rows x [n, d]: all combinations of values, or else by k-means.
+
+    Combinations repeat where there are fewer than k.
+    """
     codes = all_combinations(x, k)
-    return kmeans(x, k, generator, iterations, spread=spread) if codes is None else codes
+    if codes is None:
+        return kmeans(x, k, generator, iterations, spread=spread)
+    return codes[torch.arange(k, device=x.device) % len(codes)]
 
 
 def all_combinations(x: Tensor, most: int) -> Tensor | None:
@@ -31,8 +36,8 @@ def all_combinations(x: Tensor, most: int) -> Tensor | None:
 
     Returns
     -------
-    Tensor [most, d] or None
-        Combinations repeat where there are fewer than `most`. None where there are more.
+    Tensor [m, d] or None
+        None where there are more than `most`.
     """
     values, number = [], 1
     for column in x.T:
@@ -40,8 +45,8 @@ def all_combinations(x: Tensor, most: int) -> Tensor | None:
         number *= len(values[-1])
         if number > most or not len(values[-1]):
             return None
-    combined = torch.cartesian_prod(*values).reshape(number, x.shape[1])
-    return combined[torch.arange(most, device=x.device) % number]
+    combined = torch.cartesian_prod(*values) if values else x.new_empty(1, 0)
+    return combined.reshape(number, x.shape[1])
 
 
 def _values(column: Tensor) -> Tensor:

@@ -25,8 +25,6 @@ def rare_columns(x: Tensor) -> Tensor:
 def rare_directions(x: Tensor, axes: CategoryAxes) -> Tensor:
     """Return what the columns of rows x [n, d] with rare events are in their embedding.
 
-    There is nothing to recombine, and none is returned, where the columns are a single one.
-
     Returns
     -------
     Tensor [R, 2, E]
@@ -34,7 +32,6 @@ def rare_directions(x: Tensor, axes: CategoryAxes) -> Tensor:
         the column moves it.
     """
     rare = rare_columns(x)
-    rare = rare if x.shape[1] > 1 else torch.zeros_like(rare)
     return torch.stack([axes.synthesis.T[rare], axes.analysis[rare]], dim=1)
 
 

@@ -10,8 +10,12 @@ import torch
 from torch import Tensor
 
 from spinlock.tokenizer.network.codebook import Beam, kmeans
-from spinlock.tokenizer.start.bit_budget import LEVELS, largest_book_bits
-from spinlock.tokenizer.start.combinations import codes_of_values
+from spinlock.tokenizer.start.bit_budget import (
+    LEVELS,
+    largest_book_bits,
+    largest_complete_book_bits,
+)
+from spinlock.tokenizer.start.combinations import all_combinations, codes_of_values
 from spinlock.tokenizer.start.rare_events import with_recombined
 
 log = logging.getLogger(__name__)
@@ -140,14 +144,16 @@ def choose_book_sizes(
     n_rows = len(embeddings[0])
     largest = largest_book_bits(n_rows)
     caps = list(range(max(1, largest - CAPS_TRIED + 1), largest + 1))
+    complete = largest_complete_book_bits(n_rows)
     if max_tokens is not None:
-        caps = [min(largest, int(np.log2(max_tokens)))]
+        limit = int(np.log2(max_tokens))
+        caps, complete = [min(largest, limit)], min(complete, limit)
     folds = _folds(n_rows, generator)
     options = []
     directions = rare or [z.new_empty(0, 2, z.shape[1]) for z in embeddings]
     spaces = parts or [[] for _ in embeddings]
     measured = [
-        _CategoryCurves(z, folds, generator, events, levels, apart)
+        _CategoryCurves(z, folds, generator, events, levels, apart, complete)
         for z, events, levels, apart in zip(embeddings, directions, given, spaces, strict=True)
     ]
     for cap in caps:
@@ -201,6 +207,7 @@ class _CategoryCurves:
         rare: Tensor,
         given: Sequence[int | None],
         parts: Sequence[Tensor] = (),
+        complete: int = 0,
     ):
         self._given = given
         rows = [
@@ -211,10 +218,12 @@ class _CategoryCurves:
             for fitted, held_out in folds
         ]
         self._whole = _Chains(rows, generator)
+        parts = parts if all(size is None for size in given) else ()
         self._parts = [
             _Chains([(a @ part.T, b @ part.T) for a, b in rows], generator, codes_of_values)
-            for part in (parts if all(size is None for size in given) else ())
+            for part in parts
         ]
+        self._complete = [_bits_of_combinations(z @ part.T, complete) for part in parts]
         self._splits_over_parts: dict[tuple[int, int], list[int]] = {}
 
     def curve(self, cap: int, *, all_used: bool) -> RateDistortion:
@@ -225,10 +234,11 @@ class _CategoryCurves:
         grid = [b for b in grid if b <= most]
         sizes = [self._with_given(split_bits(b, cap, levels)) for b in grid]
         measured = [self._whole.distortion(size for size in one if size > 1) for one in sizes]
-        bits = np.arange(least, most + 1)
+        splits = list(self._over_parts(cap, least_of_each=int(all_used)))
+        bits = np.arange(least, max([most, *(int(split.sum()) for split, _ in splits)]) + 1)
         logarithm = np.interp(bits, grid, np.log(np.maximum(measured, 1e-12)))
         distortion = np.exp(logarithm)
-        for split, of_parts in self._over_parts(cap, least_of_each=int(all_used)):
+        for split, of_parts in splits:
             total = int(split.sum())
             if of_parts < distortion[total - least]:
                 distortion[total - least] = of_parts
@@ -239,12 +249,12 @@ class _CategoryCurves:
         """Give the best splits of bits over the parts, and the distortion that each leaves."""
         if not self._parts:
             return
-        bits = np.arange(least_of_each, cap + 1)
-        curves = [
-            RateDistortion(bits, np.array([part.distortion([2**b]) for b in bits.tolist()]))
-            for part in self._parts
-        ]
-        for split in _allocations(curves, cap * len(curves)):
+        curves = []
+        for part, complete in zip(self._parts, self._complete, strict=True):
+            bits = np.arange(least_of_each, max(cap, complete) + 1)
+            left = [part.distortion([2**b]) for b in bits.tolist()]
+            curves.append(RateDistortion(bits, np.array(left)))
+        for split in _allocations(curves, sum(int(curve.bits[-1]) for curve in curves)):
             yield split, distortion_at(curves, split)
 
     def sizes(self, bits: int, cap: int) -> list[int]:
@@ -255,6 +265,12 @@ class _CategoryCurves:
     def _with_given(self, split: Sequence[int]) -> list[int]:
         chosen = iter(split)
         return [2 ** next(chosen) if size is None else size for size in self._given]
+
+
+def _bits_of_combinations(x: Tensor, most: int) -> int:
+    """Return the bits of a book of all combinations of values; 0 where it takes over `most`."""
+    combinations = all_combinations(x, 2**most)
+    return 0 if combinations is None else math.ceil(math.log2(len(combinations)))
 
 
 class _Chains:

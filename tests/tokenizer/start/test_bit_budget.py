@@ -9,6 +9,7 @@ from spinlock.tokenizer.start.bit_budget import (
     LEVELS,
     BitDemand,
     largest_book_bits,
+    largest_complete_book_bits,
     most_bits,
     rows_of_books,
     useful_categories,
@@ -20,6 +21,13 @@ from spinlock.tokenizer.start.bit_budget import (
 )
 def test_an_automatic_book_has_two_rows_for_each_code(n_rows, bits):
     assert largest_book_bits(n_rows) == bits
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "bits"), [(1, 1), (2, 1), (63, 5), (64, 6), (1200, 10), (10**6, 10)]
+)
+def test_a_book_of_all_there_is_has_no_more_codes_than_rows(n_rows, bits):
+    assert largest_complete_book_bits(n_rows) == bits
 
 
 @pytest.mark.parametrize(("budget", "n_rows"), [(96, 142), (288, 320), (288, 3200), (70, 10)])

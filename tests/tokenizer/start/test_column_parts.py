@@ -86,9 +86,15 @@ def test_half_of_the_columns_take_few_values():
     assert not parts_of(torch.cat([few, many], dim=1))
 
 
-def test_every_level_has_a_column():
-    assert len(parts_of(graded()[:, :3])) == 3
-    assert not parts_of(graded()[:, :2])
+@pytest.mark.parametrize("n_columns", [1, 2, 3])
+def test_of_few_columns_each_is_a_part_and_the_last_ones_are_empty(n_columns):
+    x = graded()[:, :n_columns]
+    parts = parts_of(x)
+    assert [len(part) for part in parts] == [1] * n_columns + [0] * (3 - n_columns)
+    z = CategoryAxes.principal(x, 64).project(x)
+    books = books_within(z, [4, 4, 4], parts, torch.Generator().manual_seed(0))
+    assert [book.shape for book in books] == [(4, n_columns)] * 3
+    assert books_error(z, books, 1) == pytest.approx(0, abs=1e-3)
 
 
 def test_columns_are_apart_only_in_a_rotation_of_them():

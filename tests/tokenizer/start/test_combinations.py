@@ -1,4 +1,4 @@
-"""All combinations of values: each once or repeated, none where they are too many."""
+"""All combinations of values: each once, in books repeated, none where they are too many."""
 
 import itertools
 
@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spinlock.tokenizer.start.combinations import all_combinations
+from spinlock.tokenizer.start.combinations import all_combinations, codes_of_values
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 30))
+@given(st.integers(0, 2**32 - 1), st.integers(0, 4), st.integers(1, 30))
 def test_they_are_the_product_of_the_values_of_the_columns(seed, n_columns, most):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randint(0, 3, (6, n_columns), generator=generator).float()
@@ -20,9 +20,18 @@ def test_they_are_the_product_of_the_values_of_the_columns(seed, n_columns, most
     if len(wanted) > most:
         assert found is None
     else:
-        assert found.shape == (most, n_columns)
+        assert found.shape == (len(wanted), n_columns)
         assert {tuple(one) for one in found.round().tolist()} == wanted
         torch.testing.assert_close(found, found.round(), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("k", "told"), [(4, False), (6, True), (16, True)])
+def test_a_book_repeats_them_where_it_has_more_codes(k, told):
+    x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 5.0], [0.0, 9.0]])  # four of six
+    codes = codes_of_values(x, k, torch.Generator().manual_seed(0))
+    unseen = torch.tensor([[1.0, 5.0], [1.0, 9.0]])
+    assert codes.shape == (k, 2)
+    assert (torch.cdist(unseen, codes).amin(dim=1) < 1e-4).all() == told
 
 
 @settings(deadline=None, max_examples=50)

@@ -279,6 +279,20 @@ def test_parts_get_the_bits_that_tell_them_where_that_is_better_than_residuals()
     assert residual != sizes
 
 
+def test_a_book_of_all_combinations_takes_no_two_rows_for_each_code():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randint(8, (100, 2), generator=generator) / 8  # 64 combinations
+    parts = [torch.eye(2), torch.eye(2)[:0], torch.eye(2)[:0]]
+    for max_tokens, first in ((None, 64), (63, 32)):
+        ((size, *_),) = choose_book_sizes(
+            [z], 30, torch.Generator().manual_seed(0), parts=[parts], max_tokens=max_tokens
+        )
+        assert size == first
+    many = torch.randint(16, (100, 2), generator=generator) / 16
+    ((size, *_),) = choose_book_sizes([many], 30, generator, parts=[parts])
+    assert size <= 32
+
+
 def test_what_parts_leave_adds_up():
     z, parts = graded()
     fold = torch.arange(600), torch.arange(600, 900)
