@@ -123,7 +123,7 @@ def _model_on(
     """Return the model whose linear paths are these axes, with books and decoders for them."""
     generator = torch.Generator().manual_seed(plan.seed)
     sizes = decide_book_sizes(
-        train.x, request.shape.partition, axes, request.books, generator, parts
+        train.x, request.shape.partition, axes, request.books, generator, parts, request.caps
     )
     explicit = request.books.explicit
     return initialize_model(

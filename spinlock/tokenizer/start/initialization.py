@@ -59,6 +59,7 @@ def decide_book_sizes(
     request: BookRequest,
     generator: torch.Generator,
     parts: Parts | None = None,
+    caps: Tensor | None = None,
 ) -> list[list[int]]:
     """Return the number of codes [C][L]: the settings' own where given, else by rate–distortion."""
     given = [[n for _, n in levels] for levels in request.explicit or []]
@@ -77,6 +78,7 @@ def decide_book_sizes(
         given=given or None,
         rare=_rare_directions(x, partition, axes),
         parts=parts,
+        outliers=_outliers(x, partition, axes, caps),
         max_tokens=request.max_tokens,
         target_distortion=target,
     )

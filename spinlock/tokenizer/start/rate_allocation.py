@@ -25,6 +25,7 @@ ROWS_FOR_ONE_FOLD = 1500  # from here on a single held-out part is precise enoug
 FOLDS = 3
 ROWS_MEASURED = 6000  # rows that the curves are measured on, at most
 LLOYD_STEPS = 8
+NO_ERROR = 1e-6  # squared deviations: what is less is rounding
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def choose_book_sizes(
     given: Sequence[Sequence[int | None]] | None = None,
     rare: Sequence[Tensor] | None = None,
     parts: Sequence[Sequence[Tensor]] | None = None,
+    outliers: Sequence[Tensor] | None = None,
     max_tokens: int | None = None,
     target_distortion: float | None = None,
 ) -> list[list[int]]:
@@ -127,6 +129,8 @@ def choose_book_sizes(
         Columns of each category that levels may tell one by one, as orthonormal directions in its
         embedding, where that is better than telling what the levels before left; none where a
         category has no such.
+    outliers : sequence of Tensor [m, E_c], optional
+        Rows beside those of each category, of which a book that holds all combinations has codes.
     max_tokens : int, optional
         Largest book; by default the one with the lowest held-out distortion.
     target_distortion : float, optional
@@ -139,7 +143,8 @@ def choose_book_sizes(
     given = given or [[None] * LEVELS] * len(embeddings)
     if all(size is not None for levels in given for size in levels):
         return [[int(size) for size in levels] for levels in given]  # type: ignore[arg-type]
-    budget -= math.ceil(sum(math.log2(size) for levels in given for size in levels if size))
+    settled = math.ceil(sum(math.log2(size) for levels in given for size in levels if size))
+    budget -= settled
     free = sum(size is None for levels in given for size in levels)
     n_rows = len(embeddings[0])
     largest = largest_book_bits(n_rows)
@@ -152,9 +157,10 @@ def choose_book_sizes(
     options = []
     directions = rare or [z.new_empty(0, 2, z.shape[1]) for z in embeddings]
     spaces = parts or [[] for _ in embeddings]
+    beside = outliers or [z[:0] for z in embeddings]
     measured = [
-        _CategoryCurves(z, folds, generator, events, levels, apart, complete)
-        for z, events, levels, apart in zip(embeddings, directions, given, spaces, strict=True)
+        _CategoryCurves(folds, generator, complete, *of_category)
+        for of_category in zip(embeddings, directions, given, spaces, beside, strict=True)
     ]
     for cap in caps:
         curves = [one.curve(cap, all_used=budget >= free) for one in measured]
@@ -169,7 +175,36 @@ def choose_book_sizes(
                 "model.bits; all of them are used",
                 budget,
             )
+        return _sizes(measured, bits, cap)
+    return _sizes_within(budget, settled, measured, curves, cap)
+
+
+def _sizes(measured: Sequence["_CategoryCurves"], bits: np.ndarray, cap: int) -> list[list[int]]:
     return [one.sizes(int(total), cap) for one, total in zip(measured, bits, strict=True)]
+
+
+def _sizes_within(
+    budget: int,
+    settled: int,
+    measured: Sequence["_CategoryCurves"],
+    curves: Sequence[RateDistortion],
+    cap: int,
+) -> list[list[int]]:
+    """Return the sizes for a budget; what books with no need of a whole number of bits save, too.
+
+    Such are books that hold all combinations of values.
+    """
+    nominal, found = budget, None
+    while True:
+        bits = allocate_bits(curves, nominal)
+        sizes = _sizes(measured, bits, cap)
+        used = sum(math.log2(size) for levels in sizes for size in levels)
+        spare = math.floor(budget + settled - used)
+        if found and spare < 0:
+            return found
+        if spare < 1 or bits.sum() < nominal:
+            return sizes
+        found, nominal = sizes, nominal + spare
 
 
 def _fewest_bits(curves: list[RateDistortion], budget: int, target: float) -> np.ndarray:
@@ -201,13 +236,14 @@ class _CategoryCurves:
 
     def __init__(
         self,
-        z: Tensor,
         folds: list[tuple[Tensor, Tensor]],
         generator: torch.Generator,
+        complete: int,
+        z: Tensor,
         rare: Tensor,
         given: Sequence[int | None],
-        parts: Sequence[Tensor] = (),
-        complete: int = 0,
+        parts: Sequence[Tensor],
+        outliers: Tensor,
     ):
         self._given = given
         rows = [
@@ -223,7 +259,8 @@ class _CategoryCurves:
             _Chains([(a @ part.T, b @ part.T) for a, b in rows], generator, codes_of_values)
             for part in parts
         ]
-        self._complete = [_bits_of_combinations(z @ part.T, complete) for part in parts]
+        told = torch.cat([z, outliers])
+        self._combinations = [_number_of_combinations(told @ part.T, 2**complete) for part in parts]
         self._splits_over_parts: dict[tuple[int, int], list[int]] = {}
 
     def curve(self, cap: int, *, all_used: bool) -> RateDistortion:
@@ -236,12 +273,12 @@ class _CategoryCurves:
         measured = [self._whole.distortion(size for size in one if size > 1) for one in sizes]
         splits = list(self._over_parts(cap, least_of_each=int(all_used)))
         bits = np.arange(least, max([most, *(int(split.sum()) for split, _ in splits)]) + 1)
-        logarithm = np.interp(bits, grid, np.log(np.maximum(measured, 1e-12)))
+        logarithm = np.interp(bits, grid, np.log(np.maximum(measured, NO_ERROR)))
         distortion = np.exp(logarithm)
         for split, of_parts in splits:
             total = int(split.sum())
             if of_parts < distortion[total - least]:
-                distortion[total - least] = of_parts
+                distortion[total - least] = max(of_parts, NO_ERROR)
                 self._splits_over_parts[total, cap] = split.tolist()
         return RateDistortion(bits, distortion)
 
@@ -250,8 +287,9 @@ class _CategoryCurves:
         if not self._parts:
             return
         curves = []
-        for part, complete in zip(self._parts, self._complete, strict=True):
-            bits = np.arange(least_of_each, max(cap, complete) + 1)
+        for part, number in zip(self._parts, self._combinations, strict=True):
+            most = max(cap, math.ceil(math.log2(number)) if number else 0)
+            bits = np.arange(least_of_each, most + 1)
             left = [part.distortion([2**b]) for b in bits.tolist()]
             curves.append(RateDistortion(bits, np.array(left)))
         for split in _allocations(curves, sum(int(curve.bits[-1]) for curve in curves)):
@@ -260,17 +298,20 @@ class _CategoryCurves:
     def sizes(self, bits: int, cap: int) -> list[int]:
         """Return the sizes of all books when those to choose share so many bits."""
         split = self._splits_over_parts.get((bits, cap))
-        return self._with_given(split or split_bits(bits, cap, self._given.count(None)))
+        if split:
+            parts = zip(split, self._combinations, strict=True)
+            return [min(2**b, number or 2**b) for b, number in parts]
+        return self._with_given(split_bits(bits, cap, self._given.count(None)))
 
     def _with_given(self, split: Sequence[int]) -> list[int]:
         chosen = iter(split)
         return [2 ** next(chosen) if size is None else size for size in self._given]
 
 
-def _bits_of_combinations(x: Tensor, most: int) -> int:
-    """Return the bits of a book of all combinations of values; 0 where it takes over `most`."""
-    combinations = all_combinations(x, 2**most)
-    return 0 if combinations is None else math.ceil(math.log2(len(combinations)))
+def _number_of_combinations(x: Tensor, most: int) -> int:
+    """Return how many combinations of values the columns of rows x have; 0 for over `most`."""
+    combinations = all_combinations(x, most)
+    return 0 if combinations is None else len(combinations)
 
 
 class _Chains:

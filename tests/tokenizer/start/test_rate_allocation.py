@@ -94,11 +94,18 @@ def test_rows_are_held_out_of_what_is_fitted(n_rows):
         assert sorted(each.tolist()) == list(range(n_rows))
 
 
+def curves_of(z, given=(None,) * LEVELS, parts=()):
+    """Return the curves of a category whose last third of rows is held out."""
+    fold = torch.arange(2 * len(z) // 3), torch.arange(2 * len(z) // 3, len(z))
+    generator = torch.Generator().manual_seed(0)
+    no_events = z.new_empty(0, 2, z.shape[1])
+    return _CategoryCurves([fold], generator, 10, z, no_events, given, parts, z[:0])
+
+
 def test_distortion_is_the_error_of_rows_that_books_have_not_seen():
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(60, 12, generator=generator) * torch.linspace(0.5, 2, 60).unsqueeze(1)
-    fold = torch.arange(40), torch.arange(40, 60)
-    curves = _CategoryCurves(z, [fold], generator, z.new_empty(0, 2, 12), [None] * LEVELS)
+    curves = curves_of(z)
     curve = curves.curve(4, all_used=False)
     untold = float(z[40:].square().sum(dim=1).mean())
     assert curve.distortion[0] == pytest.approx(untold, rel=1e-4)
@@ -238,10 +245,8 @@ def test_rows_are_held_out_by_chance():
 
 @pytest.mark.parametrize("given", [[None] * 3, [4, None, None], [None, 5]])
 def test_what_is_measured_are_all_books_those_that_are_given_too(given):
-    generator = torch.Generator().manual_seed(0)
     (z,) = embeddings((1.0,), n_rows=90)
-    fold = torch.arange(60), torch.arange(60, 90)
-    curves = _CategoryCurves(z, [fold], generator, z.new_empty(0, 2, 3), given)
+    curves = curves_of(z, given)
     curve = curves.curve(3, all_used=False)
     for bits in (0, *range(given.count(None), curve.bits[-1] // 2 + 2)):
         sizes = tuple(size for size in curves.sizes(bits, 3) if size > 1)
@@ -253,9 +258,7 @@ def test_what_is_measured_are_all_books_those_that_are_given_too(given):
 
 def test_between_measured_bits_the_logarithm_of_the_distortion_is_interpolated():
     (z,) = embeddings((1.0,), n_rows=60)
-    fold = torch.arange(40), torch.arange(40, 60)
-    generator = torch.Generator().manual_seed(0)
-    curves = _CategoryCurves(z, [fold], generator, z.new_empty(0, 2, 3), [None] * LEVELS)
+    curves = curves_of(z)
     curve = curves.curve(5, all_used=True)  # measured at 3 to 7, 10 and 13 to 15 bits
     logarithms = np.log(curve.distortion[curve.bits >= 7][:4])
     assert np.diff(logarithms) == pytest.approx([np.ptp(logarithms) / -3] * 3)
@@ -293,11 +296,31 @@ def test_a_book_of_all_combinations_takes_no_two_rows_for_each_code():
     assert size <= 32
 
 
+def test_books_of_all_combinations_have_no_other_codes_and_what_that_saves_is_spent():
+    generator = torch.Generator().manual_seed(0)
+    grades = [torch.randint(n, (900,), generator=generator) / n for n in (17, 9, 5)]
+    z, parts = torch.stack(grades, dim=1), [row.diag() for row in torch.eye(3)]
+    parts = [part[part.any(dim=1)] for part in parts]
+    noise = 0.01 * torch.randn(900, 3, generator=generator)
+    budget = 5 + 4 + 3 + 6  # the bits of books of 32, 16 and 8 codes, and others
+    sizes, others = choose_book_sizes([z, noise], budget, generator, parts=[parts, []])
+    assert sizes == [17, 9, 5]
+    assert np.log2(others).sum() == 6 + 2  # of 12 bits, books of 17 · 9 · 5 codes take 9.6
+
+
+def test_books_of_all_combinations_hold_outliers_that_no_row_shows():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randint(5, (900, 1), generator=generator) / 5
+    parts = [torch.eye(1), torch.eye(1)[:0], torch.eye(1)[:0]]
+    for outliers, number in ([], 5), ([[7.0], [-3.0]], 7):
+        beside = [torch.tensor(outliers).reshape(-1, 1)]
+        (sizes,) = choose_book_sizes([z], 12, generator, parts=[parts], outliers=beside)
+        assert sizes == [number, 1, 1]
+
+
 def test_what_parts_leave_adds_up():
     z, parts = graded()
-    fold = torch.arange(600), torch.arange(600, 900)
-    generator = torch.Generator().manual_seed(0)
-    curves = _CategoryCurves(z, [fold], generator, z.new_empty(0, 2, 3), [None] * 3, parts)
+    curves = curves_of(z, parts=parts)
     splits = {int(split.sum()): (split, left) for split, left in curves._over_parts(3, 1)}
     assert list(splits) == [*range(3, 8)]  # two bits more would tell nothing
     split, left = splits[6]
@@ -314,8 +337,7 @@ def test_what_parts_leave_adds_up():
 def test_given_books_are_not_of_parts(given):
     z, parts = graded(90)
     generator = torch.Generator().manual_seed(0)
-    fold = torch.arange(60), torch.arange(60, 90)
-    curves = _CategoryCurves(z, [fold], generator, z.new_empty(0, 2, 3), given, parts)
+    curves = curves_of(z, given, parts)
     assert not list(curves._over_parts(3, 1))
     sizes = choose_book_sizes([z, z], 20, generator, given=[given, given], parts=[parts] * 2)
     assert all(size[1] == 4 for size in sizes)
