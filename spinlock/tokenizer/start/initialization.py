@@ -18,12 +18,12 @@ from spinlock.tokenizer.start.book_fitting import (
     books_in_subspaces,
     books_within,
 )
+from spinlock.tokenizer.start.book_sizes import choose_book_sizes
 from spinlock.tokenizer.start.category_axes import CategoryAxes, principal_axes
 from spinlock.tokenizer.start.column_parts import Parts
 from spinlock.tokenizer.start.corrections import fit_corrections
 from spinlock.tokenizer.start.cross_fitting import encodings_of
 from spinlock.tokenizer.start.rare_events import rare_directions, rows_at_caps, with_recombined
-from spinlock.tokenizer.start.rate_allocation import choose_book_sizes
 
 log = logging.getLogger(__name__)
 

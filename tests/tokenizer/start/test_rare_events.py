@@ -7,10 +7,10 @@ from torch import Tensor
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.start import rare_events
+from spinlock.tokenizer.start.book_sizes import choose_book_sizes
 from spinlock.tokenizer.start.category_axes import CategoryAxes, principal_axes
 from spinlock.tokenizer.start.initialization import initialize_model
 from spinlock.tokenizer.start.rare_events import rare_directions, rows_at_caps, with_recombined
-from spinlock.tokenizer.start.rate_allocation import choose_book_sizes
 
 N_ROWS = 400
 

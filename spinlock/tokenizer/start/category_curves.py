@@ -1,0 +1,168 @@
+"""Held-out distortion of one category at each number of bits, measured with chains of books."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spinlock.tokenizer.network.codebook import Beam, kmeans
+from spinlock.tokenizer.start.bit_allocation import RateDistortion, allocations, distortion_at
+from spinlock.tokenizer.start.bit_budget import LEVELS
+from spinlock.tokenizer.start.combinations import all_combinations, codes_of_values
+from spinlock.tokenizer.start.rare_events import with_recombined
+
+LLOYD_STEPS = 8
+NO_ERROR = 1e-6  # squared deviations: what is less is rounding
+
+
+class CategoryCurves:
+    """Measures the distortion of one category at each number of bits.
+
+    Of residual books, and where the category has parts, also of a book of each.
+    """
+
+    def __init__(
+        self,
+        folds: list[tuple[Tensor, Tensor]],
+        generator: torch.Generator,
+        complete: int,
+        z: Tensor,
+        rare: Tensor,
+        given: Sequence[int | None],
+        parts: Sequence[Tensor],
+        outliers: Tensor,
+    ):
+        self._given = given
+        rows = [
+            (
+                with_recombined(z[fitted], rare, generator),
+                with_recombined(z[held_out], rare, generator, events_of=z[fitted]),
+            )
+            for fitted, held_out in folds
+        ]
+        self._whole = _Chains(rows, generator)
+        parts = parts if all(size is None for size in given) else ()
+        self._parts = [
+            _Chains([(a @ part.T, b @ part.T) for a, b in rows], generator, codes_of_values)
+            for part in parts
+        ]
+        told = torch.cat([z, outliers])
+        self._combinations = [_number_of_combinations(told @ part.T, 2**complete) for part in parts]
+        self._splits_over_parts: dict[tuple[int, int], list[int]] = {}
+
+    def curve(self, cap: int, *, all_used: bool) -> RateDistortion:
+        """Return the curve from no bits, or one of each level, to levels of `cap` bits each."""
+        levels = self._given.count(None)
+        least, most = levels if all_used else 0, levels * cap
+        grid = sorted({least, *range(levels, cap + levels), *range(cap + 2, most, 3), most})
+        grid = [b for b in grid if b <= most]
+        sizes = [self._with_given(split_bits(b, cap, levels)) for b in grid]
+        measured = [self._whole.distortion(size for size in one if size > 1) for one in sizes]
+        splits = list(self._over_parts(cap, least_of_each=int(all_used)))
+        bits = np.arange(least, max([most, *(int(split.sum()) for split, _ in splits)]) + 1)
+        logarithm = np.interp(bits, grid, np.log(np.maximum(measured, NO_ERROR)))
+        distortion = np.exp(logarithm)
+        for split, of_parts in splits:
+            total = int(split.sum())
+            if of_parts < distortion[total - least]:
+                distortion[total - least] = max(of_parts, NO_ERROR)
+                self._splits_over_parts[total, cap] = split.tolist()
+        return RateDistortion(bits, distortion)
+
+    def _over_parts(self, cap: int, least_of_each: int) -> Iterator[tuple[np.ndarray, float]]:
+        """Give the best splits of bits over the parts, and the distortion that each leaves."""
+        if not self._parts:
+            return
+        curves = []
+        for part, number in zip(self._parts, self._combinations, strict=True):
+            most = max(cap, math.ceil(math.log2(number)) if number else 0)
+            bits = np.arange(least_of_each, most + 1)
+            left = [part.distortion([2**b]) for b in bits.tolist()]
+            curves.append(RateDistortion(bits, np.array(left)))
+        for split in allocations(curves, sum(int(curve.bits[-1]) for curve in curves)):
+            yield split, distortion_at(curves, split)
+
+    def sizes(self, bits: int, cap: int) -> list[int]:
+        """Return the sizes of all books when those to choose share so many bits."""
+        split = self._splits_over_parts.get((bits, cap))
+        if split:
+            parts = zip(split, self._combinations, strict=True)
+            return [min(2**b, number or 2**b) for b, number in parts]
+        return self._with_given(split_bits(bits, cap, self._given.count(None)))
+
+    def _with_given(self, split: Sequence[int]) -> list[int]:
+        chosen = iter(split)
+        return [2 ** next(chosen) if size is None else size for size in self._given]
+
+
+def split_bits(bits: int, cap: int, levels: int = LEVELS) -> list[int]:
+    """Split a category's bits over levels, coarse first: each level as full as it may be.
+
+    The first levels get up to `cap` bits; every level keeps one bit while there are enough.
+    """
+    least = 1 if bits >= levels else 0
+    split = [least] * levels if bits >= levels else [1] * bits + [0] * (levels - bits)
+    spare = bits - sum(split)
+    for level in range(levels):
+        more = min(spare, cap - split[level])
+        split[level] += more
+        spare -= more
+    return split
+
+
+def _number_of_combinations(x: Tensor, most: int) -> int:
+    """Return how many combinations of values the columns of rows x have; 0 for over `most`."""
+    combinations = all_combinations(x, most)
+    return 0 if combinations is None else len(combinations)
+
+
+class _Chains:
+    """Short residual chains of books, fitted to some rows and measured on others, each once."""
+
+    def __init__(
+        self,
+        folds: Sequence[tuple[Tensor, Tensor]],
+        generator: torch.Generator,
+        fit: Callable[..., Tensor] = kmeans,
+    ):
+        self._folds = folds
+        self._generator = generator
+        self._fit = fit
+        self._found: dict[tuple[int, ...], tuple[list[Beam], list[Beam], float]] = {}
+
+    def distortion(self, sizes: Iterable[int]) -> float:
+        """Return the held-out squared error per row that books of these sizes leave."""
+        return self.chain(tuple(sizes))[2]
+
+    def chain(self, sizes: tuple[int, ...]) -> tuple[list[Beam], list[Beam], float]:
+        """Return what books of these sizes leave of fitted and held-out rows, and distortion."""
+        if sizes not in self._found:
+            self._found[sizes] = self._extend(sizes)
+        return self._found[sizes]
+
+    def _extend(self, sizes: tuple[int, ...]) -> tuple[list[Beam], list[Beam], float]:
+        if not sizes:
+            fitted = [Beam(z, 1) for z, _ in self._folds]
+            held_out = [Beam(z, 1) for _, z in self._folds]
+            return fitted, held_out, _mean_error(held_out)
+        before_fitted, before_held_out, _ = self.chain(sizes[:-1])
+        fitted, held_out = [], []
+        for a, b in zip(before_fitted, before_held_out, strict=True):
+            left = a.residual[:, 0]
+            codes = self._fit(left, sizes[-1], self._generator, LLOYD_STEPS, spread=False)
+            fitted.append(_extended(a, codes))
+            held_out.append(_extended(b, codes))
+        return fitted, held_out, _mean_error(held_out)
+
+
+def _extended(beam: Beam, codes: Tensor) -> Beam:
+    longer = Beam(beam.residual[:, 0], 1)
+    longer.extend(codes)
+    return longer
+
+
+def _mean_error(beams: list[Beam]) -> float:
+    errors = torch.cat([beam.error.flatten() for beam in beams])
+    return float(errors.clamp_min(0).double().mean())
