@@ -21,6 +21,24 @@ class CategoryCurves:
     """Measures the distortion of one category at each number of bits.
 
     Of residual books, and where the category has parts, also of a book of each.
+
+    Parameters
+    ----------
+    folds : list of (int Tensor, int Tensor)
+        Positions of rows that books are fitted to, and of rows that they are measured on.
+    generator : torch.Generator
+    complete : int
+        Bits, at most, of a book that holds all combinations of values of a part.
+    z : Tensor [n, E]
+        Rows.
+    rare : Tensor [R, 2, E]
+        Directions whose rare events are measured in new combinations too.
+    given : sequence [L] of int or None
+        Sizes of books that are settled; None for those to choose.
+    parts : sequence [L] of Tensor [r, E], or of none
+        Orthonormal directions that levels may tell one by one.
+    outliers : Tensor [m, E]
+        Rows beside z, of which a book that holds all combinations has codes.
     """
 
     def __init__(
