@@ -20,7 +20,7 @@ BITS_PER_CATEGORY = 12  # below, an unseen row is told better by fewer, larger c
 
 def largest_book_bits(n_rows: int) -> int:
     """Return the bits of the largest automatic book: there are two train rows for each code."""
-    return int(np.clip(np.log2(max(n_rows / ROWS_PER_CODE, 2)), 1, MOST_BOOK_BITS))
+    return _bits_of_codes(n_rows / ROWS_PER_CODE)
 
 
 def largest_complete_book_bits(n_rows: int) -> int:
@@ -28,7 +28,11 @@ def largest_complete_book_bits(n_rows: int) -> int:
 
     It has no more codes than rows, most of which would stay unused.
     """
-    return int(np.clip(math.floor(math.log2(max(n_rows, 2))), 1, MOST_BOOK_BITS))
+    return _bits_of_codes(n_rows)
+
+
+def _bits_of_codes(most: float) -> int:
+    return int(np.clip(np.log2(max(most, 2)), 1, MOST_BOOK_BITS))
 
 
 def rows_of_books(n_rows: int, max_tokens: int | None) -> int:

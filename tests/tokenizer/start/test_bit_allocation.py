@@ -60,7 +60,7 @@ def test_distortion_is_summed_at_the_bits_of_each_category():
     assert distortion_at(curves, np.array([4, 1])) == 14
 
 
-def test_thefewest_bits_are_found_where_more_bits_lose_for_a_while():
+def test_the_fewest_bits_are_found_where_more_bits_lose_for_a_while():
     curves = [curve([10.0, 4.0, 6.0, 3.0]), curve([5.0, 4.5])]
     assert fewest_bits(curves, 4, 4.0 + 5.0).tolist() == [1, 0]
     assert fewest_bits(curves, 4, 3.0 + 5.0).tolist() == [3, 0]
