@@ -175,14 +175,16 @@ def stage_settings(experiment: Experiment, stage: str) -> dict[str, Any]:
 def doubtful_settings(experiment: Experiment) -> list[str]:
     """Return what is allowed and hardly meant, a sentence each.
 
-    Settings that others leave without effect, where they are not the default; a warm-up that
-    does not end.
+    Settings that others leave without effect, where they are not the default; codes that nothing
+    trains; a warm-up that does not end.
     """
     said = []
     for section, key in _without_effect(experiment):
         values = getattr(experiment, section)
         if getattr(values, key) != type(values).model_fields[key].get_default():
             said.append(f"{section}.{key} has no effect beside the other settings")
+    if not (experiment.training.vq_weight or experiment.model.use_ema):
+        said.append("codes do not train: training.vq_weight is 0, and model.use_ema is false")
     warmup, epochs = experiment.training.warmup_epochs, experiment.training.num_epochs
     if 0 < epochs <= warmup:
         said.append(
@@ -206,6 +208,8 @@ def _without_effect(experiment: Experiment) -> list[tuple[str, str]]:
         without.append(("feature_cleaning", "outlier_bound"))
     if not experiment.training.topo_weight:
         without.append(("training", "topo_samples"))
+    if not experiment.training.vq_weight:
+        without.append(("model", "commitment_cost"))
     if not experiment.training.dead_code_reset_interval:
         dead = "dead_code_threshold", "dead_code_max_reset_fraction"
         without += [("training", key) for key in dead]

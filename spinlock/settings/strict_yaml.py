@@ -12,13 +12,15 @@ MAX_BYTES = 100_000
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A safe loader that refuses duplicate keys and aliases."""
+    """A safe loader that refuses duplicate keys, aliases and tags."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+        event = self.peek_event()
+        alias, tag = isinstance(event, yaml.AliasEvent), getattr(event, "tag", None)
+        if alias or tag is not None:
+            problem = "aliases (*name)" if alias else f"tags ({tag})"
             raise yaml.constructor.ConstructorError(
-                None, None, "aliases (*name) are not allowed", event.start_mark
+                None, None, f"{problem} are not allowed", event.start_mark
             )
         return super().compose_node(parent, index)
 

@@ -25,7 +25,6 @@ from spinlock.files import read_json, write_json, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
 from spinlock.stages.train import training_inputs
-from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.tokenizer import Tokenizer
 from spinlock.training.provenance import files_digest
 
@@ -49,7 +48,7 @@ def run(
     """Measure a model and write what was measured."""
     experiment = experiment_of(config)
     settings = experiment.evaluation
-    tokenizer = Tokenizer.load(model, device=str(choose_device(experiment.device)))
+    tokenizer = Tokenizer.load(model)
     with FeatureTable(subset) as table:
         rows = RowsOfSplit.of_table(table, tokenizer)
         labels = table.labels(settings.probe_column) if settings.probe_column else None

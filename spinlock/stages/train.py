@@ -91,7 +91,7 @@ def _run(
     plan = training_plan(experiment)
     data = files_digest([subset, statistics, categories])
     stamp = training_stamp(experiment) | {"data": data}
-    whole = _whole_stamp(experiment, resume_from, stamp)
+    whole = _whole_stamp(experiment, device, resume_from, stamp)
     saved = SavedState(output.parent / "state" / "last.pt", whole)
     state = saved.read()
     source = saved.path
@@ -134,12 +134,18 @@ def _run(
 
 
 def _whole_stamp(
-    experiment: Experiment, resume_from: Path | None, stamp: Mapping[str, str]
+    experiment: Experiment,
+    device: torch.device,
+    resume_from: Path | None,
+    stamp: Mapping[str, str],
 ) -> dict[str, str]:
-    """Return the stamp of an unfinished training: what all of its result depends on."""
+    """Return the stamp of an unfinished training: what all of its result depends on.
+
+    The kind of device, too: random states of one are none of another.
+    """
     settings = settings_digest(stage_settings(experiment, "train"))
     start = file_digest(resume_from) if resume_from and resume_from.is_file() else ""
-    return {**stamp, "settings": settings, "start": start}
+    return {**stamp, "settings": settings, "start": start, "device": device.type}
 
 
 def _trainer(

@@ -172,7 +172,7 @@ class Trainer:
         batches = [
             index
             for index in place.order.split(self.plan.batch_size)
-            if len(index) > 1 or len(rows) <= 2  # batch statistics need two rows
+            if len(index) > 1  # batch statistics need two rows
         ]
         for index in batches[place.done :]:
             at_rest()

@@ -5,7 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spinlock.tokenizer.network.processes import process_rank
 from spinlock.training.callbacks import CodebookUse
+from spinlock.training.objective import ROW_MEANS
 
 
 class EpochPlace:
@@ -46,13 +48,19 @@ class EpochPlace:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a saved state."""
+        """Continue from a saved state.
+
+        It is of whole batches. Several processes add what each has: the first has it.
+        """
         device = self.order.device
         self.order = state["order"].to(device)
         self.noise.set_state(state["noise"].cpu())
         self.use.all_counts = state["counts"].to(device)
         self.done = state["done"]
         self.terms = [terms.to(device) for terms in state["terms"]]
+        if process_rank() > 0:
+            self.use.all_counts.zero_()
+            self.terms = [terms * ~torch.tensor(ROW_MEANS, device=device) for terms in self.terms]
         torch.set_rng_state(state["random"]["cpu"].cpu())
         if device.type in state["random"] and device.type != "cpu":
             torch.get_device_module(device).set_rng_state(state["random"][device.type].cpu())

@@ -68,7 +68,8 @@ def reestimate_books(model: TokenizerModel, train: Rows) -> None:
     """Move every code to the mean of what it stands for, given the tokens of all levels.
 
     One Lloyd step per level with the encoder that is used in the end, the beam search. Codes of
-    categories with rare events stay: they were fitted to combinations that no train row has.
+    categories with rare events, but of one column, stay: they were fitted to combinations that no
+    train row has.
     """
     alone = torch.tensor(model.layout.sizes, device=train.x.device) == 1
     rare = model.layout.gather(rare_columns(train.x).to(train.x.dtype).unsqueeze(0))

@@ -68,7 +68,7 @@ def start_model(
         other = _model_on(axes, request, train, validation, plan, parts)
         errors = [_errors_once_refined(one, train, validation) for one in (model, other)]
         model = other if _is_better("parts of columns", *errors, 0) else model
-    if len(partition) > 1 < len(train) and train.x.shape[1] <= MOST_COLUMNS:
+    if len(partition) > 1 and len(train) > 1 and train.x.shape[1] <= MOST_COLUMNS:
         bits = _bits(model)
         room = _room(request.books, bits, len(train))
         joint = joint_axes(train.x, partition, limit, bits.sum(), room)

@@ -275,6 +275,7 @@ MANUAL = {"category_assignment": "manual", "category_mapping_file": "map.json"}
         ({"model": {"levels": {"a": [{"num_tokens": 8}]}}}, {"model.bits": 24}),
         ({"feature_cleaning": {"outlier_method": "none"}}, {"feature_cleaning.outlier_bound": 4.0}),
         ({"training": {"topo_weight": 0.0}}, {"training.topo_samples": 64}),
+        ({"training": {"vq_weight": 0.0}}, {"model.commitment_cost": 0.5}),
         (
             {"training": {"dead_code_reset_interval": 0}},
             {
@@ -302,6 +303,15 @@ def test_a_warm_up_that_does_not_end_is_told(epochs, warmup, told):
     said = doubtful_settings(Experiment.model_validate(EXAMPLE | {"training": training}))
     sentence = f"never reached: warmup_epochs, {warmup}, is not below num_epochs, {epochs}"
     assert [sentence in one for one in said] == [True] * told
+
+
+@pytest.mark.parametrize(
+    ("vq_weight", "use_ema", "told"), [(0.0, False, True), (0.0, True, False), (1.0, False, False)]
+)
+def test_codes_that_nothing_trains_are_told(vq_weight, use_ema, told):
+    settings = {"training": {"vq_weight": vq_weight}, "model": {"use_ema": use_ema}}
+    said = doubtful_settings(Experiment.model_validate(EXAMPLE | settings))
+    assert ["codes do not train" in one for one in said] == [True] * told
 
 
 def test_the_bits_count_where_a_book_is_left_open_or_the_number_of_categories_is_measured():

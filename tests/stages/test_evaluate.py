@@ -87,6 +87,17 @@ def test_metrics_name_the_model_that_was_measured_though_it_is_replaced(
     assert measured == file_digest(finished.path("best_model.pt"))
 
 
+def test_a_job_without_the_gpu_of_the_training_measures_the_same(finished, metrics, tmp_path):
+    paths = [tmp_path / name for name in ("metrics.json", "baselines.csv")]
+    evaluate.run(
+        finished.experiment.model_copy(update={"device": "cuda"}),
+        *[finished.path(name) for name in ("best_model.pt", "subset.h5")],
+        *paths,
+    )
+    assert json.loads(paths[0].read_text()) == metrics
+    assert paths[1].read_bytes() == finished.path("baselines.csv").read_bytes()
+
+
 def test_what_is_measured_follows_the_settings(finished, tmp_path):
     changes = {"max_pair_rows": 12, "baselines": False, "probe_column": None}
     evaluation = finished.experiment.evaluation.model_copy(update=changes)

@@ -15,7 +15,7 @@ from spinlock.errors import SpinlockError
 from spinlock.features.operator_file import OperatorFileWriter
 from spinlock.settings import load_experiment
 from spinlock.stages import cluster, normalize, subset, train
-from spinlock.tokenizer.state_file import read_state
+from spinlock.tokenizer.state_file import read_state, write_state
 from spinlock.training.objective import Objective
 
 HARNESS = Path(__file__).with_name("kill_trainings.py")
@@ -114,6 +114,24 @@ def test_a_training_that_is_killed_at_random_moments_ends_with_the_same_bits(pre
         for name in ("best_model.pt", *names):
             assert (folder / name).read_bytes() == (undisturbed / name).read_bytes()
         assert not list(folder.glob("state/last.pt"))
+
+
+def test_a_state_of_another_kind_of_device_is_not_used(prepared, monkeypatch, caplog):
+    output = prepared / "elsewhere" / "best_model.pt"
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_finish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(prepared, output, num_epochs=2)
+    state = output.parent / "state" / "last.pt"
+    entries = read_state(state)
+    write_state(state, entries | {"stamp": entries["stamp"] | {"device": "cuda"}})
+    with caplog.at_level("INFO"):
+        run(prepared, output, num_epochs=2)
+    assert f"{state} is of other device: starting anew" in caplog.text
 
 
 @pytest.fixture(scope="module")

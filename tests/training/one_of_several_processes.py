@@ -13,10 +13,12 @@ from spinlock.training.loop import Trainer
 
 def train(start: Path, use_rank: int, ends: Path) -> None:
     """Train from what `start` holds, and write the state of model and history."""
-    shape, weights, rows, validation, plan = torch.load(start, weights_only=False)
+    shape, weights, rows, validation, plan, state = torch.load(start, weights_only=False)
     model = TokenizerModel(shape).double()
     model.load_weights(weights)
     trainer = Trainer(model, Rows(rows), Rows(validation), plan)
+    if state:
+        trainer.load_state_dict(state)
     for _ in trainer.run():
         pass
     torch.save((model.state_dict(), trainer.history), ends / f"{use_rank}.pt")

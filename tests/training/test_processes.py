@@ -1,5 +1,6 @@
 """Several processes end as one process on the whole batch, and as each other."""
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -20,14 +21,15 @@ NORMALISED = ENCODER_PARAMS["MLPEncoder"](
 
 
 @pytest.mark.parametrize(
-    ("n_processes", "n_rows", "batch_size"),
+    ("n_processes", "n_rows", "batch_size", "begun"),
     [
-        (2, 129, 43),  # batches of odd size, shared unevenly
-        (3, 88, 43),  # and a last one with fewer rows than processes
+        (2, 129, 43, 0),  # batches of odd size, shared unevenly
+        (3, 88, 43, 0),  # and a last one with fewer rows than processes
+        (2, 129, 43, 5),  # begun by one process, which stopped within an epoch
     ],
 )
 def test_several_processes_end_with_the_books_of_one(
-    make_model, make_plan, train, validation, tmp_path, n_processes, n_rows, batch_size
+    make_model, make_plan, train, validation, tmp_path, n_processes, n_rows, batch_size, begun
 ):
     encoders = {"summary": {"encoder": "MLPEncoder", "encoder_params": NORMALISED}}
     model = make_model(encoders=encoders, dropout=0.0).double()
@@ -40,7 +42,9 @@ def test_several_processes_end_with_the_books_of_one(
         learning_rate=0.05,
         dead_code_threshold=1.0,  # codes used less than others count as dead
     )
-    start = (model.shape, model.state_dict(), rows.x, held_out.x, plan)
+    one = Trainer(copy.deepcopy(model), rows, held_out, plan)
+    state = _state_after(begun, one) if begun else None
+    start = (model.shape, model.state_dict(), rows.x, held_out.x, plan, state)
     torch.save(start, tmp_path / "start.pt")
     command = [sys.executable, str(PROGRAM)]
     ranks = range(n_processes)
@@ -65,6 +69,17 @@ def test_several_processes_end_with_the_books_of_one(
             torch.testing.assert_close(measured, wanted, rtol=1e-6, atol=0, msg=key)
 
 
+def _state_after(batches: int, trainer: Trainer) -> dict:
+    def stop() -> None:
+        if trainer.batches == batches:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        list(trainer.run(stop))
+    assert trainer.place.done
+    return trainer.state_dict()
+
+
 def test_a_process_without_a_gpu_is_told(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "train")
     monkeypatch.setenv("LOCAL_RANK", "2")
@@ -72,6 +87,15 @@ def test_a_process_without_a_gpu_is_told(monkeypatch):
     with (
         pytest.raises(SpinlockError, match="process 3 of this machine has no GPU: there are 2"),
         process_group(torch.device("cuda")),
+    ):
+        pass
+
+
+def test_one_gpu_for_several_processes_is_refused(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "train")
+    with (
+        pytest.raises(SpinlockError, match="a GPU of its own, and device is 'cuda:1'"),
+        process_group(torch.device("cuda", 1)),
     ):
         pass
 

@@ -267,10 +267,10 @@ def residual_books(
     serves the encoder that will be used (as in Liu et al., "Improved residual vector
     quantization", 2015).
     """
-    search = Beam(z, beam)
+    partial = Beam(z, beam)
     books = []
     for size in sizes:
-        codes = kmeans(search.residual.flatten(0, 1), size, generator, iterations)
+        codes = kmeans(partial.residual.flatten(0, 1), size, generator, iterations)
         books.append(codes)
-        search.extend(codes)
+        partial.extend(codes)
     return books

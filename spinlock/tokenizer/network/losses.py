@@ -14,7 +14,7 @@ from torch.nn import functional
 from spinlock.tokenizer.network.layout import CategoryLayout, EmbeddingDims
 
 PAIR_ROWS = 64  # rows whose codes are compared within a category
-SAME_CODE = 1e-5  # of the largest value: closer rows took one code, up to straight-through rounding
+SAME_CODE = 1e-5  # of the largest value: closer rows took one code
 TINY = 1e-8
 
 

@@ -63,11 +63,16 @@ def process_group(device: torch.device) -> Iterator[None]:
     Raises
     ------
     SpinlockError
-        When there are more processes than GPUs.
+        When there are more processes than GPUs, or the device is one of these for all.
     """
     if not started_together():
         yield
         return
+    if device.index is not None:
+        raise SpinlockError(
+            f"each of several processes takes a GPU of its own, and device is {str(device)!r}",
+            remedy="set device: cuda; CUDA_VISIBLE_DEVICES says which GPUs there are",
+        )
     if device.type == "cuda":
         torch.cuda.set_device(_own_gpu())
     backend = "nccl" if device.type == "cuda" else "gloo"

@@ -196,13 +196,17 @@ class ResidualQuantizer(nn.Module):
     def update_averages(self, quantized: Quantized) -> None:
         """Move counts, sums and codes towards a batch (van den Oord et al. 2017, appendix A.1).
 
-        Codes that follow gradients stay where they are; their use is counted all the same.
+        Codes that follow gradients stay where they are, but in the space of their level, which an
+        optimiser that scales element by element leaves; their use is counted all the same.
         """
         count, total = self._batch_statistics(quantized)
         self.all_counts.lerp_(count, 1 - self.decay)
         self.all_sums.lerp_(total, 1 - self.decay)
         if self.use_ema:
             self.all_codes.copy_(self._smoothed_codes())
+        else:
+            for level in range(self.n_levels):
+                self.codes(level).copy_(self.project(self.codes(level), level))
 
     def _batch_statistics(self, quantized: Quantized) -> tuple[Tensor, Tensor]:
         """Return the use of each code by a batch, and the sum of what it stood for."""

@@ -114,14 +114,15 @@ def _caps(
 ) -> tuple[np.ndarray, np.ndarray]:
     if cleaning.outlier_method == "none":
         return np.full(len(median), -np.inf), np.full(len(median), np.inf)
+    bound = cleaning.outlier_bound
     if cleaning.outlier_method == "percentile":
-        bound = cleaning.outlier_bound
         lower, upper = np.percentile(filled, [bound, 100 - bound], axis=0)
-        # a cap that leaves a single value would make the column constant
-        flat = lower == upper
-        return np.where(flat, filled.min(axis=0), lower), np.where(flat, filled.max(axis=0), upper)
-    spread = cleaning.outlier_bound * _robust_deviation(filled, median)
-    return median - spread, median + spread
+    else:
+        spread = bound * _robust_deviation(filled, median)
+        lower, upper = median - spread, median + spread
+    # caps that leave a single value would make the column constant
+    flat = lower == upper
+    return np.where(flat, filled.min(axis=0), lower), np.where(flat, filled.max(axis=0), upper)
 
 
 def _robust_deviation(filled: np.ndarray, median: np.ndarray) -> np.ndarray:

@@ -165,6 +165,27 @@ def test_codes_that_follow_averages_have_no_gradient_and_trained_ones_have():
         assert taken.requires_grad != use_ema
 
 
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+def test_codes_that_follow_gradients_stay_in_the_space_of_their_level(optimizer):
+    generator = torch.Generator().manual_seed(0)
+    quantizer = make_quantizer([[6, 5]], 4, generator, use_ema=False)
+    directions = torch.linalg.qr(anywhere((4, 2), generator)).Q
+    quantizer.set_projector(0, (directions @ directions.T).unsqueeze(0))
+    steps = optimizer(quantizer.parameters(), lr=0.1)
+    z = anywhere((1, 30, 4), generator)
+    before = quantizer.book(0, 1).detach().clone()
+    for _ in range(5):
+        quantized = quantizer(z)
+        steps.zero_grad()
+        sum((z - one).square().mean() for one in quantized.taken).backward()
+        steps.step()
+        quantizer.update_averages(quantized)
+    coarse, fine = quantizer.book(0, 0).detach(), quantizer.book(0, 1).detach()
+    torch.testing.assert_close(coarse @ directions @ directions.T, coarse)
+    assert torch.linalg.matrix_rank(fine) == 4
+    assert not torch.allclose(fine, before)
+
+
 @modest
 @given(cases())
 def test_quantising_encoding_and_decoding_change_no_buffer(case):

@@ -179,6 +179,14 @@ def test_percentile_caps_never_make_a_column_constant():
     assert statistics.apply(values)[:3, 0].max() > 1
 
 
+def test_caps_at_the_median_never_make_a_column_constant():
+    values = sample() + 1000
+    statistics = fit(values, FeatureCleaning(outlier_method="mad", outlier_bound=1e-18))
+    assert (statistics.scale > 0).all()
+    np.testing.assert_allclose(statistics.lower, values.min(axis=0))
+    np.testing.assert_allclose(statistics.upper, values.max(axis=0))
+
+
 def test_the_columns_of_a_group_share_the_root_of_their_summed_variances():
     values = sample() * [1, 2, 3, 1, 1, 1]
     values[:, 4] = 5.0  # dropped: no part of the scale
