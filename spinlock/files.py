@@ -21,6 +21,12 @@ def refusal_told(path: str | Path) -> Iterator[None]:
     """Turn what the operating system raises in the block, which writes `path`, into a message."""
     try:
         yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise SpinlockError(
+            "cannot write there: a file stands where a folder is wanted",
+            where=path,
+            remedy="name another folder, or move the file; nothing was changed",
+        ) from error
     except OSError as error:
         raise SpinlockError(
             f"cannot write the file: {error.strerror or error}",
@@ -112,7 +118,9 @@ def require_suffix(path: Path, *known: str) -> None:
     """
     if path.suffix not in known:
         raise SpinlockError(
-            f"{path.suffix or 'no suffix'} is no suffix of what is written there",
+            f"{path.suffix} is no suffix of what is written there"
+            if path.suffix
+            else "the name has no suffix, which says what is written there",
             where=path,
             remedy=f"name it {' or '.join(f'{path.stem}{suffix}' for suffix in known)}",
         )

@@ -53,12 +53,12 @@ def train_experiment(
     with sole_writer(output):
         generate_missing(experiment)
         require_start(experiment, dataset, resume_from)
-        if config is not None:
-            note_config(output, config)
         subset.run(experiment, dataset, inputs[0])
         normalize.run(experiment, *inputs[:2])
         cluster.run(experiment, *inputs, output / "silhouette.csv", output / "linkage.npz")
         train.run(experiment, *inputs, model, resume_from)
+        if config is not None:
+            note_config(output, config)
     return model
 
 

@@ -16,6 +16,7 @@ from spinlock.operators.simulated_files import require_simulation
 from spinlock.settings import Experiment, load_dataset_settings
 from spinlock.settings.dataset_files import dataset_config, dataset_files
 from spinlock.settings.families import require_readable
+from spinlock.stages.subset import split_rows
 from spinlock.stages.train import training_stamp
 from spinlock.tokenizer.categories.mapping import MAPPING_REMEDY, mapped_columns, read_mapping
 from spinlock.tokenizer.device import choose_device
@@ -42,7 +43,8 @@ def describe_data(experiment: Experiment) -> dict[str, Any]:
     ------
     SpinlockError
         When the dataset is missing, damaged, of another simulation, or lacks what the settings
-        name: a family, a label, what an encoder reads, a feature of the category mapping.
+        name: a family, a label, rows for each side of the split, what an encoder reads, a feature
+        of the category mapping.
     """
     expected = require_simulation(experiment)
     simulated = expected and not all(shard.path.is_file() for shard in expected)
@@ -116,6 +118,8 @@ def _present(experiment: Experiment) -> Data:
         source.require(list(experiment.families))
         for label in _labels(experiment):
             source.labels(label)
+        with located(source.where):
+            split_rows(experiment, source)
         layouts = [source.families[name] for name in experiment.families]
         return Data("present", layouts, source.n_operators, source.has_fields, source.where)
 

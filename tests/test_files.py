@@ -185,8 +185,12 @@ def test_what_is_read_is_not_written_by_any_name(tmp_path, name):
 
 def test_a_name_that_says_something_else_than_what_is_written_is_refused():
     require_suffix(Path("a/t.h5"), ".h5", ".hdf5")
-    for name in ("t", "t.parquet", "t.h5.csv"):
-        with pytest.raises(SpinlockError, match="is no suffix of what is written") as caught:
+    for name, problem in [
+        ("t", "the name has no suffix, which says what is written"),
+        ("t.parquet", ".parquet is no suffix of what is written"),
+        ("t.h5.csv", ".csv is no suffix of what is written"),
+    ]:
+        with pytest.raises(SpinlockError, match=problem) as caught:
             require_suffix(Path(name), ".h5", ".hdf5")
         assert f"{Path(name).stem}.h5 or " in caught.value.remedy
 

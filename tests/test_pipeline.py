@@ -211,9 +211,9 @@ def test_a_worker_that_the_system_ends_is_told_with_what_to_lower():
 
 def test_a_folder_that_cannot_be_made_for_operators_is_told(experiment, tmp_path):
     (tmp_path / "datasets").write_text("a file")
-    with pytest.raises(SpinlockError, match="cannot write the file"):
+    with pytest.raises(SpinlockError, match="cannot write there"):
         pipeline.generate_missing(experiment())
-    with pytest.raises(SpinlockError, match="cannot write the file"):
+    with pytest.raises(SpinlockError, match="cannot write there"):
         pipeline.generate_dataset(
             tmp_path / "configs/datasets/tiny.yaml", tmp_path / "datasets/x.h5"
         )

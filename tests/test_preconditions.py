@@ -139,6 +139,20 @@ def test_labels_are_looked_for(described, settings):
     described(**{section: {key: "meta/kind"}})
 
 
+def test_rows_are_looked_for_on_each_side_of_the_split(described, tmp_path):
+    with h5py.File(tmp_path / "given.h5", "a") as file:
+        file["meta/text"] = [f"row {i}" for i in range(ROWS)]
+        file["meta/pair"] = np.arange(ROWS) % 2
+    for split, problem in [
+        ({"column": "meta/text"}, "must hold integers"),
+        ({"column": "meta/pair"}, "no test row"),
+        ({"group_by": "meta/pair"}, "names 2 groups, too few for 3 sides"),
+    ]:
+        with pytest.raises(SpinlockError, match=problem) as caught:
+            described(split=split)
+        assert "given.h5" in str(caught.value)
+
+
 def test_what_an_encoder_reads_is_looked_for(described, tmp_path):
     with pytest.raises(SpinlockError, match=r"families\.summary: Temp.* holds none") as caught:
         described(families={"summary": {"encoder": "TemporalCNNEncoder"}})

@@ -84,7 +84,7 @@ def split_by_column(published: np.ndarray) -> np.ndarray:
     Raises
     ------
     SpinlockError
-        When a side is empty.
+        When a side is empty, or one row alone is to train on.
     """
     values = np.asarray(published)
     if values.dtype.kind not in "iu":
@@ -93,13 +93,20 @@ def split_by_column(published: np.ndarray) -> np.ndarray:
             remedy="name another dataset in split.column",
         )
     split = np.where((values >= TRAIN) & (values <= TEST), values, -1).astype(np.int8)
+    remedy = "use 0 for train, 1 for validation, 2 for test"
     for side, name in enumerate(SPLIT_NAMES):
         if not (split == side).any():
-            raise SpinlockError(
-                f"split.column has no {name} row ({side})",
-                remedy="use 0 for train, 1 for validation, 2 for test",
-            )
+            raise SpinlockError(f"split.column has no {name} row ({side})", remedy=remedy)
+    if (split == TRAIN).sum() < 2:
+        raise SpinlockError(
+            f"split.column has a single train row ({TRAIN}): two are the least", remedy=remedy
+        )
     return split
+
+
+def strange_sides(published: np.ndarray) -> np.ndarray:
+    """Return the values of a published split that neither name a side nor are −1, ascending."""
+    return np.setdiff1d(published, [-1, TRAIN, VALIDATION, TEST])
 
 
 def sample_rows(rows: np.ndarray, most: int, seed: int) -> np.ndarray:

@@ -19,7 +19,8 @@ class Split(Section):
     )
     column: str | None = setting(
         None,
-        "dataset with a published split: 0 train, 1 validation, 2 test; replaces the others",
+        "dataset with a published split: 0 train, 1 validation, 2 test, -1 none; "
+        "replaces the others",
         stages=SUBSET,
     )
 

@@ -18,10 +18,18 @@ from spinlock.settings.strict_yaml import StrictDumper, read_yaml
 Settings = TypeVar("Settings", bound=BaseModel)
 
 REMEDIES: dict[type[BaseModel], str] = {
-    Experiment: "correct these keys of an experiment, which configs/vqvae/default.yaml explains; "
-    "datasets that are to be simulated are for `spinlock generate`",
-    OperatorDatasetSettings: "correct these keys of a dataset, as configs/datasets has them; "
-    "experiments (configs/vqvae) are for `spinlock train-vqvae`",
+    Experiment: "correct these keys of an experiment, which configs/vqvae/default.yaml explains",
+    OperatorDatasetSettings: "correct these keys of a dataset, as configs/datasets has them",
+}
+OTHERS: dict[type[BaseModel], tuple[type[BaseModel], str]] = {  # what else a file may be meant for
+    Experiment: (
+        OperatorDatasetSettings,
+        "datasets that are to be simulated are for `spinlock generate`",
+    ),
+    OperatorDatasetSettings: (
+        Experiment,
+        "experiments (configs/vqvae) are for `spinlock train-vqvae`",
+    ),
 }
 RENAMED = {"extra_forbidden": "unknown key", "missing": "this key is required"}
 
@@ -83,7 +91,14 @@ def _validated(kind: type[Settings], values: dict[str, Any], path: str | Path) -
             for one, key in zip(errors, keys, strict=True)
             if tuple(key) not in above
         ]
-        raise SpinlockError(_told(problems), where=path, remedy=REMEDIES[kind]) from None
+        raise SpinlockError(_told(problems), where=path, remedy=_remedy(kind, values)) from None
+
+
+def _remedy(kind: type[BaseModel], values: Mapping[str, Any]) -> str:
+    """Return what to do, also where the keys are those of another kind of file."""
+    other, what = OTHERS[kind]
+    of_the_other = values.keys() & (other.model_fields.keys() - kind.model_fields.keys())
+    return f"{REMEDIES[kind]}; {what}" if of_the_other else REMEDIES[kind]
 
 
 def _told(problems: Iterable[tuple[str, str]]) -> str:

@@ -212,7 +212,8 @@ def read_metrics(path: Path) -> dict[str, Any]:
             raise TypeError("rows.pairs_of is no whole number")
         return measured
     except (OSError, ValueError, TypeError, KeyError) as error:
-        command = "`spinlock evaluate --model MODEL --output metrics.json`"
+        model = path.with_name("best_model.pt")
+        command = f"`spinlock evaluate --model {model} --output {path}`"
         raise _another_file(
             "metrics", path, error, f"the stage `evaluate`, or {command}"
         ) from error

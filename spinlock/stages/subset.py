@@ -21,6 +21,7 @@ from spinlock.features.split import (
     random_split,
     split_by_column,
     split_by_group,
+    strange_sides,
 )
 from spinlock.features.table import ROW_BLOCK, TableHeader, TableWriter
 from spinlock.operators.simulated_files import require_simulation
@@ -31,6 +32,7 @@ from spinlock.stages.program import execute, experiment_of, stage_parser
 
 log = logging.getLogger(__name__)
 
+SHOWN = 5  # values, at most
 FAR = 2  # times the wanted share of a side, or less than its inverse
 
 
@@ -48,7 +50,8 @@ def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> Non
         if experiment.max_samples and n_rows < experiment.max_samples:
             log.warning("max_samples is %d, the dataset has %d", experiment.max_samples, n_rows)
         with located(source.where):
-            rows, split = _split(experiment, source, n_rows)
+            rows, split = split_rows(experiment, source)
+            _warn_of_split(experiment, source, split)
         header = TableHeader(chosen.columns, source.digest(), chosen.series)
         with_fields = reads_fields(family.encoder for family in experiment.families.values())
         with create_hdf5(output) as file:
@@ -72,10 +75,15 @@ def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> Non
     log.info("left out and filled: %s", account)
 
 
-def _split(
-    experiment: Experiment, source: OperatorDataset, n_rows: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows that are used and which side of the split each is on."""
+def split_rows(experiment: Experiment, source: OperatorDataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows that are used and which side of the split each is on.
+
+    Raises
+    ------
+    SpinlockError
+        When rows, groups or the published split leave a side without rows.
+    """
+    n_rows = min(experiment.max_samples or source.n_operators, source.n_operators)
     rows, settings = np.arange(n_rows), experiment.split
     if settings.column:
         split = split_by_column(source.labels(settings.column, rows))
@@ -83,10 +91,23 @@ def _split(
     fractions = settings.val_fraction, settings.test_fraction
     if settings.group_by:
         groups = source.labels(settings.group_by, rows)
-        split = split_by_group(groups, *fractions, experiment.random_seed)
-        _warn_of_shares(split, dict(zip((VALIDATION, TEST), fractions, strict=True)))
-        return rows, split
+        return rows, split_by_group(groups, *fractions, experiment.random_seed)
     return rows, random_split(n_rows, *fractions, experiment.random_seed)
+
+
+def _warn_of_split(experiment: Experiment, source: OperatorDataset, split: np.ndarray) -> None:
+    settings = experiment.split
+    if settings.column:
+        found = strange_sides(source.labels(settings.column))
+        if len(found):
+            log.warning(
+                "rows are left out where split.column is %s%s: 0, 1 and 2 name sides, -1 none",
+                ", ".join(map(str, found[:SHOWN])),
+                ", …" if len(found) > SHOWN else "",
+            )
+    elif settings.group_by:
+        wanted = {VALIDATION: settings.val_fraction, TEST: settings.test_fraction}
+        _warn_of_shares(split, wanted)
 
 
 def _warn_of_shares(split: np.ndarray, wanted: Mapping[int, float]) -> None:

@@ -15,7 +15,9 @@ from spinlock.errors import SpinlockError, listed
 from spinlock.features.table import Column
 
 AS_COLUMNS = "give the original columns in their order, or a DataFrame with their names"
+TOKEN_FILE_COLUMNS = ("row_id", "split")  # of a file's table, beside tokens
 REMEDIES = {  # by the number of axes
+    0: "give an array, a tensor, a DataFrame (of a dict: pd.DataFrame(values)) or a dataset's path",
     1: "give one row as [1, columns]: x[None]",
     3: "describe series [n, T, channels] by spinlock.features.series.describe_series first, or "
     "give the path of a dataset",
@@ -181,11 +183,9 @@ def _matched(frame: pd.DataFrame, columns: Sequence[Column]) -> np.ndarray:
 def _require_columns(frame: pd.DataFrame, names: Sequence[str], remedy: str) -> None:
     missing = [name for name in names if name not in frame.columns]
     if missing:
-        unknown = [str(name) for name in frame.columns if name not in set(names)]
-        raise SpinlockError(
-            f"columns are missing: {listed(missing)}; unknown columns: {listed(unknown)}",
-            remedy=remedy,
-        )
+        unknown = [str(name) for name in frame.columns if name not in {*names, *TOKEN_FILE_COLUMNS}]
+        also = f"; unknown columns: {listed(unknown)}" if unknown else ""
+        raise SpinlockError(f"columns are missing: {listed(missing)}{also}", remedy=remedy)
 
 
 def _array(values: Any, what: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,10 @@ class SavedState:
             self._saved = time.monotonic()
 
     def discard(self) -> None:
-        """Remove the file: the training it belongs to is done."""
+        """Remove the file, and its folder when it is empty: the training it belongs to is done."""
         self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.parent.rmdir()
 
 
 def state_of_checkpoint(path: Path, stamp: Mapping[str, str], num_epochs: int) -> dict[str, Any]:

@@ -62,13 +62,16 @@ def start_model(
     """
     partition, limit = request.shape.partition, request.shape.embedding_dim
     axes = principal_axes(train.x, partition, limit)
+    log.info("fitting books of principal axes to %d rows", len(train))
     model = _model_on(axes, request, train, validation, plan)
     parts = parts_of_categories(train.x, partition, axes, model.n_levels)
     if any(parts):
+        log.info("fitting books of parts of the columns")
         other = _model_on(axes, request, train, validation, plan, parts)
         errors = [_errors_once_refined(one, train, validation) for one in (model, other)]
         model = other if _is_better("parts of columns", *errors, 0) else model
     if len(partition) > 1 and len(train) > 1 and train.x.shape[1] <= MOST_COLUMNS:
+        log.info("fitting books of joint axes")
         bits = _bits(model)
         room = _room(request.books, bits, len(train))
         joint = joint_axes(train.x, partition, limit, bits.sum(), room)
@@ -76,10 +79,12 @@ def start_model(
         other = _model_on(joint, replace(request, books=books), train, validation, plan)
         errors = [row_errors(one, validation) for one in (model, other)]
         model = other if _is_better("joint axes", *errors, CLEARLY) else model
+    log.info("fitting the decoder")
     fit_decoder(model, train, validation, torch.Generator().manual_seed(plan.seed))
     _warn_of_large_books(model, len(train))
     bits = _bits(model)
     log.info("%d categories, %d levels, %.0f bits", len(bits), model.n_levels, bits.sum())
+    _warn_of_unused_bits(request.books, bits.sum())
     return model
 
 
@@ -144,6 +149,16 @@ def _room(books: BookRequest, bits: np.ndarray, n_rows: int) -> np.ndarray:
     if books.explicit:
         return bits
     return np.full(len(bits), WELL_USED * most_bits(1, rows_of_books(n_rows, books.max_tokens)))
+
+
+def _warn_of_unused_bits(books: BookRequest, used: float) -> None:
+    if not books.explicit and books.target_quality is None and used <= books.bits - 1:
+        log.warning(
+            "%.0f of the %d bits of model.bits are used: books hold no more with so few rows, or "
+            "more would not lower the held-out error",
+            used,
+            books.bits,
+        )
 
 
 def _warn_of_large_books(model: TokenizerModel, n_rows: int) -> None:

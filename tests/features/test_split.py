@@ -15,6 +15,7 @@ from spinlock.features.split import (
     sample_rows,
     split_by_column,
     split_by_group,
+    strange_sides,
 )
 
 FRACTIONS = st.sampled_from([0.0, 0.01, 0.1, 0.2, 1 / 3, 0.45])
@@ -151,8 +152,8 @@ def test_a_published_split_is_taken_as_it_is(dtype):
 
 
 def test_values_that_name_no_side_are_not_used():
-    published = np.array([0, 1, 2, -1, -5, 256, 257, 2**40])
-    assert split_by_column(published).tolist() == [0, 1, 2, -1, -1, -1, -1, -1]
+    published = np.array([0, 1, 2, -1, -5, 256, 257, 2**40, 0])
+    assert split_by_column(published).tolist() == [0, 1, 2, -1, -1, -1, -1, -1, 0]
 
 
 @pytest.mark.parametrize(
@@ -162,6 +163,18 @@ def test_values_that_name_no_side_are_not_used():
 def test_a_published_split_with_an_empty_side_is_refused(published, said):
     with pytest.raises(SpinlockError, match=f"no {said} row"):
         split_by_column(np.array(published))
+
+
+def test_a_single_train_row_is_refused():
+    with pytest.raises(SpinlockError, match="a single train row"):
+        split_by_column(np.array([1, 1, 0, 2, 2]))
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u2", "i8", "u8"])
+def test_values_that_name_no_side_are_found(dtype):
+    assert strange_sides(np.array([0, 1, 2, 1, 0], dtype)).tolist() == []
+    assert strange_sides(np.array([7, 1, 2, 3, 7], dtype)).tolist() == [3, 7]
+    assert strange_sides(np.array([-1, 1, -2])).tolist() == [-2]
 
 
 @pytest.mark.parametrize("published", [["0", "1", "2"], [0.0, 1.0, 2.0], [True, False]])

@@ -69,4 +69,5 @@ def test_metrics_that_do_not_record_their_model_are_told(finished, tmp_path, cap
 def test_what_holds_no_metrics_is_told(tmp_path):
     with pytest.raises(SpinlockError, match="not a file of metrics") as caught:
         compare.run([tmp_path])
-    assert "`spinlock evaluate --model MODEL --output metrics.json`" in caught.value.remedy
+    command = f"spinlock evaluate --model {tmp_path}/best_model.pt --output {tmp_path}/metrics.json"
+    assert f"`{command}`" in caught.value.remedy

@@ -102,7 +102,20 @@ def test_only_shares_far_from_those_asked_for_are_told(caplog):
     assert len(caplog.records) == 2
 
 
-def test_rows_on_no_side_of_a_published_split_are_counted(tmp_path):
+@pytest.mark.parametrize(
+    ("first", "told"), [(3, "is 3, 4, 5, 6, 7, …: 0, 1 and 2"), (9, "is 9, 10: 0, 1 and 2")]
+)
+def test_values_of_a_published_split_that_name_no_side_are_told(
+    take, monkeypatch, first, told, caplog
+):
+    published = np.where(SIDES < 0, first + np.arange(N_OPERATORS) % (11 - first), SIDES)
+    monkeypatch.setattr(subset.OperatorDataset, "labels", lambda *_: published)
+    with take(split={"column": "meta/side"}) as table:
+        assert table.account["rows_on_no_side_of_the_split"] == (SIDES < 0).sum()
+    assert f"rows are left out where split.column {told} name sides, -1 none" in caplog.text
+
+
+def test_rows_on_no_side_of_a_published_split_are_counted(tmp_path, caplog):
     sides = np.array([0] * 20 + [1] * 5 + [2] * 5 + [-1] * 3)
     fields = np.zeros((33, 1, 4, 4))
     fields[2, 0, 0, :3] = np.nan, np.inf, 1e300
@@ -118,6 +131,7 @@ def test_rows_on_no_side_of_a_published_split_are_counted(tmp_path):
     (tmp_path / "e.yaml").write_text(yaml.safe_dump(values))
     experiment = load_experiment(tmp_path / "e.yaml")
     subset.run(experiment, [tmp_path / "d.h5"], tmp_path / "subset.h5")
+    assert "rows are left out" not in caplog.text
     with FeatureTable(tmp_path / "subset.h5") as table:
         assert table.account["rows_on_no_side_of_the_split"] == 3
         assert table.account["filled_cells"] == {"inputs/fields": 3}

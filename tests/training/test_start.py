@@ -239,6 +239,15 @@ def test_books_larger_than_the_rows_are_told_once(make_model, caplog):
     assert not caplog.text
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [({"bits": 60}, True), ({"bits": 9}, False), ({"bits": 60, "target_quality": 0.1}, False)],
+)
+def test_bits_that_are_not_used_are_told(make_model, caplog, asked, told):
+    make_model(books=BookRequest(**asked), dropout=0.01)
+    assert ("of model.bits are used: books hold no more" in caplog.text) is told
+
+
 @pytest.mark.parametrize("chances", [0, 2])
 def test_a_single_validation_row_is_no_reason(chances):
     assert not start._is_better("it", torch.tensor([5.0]), torch.tensor([1.0]), chances)
