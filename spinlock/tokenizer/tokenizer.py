@@ -190,6 +190,8 @@ class Tokenizer(FittedTransformer):
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Give raw columns [m, columns], and fields where the model reads them, of all operators.
 
+        Columns of a family are matched by name, in any order.
+
         Raises
         ------
         SpinlockError
@@ -199,18 +201,21 @@ class Tokenizer(FittedTransformer):
         kept = {family: series.coefficients for family, series in header.series.items()}
         wanted = list(dict.fromkeys(column.family for column in header.columns))
         chosen = choose_columns(source, wanted, kept)
-        if (chosen.columns, chosen.series) != (header.columns, header.series):
+        differences = _differences(chosen, header)
+        if differences:
             raise SpinlockError(
                 f"the dataset gives {len(chosen.columns)} columns that are not the "
-                f"{len(header.columns)} columns of the model: {_differences(chosen, header)}",
+                f"{len(header.columns)} columns of the model: {differences}",
                 where=source.where,
                 remedy="encode a dataset with the model's own families and feature names",
             )
+        place = {column: i for i, column in enumerate(chosen.columns)}
+        order = [place[column] for column in header.columns]
         with_fields = self._model.shape.field_channels is not None
         for first in range(0, source.n_operators, ROW_BLOCK):
             rows = np.arange(first, min(first + ROW_BLOCK, source.n_operators))
             fields = read_fields(source, rows) if with_fields else None
-            yield read_columns(source, chosen, rows), fields
+            yield read_columns(source, chosen, rows)[:, order], fields
 
     def encode(
         self,
@@ -411,11 +416,15 @@ def level_names(n_levels: int) -> list[str]:
 
 
 def _differences(found: TableColumns, wanted: TableHeader) -> str:
-    """Say in what way the columns of a dataset are not those of a model."""
+    """Say in what way the columns of a dataset are not those of a model, "" where they are."""
     given = [column.full_name for column in found.columns]
     asked = [column.full_name for column in wanted.columns]
     missing = [name for name in asked if name not in set(given)]
     unknown = [name for name in given if name not in set(asked)]
-    if not missing and not unknown:
-        return "the same names in another order, or series of another length"
-    return f"missing: {listed(missing)}; unknown: {listed(unknown)}"
+    if missing or unknown:
+        return f"missing: {listed(missing)}; unknown: {listed(unknown)}"
+    own, model = (
+        {family: series.steps for family, series in columns.series.items()}
+        for columns in (found, wanted)
+    )
+    return "" if own == model else f"series have {own} steps, those of the model {model}"

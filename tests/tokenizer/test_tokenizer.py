@@ -345,9 +345,19 @@ def test_a_dataset_of_other_columns_names_the_missing_and_the_unknown(
     with pytest.raises(SpinlockError) as caught:
         tokenizer.encode(named(write_dataset(features), other))
     assert "missing: architecture/a3; unknown: architecture/A3" in caught.value.problem
-    swapped = NAMES | {"architecture": ["a1", "a0", "a2", "a3"]}
-    with pytest.raises(SpinlockError, match="another order"):
-        tokenizer.encode(named(write_dataset(features, name="swapped.h5"), swapped))
+
+
+def test_columns_of_a_dataset_go_by_name_in_any_order(
+    tokenizer, raw_values, features, write_dataset
+):
+    order = np.random.default_rng(0).permutation(len(NAMES["summary"]))
+    names = NAMES | {"summary": [NAMES["summary"][i] for i in order]}
+    shuffled = features | {"summary": features["summary"][:, order]}
+    path = named(write_dataset(shuffled), names)
+    expected = tokenizer.encode(raw_values.astype(np.float32))
+    np.testing.assert_array_equal(tokenizer.encode(path), expected)
+    path = named(write_dataset(features, name="names_alone.h5"), names)
+    assert (tokenizer.encode(path) != expected).any()
 
 
 def test_a_tokenizer_that_has_encoded_can_be_pickled(tokenizer, raw_values):
