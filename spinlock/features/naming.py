@@ -4,12 +4,13 @@ import difflib
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import h5py
 import numpy as np
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, listed
 from spinlock.features.links import own_item
 
 log = logging.getLogger(__name__)
@@ -51,12 +52,15 @@ def column_names(
         if len(names) != n_columns and len(names) in dataset.shape:
             of_another_axis = f"{attribute} has {len(names)} names"
         log.warning(
-            "family %s: %s has %d names for %d columns%s; it is not used",
+            "family %s: %s has %d names for %d columns%s; it is not used: without other names, "
+            "columns are called %s_0, %s_1, …",
             family,
             attribute,
             len(names),
             n_columns,
             problem,
+            family,
+            family,
         )
     if of_another_axis:
         raise SpinlockError(
@@ -90,8 +94,8 @@ def _misfit(names: Sequence[str], columns: Sequence[int], n_columns: int) -> str
         return ""
     if list(columns) != list(range(n_columns)):
         return f", for columns that are not 0 to {n_columns - 1}"
-    different = len(set(names))
-    return None if different == n_columns else f", {different} of them different"
+    twice = [name for name, uses in Counter(names).items() if uses > 1]
+    return f", {listed(twice)} more than once" if twice else None
 
 
 def nearest_names(wanted: str, names: Sequence[str]) -> str:
