@@ -38,7 +38,7 @@ class CategoryCurves:
     parts : sequence [L] of Tensor [r, E], or of none
         Orthonormal directions that levels may tell one by one.
     outliers : Tensor [m, E]
-        Rows beside z, of which a book that holds all combinations has codes.
+        Rows beside z that books are fitted to as well, and take codes.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class CategoryCurves:
         self._given = given
         rows = [
             (
-                with_recombined(z[fitted], rare, generator),
+                torch.cat([with_recombined(z[fitted], rare, generator), outliers]),
                 with_recombined(z[held_out], rare, generator, events_of=z[fitted]),
             )
             for fitted, held_out in folds

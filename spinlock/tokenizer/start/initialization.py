@@ -20,6 +20,7 @@ from spinlock.tokenizer.start.book_fitting import (
 )
 from spinlock.tokenizer.start.book_sizes import choose_book_sizes
 from spinlock.tokenizer.start.category_axes import CategoryAxes, principal_axes
+from spinlock.tokenizer.start.category_curves import NO_ERROR
 from spinlock.tokenizer.start.column_parts import Parts
 from spinlock.tokenizer.start.corrections import fit_corrections
 from spinlock.tokenizer.start.cross_fitting import encodings_of
@@ -235,8 +236,10 @@ def _books_of_category(
     if not request.parts:
         return books, []
     of_parts = books_within(fitted, sizes, request.parts, generator)
-    better = books_error(held_out, of_parts, beam) < books_error(held_out, books, beam)
-    return (of_parts, request.parts) if better else (books, [])
+    # where all is told, books of all combinations also tell what no held-out row has
+    least = NO_ERROR * len(held_out)
+    errors = [max(books_error(held_out, one, beam), least) for one in (books, of_parts)]
+    return (of_parts, request.parts) if errors[1] <= errors[0] else (books, [])
 
 
 def _projectors(spaces: Sequence[list[Tensor]], model: TokenizerModel) -> Tensor:

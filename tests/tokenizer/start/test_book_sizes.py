@@ -175,11 +175,12 @@ def test_books_of_all_combinations_have_no_other_codes_and_what_that_saves_is_sp
     assert np.log2(others).sum() == 6 + 2  # of 12 bits, books of 17 · 9 · 5 codes take 9.6
 
 
-def test_books_of_all_combinations_hold_outliers_that_no_row_shows():
+@pytest.mark.parametrize("values", [3, 5])
+def test_books_of_all_combinations_hold_outliers_that_no_row_shows(values):
     generator = torch.Generator().manual_seed(0)
-    z = torch.randint(5, (900, 1), generator=generator) / 5
+    z = torch.randint(values, (900, 1), generator=generator) / values
     parts = [torch.eye(1), torch.eye(1)[:0], torch.eye(1)[:0]]
-    for outliers, number in ([], 5), ([[7.0], [-3.0]], 7):
+    for outliers, number in ([], values), ([[7.0], [-3.0]], values + 2):
         beside = [torch.tensor(outliers).reshape(-1, 1)]
         (sizes,) = choose_book_sizes([z], 12, generator, parts=[parts], outliers=beside)
         assert sizes == [number, 1, 1]

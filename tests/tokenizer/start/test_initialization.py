@@ -354,6 +354,21 @@ def test_levels_tell_parts_where_unseen_rows_are_told_better_so():
     assert left[0] < 0.2 < left[1]
 
 
+def test_levels_tell_parts_where_held_out_rows_are_told_as_well_by_residuals(monkeypatch):
+    fitted = torch.tensor([0.0] * 500 + [1.0] * 100 + [5.0] * 3).unsqueeze(1)
+    parts = [torch.eye(1), torch.eye(1)[:0], torch.eye(1)[:0]]
+    residual = [torch.tensor([[0.0], [1.0], [1.1]]), torch.zeros(1, 1), torch.zeros(1, 1)]
+    monkeypatch.setattr(initialization, "best_books", lambda *_, **__: residual)
+    nothing = fitted.new_empty(0, 2, 1), fitted[:0]
+    request = initialization._CategoryRequest(*nothing, [None] * 3, parts)
+    held_out, generator = fitted[:600:50], torch.Generator().manual_seed(0)
+    books, spaces = initialization._books_of_category(
+        fitted, held_out, [3, 1, 1], request, 2, generator
+    )
+    assert spaces is parts
+    assert books[0].flatten().tolist() == [0.0, 1.0, 5.0]
+
+
 def test_books_are_compared_with_the_beam_of_the_model(monkeypatch):
     beams, best = [], initialization.best_books
     monkeypatch.setattr(
