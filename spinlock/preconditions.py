@@ -58,7 +58,7 @@ def describe_data(experiment: Experiment) -> dict[str, Any]:
     return {
         "dataset": experiment.dataset_path,
         "state": data.state,
-        "rows": min(experiment.max_samples or data.n_operators, data.n_operators),
+        "rows": experiment.rows_of(data.n_operators),
         "families": {layout.name: list(layout.shape) for layout in data.layouts},
     }
 

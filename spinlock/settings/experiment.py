@@ -65,6 +65,10 @@ class Experiment(Section):
         lt=2**31,
     )
 
+    def rows_of(self, n_operators: int) -> int:
+        """Return how many operators are read, of so many in the dataset."""
+        return min(self.max_samples or n_operators, n_operators)
+
     @property
     def coefficients(self) -> dict[str, int | None]:
         """Family → DCT coefficients that are kept of series; None where nothing says how many."""

@@ -46,12 +46,12 @@ def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> Non
         chosen = choose_columns(source, list(experiment.families), experiment.coefficients)
         with located(source.where):
             require_readable(experiment.families, chosen.series, source.has_fields)
-        n_rows = min(experiment.max_samples or source.n_operators, source.n_operators)
+        n_rows = experiment.rows_of(source.n_operators)
         if experiment.max_samples and n_rows < experiment.max_samples:
             log.warning("max_samples is %d, the dataset has %d", experiment.max_samples, n_rows)
         with located(source.where):
             rows, split = split_rows(experiment, source)
-            _warn_of_split(experiment, source, split)
+            _warn_of_split(experiment, source, split, n_rows)
         header = TableHeader(chosen.columns, source.digest(), chosen.series)
         with_fields = reads_fields(family.encoder for family in experiment.families.values())
         with create_hdf5(output) as file:
@@ -83,7 +83,7 @@ def split_rows(experiment: Experiment, source: OperatorDataset) -> tuple[np.ndar
     SpinlockError
         When rows, groups or the published split leave a side without rows.
     """
-    n_rows = min(experiment.max_samples or source.n_operators, source.n_operators)
+    n_rows = experiment.rows_of(source.n_operators)
     rows, settings = np.arange(n_rows), experiment.split
     if settings.column:
         split = split_by_column(source.labels(settings.column, rows))
@@ -95,10 +95,12 @@ def split_rows(experiment: Experiment, source: OperatorDataset) -> tuple[np.ndar
     return rows, random_split(n_rows, *fractions, experiment.random_seed)
 
 
-def _warn_of_split(experiment: Experiment, source: OperatorDataset, split: np.ndarray) -> None:
+def _warn_of_split(
+    experiment: Experiment, source: OperatorDataset, split: np.ndarray, n_rows: int
+) -> None:
     settings = experiment.split
     if settings.column:
-        found = strange_sides(source.labels(settings.column))
+        found = strange_sides(source.labels(settings.column, np.arange(n_rows)))
         if len(found):
             log.warning(
                 "rows are left out where split.column is %s%s: 0, 1 and 2 name sides, -1 none",

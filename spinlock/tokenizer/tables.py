@@ -15,7 +15,7 @@ from spinlock.errors import SpinlockError, listed
 from spinlock.features.table import Column
 
 AS_COLUMNS = "give the original columns in their order, or a DataFrame with their names"
-TOKEN_FILE_COLUMNS = ("row_id", "split")  # of a file's table, beside tokens
+BESIDE_TOKENS = ("row_id", "split")  # columns of a file's table
 REMEDIES = {  # by the number of axes
     0: "give an array, a tensor, a DataFrame (of a dict: pd.DataFrame(values)) or a dataset's path",
     1: "give one row as [1, columns]: x[None]",
@@ -74,6 +74,7 @@ def token_table(tokens: np.ndarray | pd.DataFrame, names: Sequence[str]) -> np.n
     """
     refuse_masked(tokens)
     if isinstance(tokens, pd.DataFrame) and not isinstance(tokens.columns, pd.RangeIndex):
+        tokens = tokens.drop(columns=list(BESIDE_TOKENS), errors="ignore")
         _require_columns(tokens, names, "name the columns as get_feature_names_out does")
         tokens = tokens[list(names)]
     flat = _integers(tokens) if isinstance(tokens, pd.DataFrame) else _of_any_device(tokens)
@@ -183,7 +184,8 @@ def _matched(frame: pd.DataFrame, columns: Sequence[Column]) -> np.ndarray:
 def _require_columns(frame: pd.DataFrame, names: Sequence[str], remedy: str) -> None:
     missing = [name for name in names if name not in frame.columns]
     if missing:
-        unknown = [str(name) for name in frame.columns if name not in {*names, *TOKEN_FILE_COLUMNS}]
+        known = set(names)
+        unknown = [str(name) for name in frame.columns if name not in known]
         also = f"; unknown columns: {listed(unknown)}" if unknown else ""
         raise SpinlockError(f"columns are missing: {listed(missing)}{also}", remedy=remedy)
 

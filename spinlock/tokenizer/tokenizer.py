@@ -209,8 +209,7 @@ class Tokenizer(FittedTransformer):
                 where=source.where,
                 remedy="encode a dataset with the model's own families and feature names",
             )
-        place = {column: i for i, column in enumerate(chosen.columns)}
-        order = [place[column] for column in header.columns]
+        order = _order(chosen.columns, header.columns)
         with_fields = self._model.shape.field_channels is not None
         for first in range(0, source.n_operators, ROW_BLOCK):
             rows = np.arange(first, min(first + ROW_BLOCK, source.n_operators))
@@ -413,6 +412,14 @@ def level_names(n_levels: int) -> list[str]:
     if n_levels == 3:
         return ["coarse", "medium", "fine"]
     return [f"level_{level}" for level in range(n_levels)]
+
+
+def _order(found: Sequence[Column], wanted: Sequence[Column]) -> slice | list[int]:
+    """Return where the columns that are wanted stand; a slice, which copies nothing, in order."""
+    if found == wanted:
+        return slice(None)
+    place = {column: i for i, column in enumerate(found)}
+    return [place[column] for column in wanted]
 
 
 def _differences(found: TableColumns, wanted: TableHeader) -> str:

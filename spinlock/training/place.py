@@ -60,7 +60,8 @@ class EpochPlace:
         self.terms = [terms.to(device) for terms in state["terms"]]
         if process_rank() > 0:
             self.use.all_counts.zero_()
-            self.terms = [terms * ~torch.tensor(ROW_MEANS, device=device) for terms in self.terms]
+            means = torch.tensor(ROW_MEANS, device=device)
+            self.terms = [terms * ~means for terms in self.terms]
         torch.set_rng_state(state["random"]["cpu"].cpu())
         if device.type in state["random"] and device.type != "cpu":
             torch.get_device_module(device).set_rng_state(state["random"][device.type].cpu())

@@ -80,6 +80,20 @@ def test_a_subset_of_as_many_other_operators_is_refused(finished, tmp_path):
     assert not tokens.exists()
 
 
+def test_series_of_another_length_are_refused(finished, tmp_path):
+    dataset, tokens = tmp_path / "data.h5", tmp_path / "tokens.h5"
+    shutil.copy(finished.dataset, dataset)
+    with h5py.File(dataset, "a") as file:
+        values = file["features/temporal/features"][:]
+        del file["features/temporal/features"]
+        file["features/temporal/features"] = np.concatenate([values, values[:, :2]], axis=1)
+    problem = r"series have \{'temporal': 14\} steps, those of the model \{'temporal': 12\}"
+    with pytest.raises(SpinlockError, match=problem) as caught:
+        encode.run(finished.path("best_model.pt"), [dataset], tokens)
+    assert str(caught.value.where) == str(dataset)
+    assert not tokens.exists()
+
+
 def test_without_a_subset_no_operator_has_a_side(finished, tmp_path):
     encode.run(finished.path("best_model.pt"), [finished.dataset], tmp_path / "tokens.h5")
     with h5py.File(tmp_path / "tokens.h5") as file:

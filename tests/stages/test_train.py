@@ -27,10 +27,11 @@ FLAGS = ("subset", "statistics", "categories")
 INPUTS = ("subset.h5", "feature_statistics.npz", "categories.json")
 
 
-def run(finished, output, **changes):
+def run(finished, output, bits=None, **changes):
     experiment = finished.experiment
     training = experiment.training.model_copy(update=changes)
-    experiment = experiment.model_copy(update={"training": training})
+    model = experiment.model.model_copy(update={"bits": bits or experiment.model.bits})
+    experiment = experiment.model_copy(update={"training": training, "model": model})
     train.run(experiment, *[finished.path(name) for name in INPUTS], output)
 
 
@@ -68,14 +69,16 @@ def test_a_model_is_fitted_on_train_rows_and_chosen_by_validation_rows(
         np.testing.assert_array_equal(rows[1].x, rows_of(VALIDATION))
 
 
-def test_the_loss_of_a_model_is_that_of_its_validation_rows(finished, rows_of):
-    checkpoint = Checkpoint.load(finished.path("best_model.pt"))
+def test_the_loss_of_a_model_is_that_of_its_validation_rows(finished, rows_of, tmp_path):
+    run(finished, tmp_path / "best_model.pt", bits=18)  # with which both estimates are taken
+    checkpoint = Checkpoint.load(tmp_path / "best_model.pt")
     validation = Rows(torch.from_numpy(rows_of(VALIDATION)))
     mean = torch.from_numpy(rows_of(TRAIN)).mean(dim=0)
     found = validation_entries(checkpoint.model, validation, mean)
     assert checkpoint.val_loss == pytest.approx(found["val_loss"], rel=1e-5)
     assert checkpoint.metrics["quality"] == pytest.approx(found["val_quality"], rel=1e-5)
     assert [one["step"] for one in checkpoint.history[-2:]] == ["books", "decoder"]
+    assert any(one["accepted"] for one in checkpoint.history[-2:])
     measured = [
         one for one in checkpoint.history if "val_loss" in one and one.get("accepted", True)
     ]
