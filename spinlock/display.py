@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Column, Table
 
-from spinlock.errors import printable
+from spinlock.errors import listed, printable
 
 
 class _Screen(Console):
@@ -68,6 +68,10 @@ def print_dataset(found: dict[str, Any]) -> None:
         names = ", ".join(one["first_names"])
         line = f"{name}: {one['type']}, {one['megabytes']} MB; {names}{more}"
         out.print(line, highlight=False, soft_wrap=True)
+        gaps = [f"{column} ({n:,})" for column, n in one["gaps_by_name"].items()]
+        for what, columns in (("gaps", gaps), ("constant", one["names_of_constants"])):
+            if columns:
+                out.print(f"  {what}: {listed(columns)}", highlight=False, soft_wrap=True)
     out.print(f"initial fields: {found['initial_fields'] or 'none'}")
     labels = [f"/{path} ({n} values)" for path, n in found["labels"].items()]
     out.print(f"labels: {', '.join(labels) or 'none'}", highlight=False)

@@ -1,11 +1,12 @@
 """What must hold before an experiment runs: a dry run looks at it, and a run does so first."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spinlock.errors import SpinlockError, located
+from spinlock.errors import SpinlockError, listed, located
 from spinlock.features.columns import columns_of
 from spinlock.features.dataset import open_dataset
 from spinlock.features.family_layout import FamilyLayout
@@ -24,6 +25,8 @@ from spinlock.training.resume import state_of_checkpoint
 from spinlock.training.tracking import require_tracking
 
 CONFIG_NOTE = "config_path.txt"
+
+log = logging.getLogger(__name__)
 
 
 class Data(NamedTuple):
@@ -162,4 +165,13 @@ def _require_mapping(experiment: Experiment, names: Sequence[str]) -> None:
         path = Path(str(experiment.training.category_mapping_file))
         mapping = read_mapping(path, remedy=MAPPING_REMEDY)
         with located(path):
-            mapped_columns(mapping, list(names))
+            named = {
+                c for members in mapped_columns(mapping, list(names)).values() for c in members
+            }
+        left_out = [name for i, name in enumerate(names) if i not in named]
+        if left_out:
+            log.warning(
+                "%s leaves features out, which a run refuses unless cleaning drops them: %s",
+                path,
+                listed(left_out),
+            )

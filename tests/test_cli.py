@@ -296,6 +296,16 @@ def test_inspect_counts_gaps_and_constants(spinlock, planted_features, write_dat
     assert found["constant_columns"] == 1
 
 
+def test_inspect_names_columns_with_gaps_and_constants(spinlock, planted_features, write_dataset):
+    values = planted_features(30)
+    values["summary"][3:6, 2] = np.nan
+    values["summary"][:, 4] = 5.0
+    _, shown, _ = spinlock("inspect", write_dataset(values))
+    lines = shown.splitlines()
+    assert lines[-4:-2] == ["  gaps: summary_2 (3)", "  constant: summary_4"]
+    assert lines[-5].startswith("summary: ")
+
+
 def test_inspect_breaks_no_name_of_five_families(spinlock, write_dataset, monkeypatch):
     names = [f"observables_{i:02d}_abc" for i in range(5)]
     dataset = write_dataset({name: np.full((30, 300), -1e12) for name in names})

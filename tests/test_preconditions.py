@@ -166,8 +166,12 @@ def test_what_an_encoder_reads_is_looked_for(described, tmp_path):
     described(families=fields)
 
 
-def test_a_mapping_is_read_and_compared_with_the_columns(described, tmp_path):
+def test_a_mapping_is_read_and_compared_with_the_columns(described, tmp_path, caplog):
     described(training=manual({"a": ["summary_0", 1]}, tmp_path))  # the rest may be constant
+    assert "unless cleaning drops them: summary/summary_2" in caplog.text
+    caplog.clear()
+    described(training=manual({"a": ["summary_0", 1], "b": ["summary_2", 3]}, tmp_path))
+    assert not caplog.text
     described(
         families={
             "curves": {"encoder": "TemporalCNNEncoder", "encoder_params": {"coefficients": 2}}

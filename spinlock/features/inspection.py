@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from spinlock.features.dataset import OperatorDataset
+from spinlock.features.family_layout import FamilyLayout
 
 ROW_BLOCK = 2048
 
@@ -34,6 +35,7 @@ def _family(source: OperatorDataset, name: str) -> dict[str, Any]:
         lowest = np.minimum(lowest, np.where(finite, values, np.inf).min(axis=0))
         highest = np.maximum(highest, np.where(finite, values, -np.inf).max(axis=0))
     bytes_of_row = int(np.prod(layout.shape)) * layout.dtype.itemsize
+    constant = lowest >= highest
     magnitude = np.maximum(np.abs(lowest), np.abs(highest))
     return {
         "shape": [source.n_operators, *layout.shape],
@@ -41,10 +43,28 @@ def _family(source: OperatorDataset, name: str) -> dict[str, Any]:
         "megabytes": round(source.n_operators * bytes_of_row / 1e6, 3),
         "rows_with_gaps": rows_with_gaps,
         "columns_with_gaps": int((gaps > 0).sum()),
-        "constant_columns": int((lowest >= highest).sum()),
+        "constant_columns": int(constant.sum()),
         "largest_magnitude": float(magnitude[np.isfinite(magnitude)].max(initial=0.0)),
         "first_names": layout.column_names[:5],
+        "gaps_by_name": _gaps_by_name(layout, gaps),
+        "names_of_constants": [
+            name
+            for name, same in zip(layout.column_names, _by_name(constant).all(axis=0), strict=True)
+            if same
+        ],
     }
+
+
+def _gaps_by_name(layout: FamilyLayout, gaps: np.ndarray) -> dict[str, int]:
+    """Return name → gaps of the columns that have any, all steps of a series together."""
+    total = _by_name(gaps).sum(axis=0)
+    most_first = np.argsort(-total, kind="stable")
+    return {layout.column_names[i]: int(total[i]) for i in most_first if total[i]}
+
+
+def _by_name(values: np.ndarray) -> np.ndarray:
+    """Return what is known of each column, or of each step of a channel, as [steps, names]."""
+    return values.reshape(-1, values.shape[-1])
 
 
 def _field_shape(source: OperatorDataset) -> list[int] | None:

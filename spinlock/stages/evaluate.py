@@ -56,7 +56,9 @@ def run(
     measured = _measured(tokenizer, rows, experiment) | {
         # at the model's own bits, or at the most that a method can spend: the last of each
         "baselines": {one.method: {"bits": one.bits, "quality": one.quality} for one in compared},
-        "probe": None if labels is None else probe_label(tokenizer, rows, labels),
+        "probe": None
+        if labels is None
+        else {"column": settings.probe_column} | probe_label(tokenizer, rows, labels),
         "model_digest": tokenizer.digest,
     }
     write_json(metrics, measured)

@@ -42,6 +42,12 @@ def test_gaps_constants_and_magnitudes_are_counted_over_all_blocks(
     assert summary["rows_with_gaps"] == 50
     assert summary["columns_with_gaps"] == 3
     assert summary["constant_columns"] == 2, "one value, and no value at all"
+    assert list(summary["gaps_by_name"].items()) == [
+        ("summary_4", 50),
+        ("summary_1", 8),
+        ("summary_2", 1),
+    ]
+    assert summary["names_of_constants"] == ["summary_3", "summary_4"]
     assert summary["largest_magnitude"] == pytest.approx(1e17)
     assert summary["first_names"] == [f"summary_{i}" for i in range(5)]
 
@@ -49,11 +55,15 @@ def test_gaps_constants_and_magnitudes_are_counted_over_all_blocks(
 def test_a_series_is_counted_like_a_table(write_h5):
     series = np.random.default_rng(0).normal(size=(10, 4, 2))
     series[2, 3, 0] = np.nan
+    series[4, :2, 1] = np.inf
+    series[:, 0, 0] = 1.0
     with open_dataset(write_h5({"features/temporal/features": series})) as source:
         found = inspect_dataset(source)
     temporal = found["families"]["temporal"]
     assert temporal["shape"] == [10, 4, 2]
-    assert (temporal["rows_with_gaps"], temporal["columns_with_gaps"]) == (1, 1)
-    assert temporal["constant_columns"] == 0
+    assert (temporal["rows_with_gaps"], temporal["columns_with_gaps"]) == (2, 3)
+    assert list(temporal["gaps_by_name"].values()) == [2, 1], "all steps of a channel together"
+    assert temporal["constant_columns"] == 1
+    assert temporal["names_of_constants"] == [], "of a channel, one step of four"
     assert found["initial_fields"] is None
     assert found["labels"] == {}

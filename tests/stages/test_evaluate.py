@@ -146,7 +146,8 @@ def test_rows_of_another_dataset_that_the_training_saw_are_told(finished, tmp_pa
 
 
 def test_a_label_is_predicted_better_than_by_chance_or_said_to_be_missing(finished, metrics):
-    assert set(metrics["probe"]) == {"majority", "logistic", "nearest"}
+    assert set(metrics["probe"]) == {"column", "majority", "logistic", "nearest"}
+    assert metrics["probe"]["column"] == "metadata/kind"
     for predictor in ("logistic", "nearest"):
         assert set(metrics["probe"][predictor]) == {"features", "tokens", "faiss_rq"}
     experiment = finished.experiment

@@ -71,6 +71,23 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """How well a label is predicted.
+
+    Attributes
+    ----------
+    summary : str
+        Which label, how it was measured, and what chance gives.
+    predictors : sequence of str
+    accuracies : sequence of (predicted from, accuracy by each predictor)
+    """
+
+    summary: str
+    predictors: Sequence[str]
+    accuracies: Sequence[tuple[str, Sequence[str]]]
+
+
+@dataclass(frozen=True)
 class Page:
     """What the page says; every text is escaped when it is rendered.
 
@@ -80,6 +97,7 @@ class Page:
     targets : sequence of Target
     measured_on : str
         Which rows the targets were measured on.
+    probe : Probe or None
     sections : sequence of Section
     cleaning, provenance : sequences of (name, value)
     dropped : sequence of (feature, reason)
@@ -90,6 +108,7 @@ class Page:
     lead: str
     targets: Sequence[Target]
     measured_on: str
+    probe: Probe | None
     sections: Sequence[Section]
     cleaning: Sequence[tuple[str, str]]
     provenance: Sequence[tuple[str, str]]

@@ -8,7 +8,7 @@ import numpy as np
 from spinlock.analysis.evidence import Evidence
 from spinlock.analysis.figures.catalog import EXHIBITS
 from spinlock.analysis.metrics import dominant_feature, hidden_by_caps
-from spinlock.analysis.report.page import Page, Section, Shown, Target
+from spinlock.analysis.report.page import Page, Probe, Section, Shown, Target
 from spinlock.features.split import SPLIT_NAMES
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics, Reason
 
@@ -17,6 +17,12 @@ WHY_DROPPED = {
     Reason.CONSTANT: "constant",
     Reason.NEARLY_CONSTANT: "varies by less than variance_tolerance",
     Reason.DUPLICATE: "repeats an earlier feature",
+}
+PREDICTORS = {"logistic": "logistic regression", "nearest": "nearest train row"}
+PREDICTED_FROM = {
+    "features": "features, normalised",
+    "tokens": "tokens: their code vectors",
+    "faiss_rq": "what faiss's residual quantizer decodes at the same bits",
 }
 LEFT_OUT = {
     "rows_beyond_max_samples": "rows beyond max_samples",
@@ -47,6 +53,7 @@ def describe(evidence: Evidence, split: np.ndarray, shown: Mapping[str, Shown]) 
         measured_on=f"Figures of quality are measured on {measured.n_rows:,} {measured.rows} rows."
         + _dominant(evidence.metrics)
         + _capped(evidence.metrics),
+        probe=_probe(evidence.metrics),
         sections=_sections(shown),
         cleaning=_cleaning(tokenizer.statistics, split, account),
         provenance=list(_flattened(tokenizer.provenance)),
@@ -80,6 +87,27 @@ def _target(entry: Mapping[str, Any]) -> Target:
     reached = entry["value"]
     value = "undefined" if reached is None else f"{reached:.3f}".replace("-", "−")
     return Target(str(entry["name"]), value, f"{sign} {entry['target']:.2f}", bool(entry["met"]))
+
+
+def _probe(metrics: Mapping[str, Any]) -> Probe | None:
+    """Return how well tokens predict a label, beside features; None where no label was asked."""
+    found = metrics.get("probe")
+    if not found:
+        return None
+    side = metrics["rows"]["measured_on"]
+    fitted = [key for key in PREDICTORS if key in found]
+    verdict = "" if fitted else " There is nothing to learn: one label, or hardly two rows of any."
+    return Probe(
+        summary=f"Share of the {metrics['rows'][side]:,} {side} rows whose {found['column']} is "
+        "predicted rightly, by predictors fitted to train rows. Always to say the commonest label "
+        f"of these gives {found['majority']:.3f}.{verdict}",
+        predictors=[PREDICTORS[key] for key in fitted],
+        accuracies=[
+            (what, [f"{found[key][kind]:.3f}" for key in fitted])
+            for kind, what in PREDICTED_FROM.items()
+            if fitted
+        ],
+    )
 
 
 def _sections(shown: Mapping[str, Shown]) -> list[Section]:
@@ -129,11 +157,11 @@ def _filled(account: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _dropped(evidence: Evidence, statistics: FeatureStatistics) -> list[tuple[str, str]]:
-    columns = evidence.tokenizer.columns
-    return [
-        (columns[i].full_name, WHY_DROPPED[statistics.reason[i]])
-        for i in np.flatnonzero(statistics.reason != Reason.KEPT)
-    ]
+    names = [column.full_name for column in evidence.tokenizer.columns]
+    why = [WHY_DROPPED.get(reason, "") for reason in statistics.reason]
+    for i in np.flatnonzero(statistics.reason == Reason.DUPLICATE):
+        why[i] = f"repeats {names[statistics.twin[i]]}"
+    return [(names[i], why[i]) for i in np.flatnonzero(statistics.reason != Reason.KEPT)]
 
 
 def _altered(account: Mapping[str, Any]) -> list[tuple[str, int, int]]:

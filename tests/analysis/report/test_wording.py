@@ -97,16 +97,57 @@ def test_dropped_features_are_named_with_the_reason(evidence):
     statistics = evidence.tokenizer.statistics
     reason = statistics.reason.copy()
     reason[[3, 5]] = Reason.DUPLICATE, Reason.MISSING
-    changed = replace(statistics, reason=reason)
+    twin = statistics.twin.copy()
+    twin[3] = 0
+    changed = replace(statistics, reason=reason, twin=twin)
     checkpoint = replace(evidence.tokenizer._checkpoint, statistics=changed)
     page = describe(
         replace(evidence, tokenizer=type(evidence.tokenizer)(checkpoint)), np.zeros(1, int), NOTHING
     )
     assert page.dropped == [
         ("initial/constant", "constant"),
-        (evidence.names[2], "repeats an earlier feature"),  # the fourth column of the dataset
+        # the fourth column of the dataset, whose first it repeats
+        (evidence.names[2], f"repeats {evidence.names[0]}"),
         (evidence.names[4], "mostly missing"),
     ]
+
+
+PROBE = {
+    "column": "metadata/kind",
+    "majority": 0.25,
+    "logistic": {"features": 0.9, "tokens": 0.8, "faiss_rq": 0.7},
+    "nearest": {"features": 0.6, "tokens": 0.5, "faiss_rq": 0.4},
+}
+MEASURED = {"measured_on": "test", "test": 1500}
+
+
+def test_a_probe_is_shown_beside_features_chance_and_its_rows(evidence, described):
+    assert described.probe is None
+    metrics = evidence.metrics | {"probe": PROBE, "rows": MEASURED}
+    page = describe(replace(evidence, metrics=metrics), np.zeros(1, int), NOTHING)
+    assert page.probe.predictors == ["logistic regression", "nearest train row"]
+    assert [values for _, values in page.probe.accuracies] == [
+        ["0.900", "0.600"],
+        ["0.800", "0.500"],
+        ["0.700", "0.400"],
+    ]
+    assert [name.split()[0].strip(":,") for name, _ in page.probe.accuracies] == [
+        "features",
+        "tokens",
+        "what",
+    ]
+    assert "1,500 test rows whose metadata/kind" in page.probe.summary
+    assert page.probe.summary.endswith("gives 0.250.")
+
+
+def test_a_probe_that_could_not_learn_says_so(evidence):
+    probe = {"column": "one", "majority": 1.0}
+    metrics = evidence.metrics | {"probe": probe, "rows": MEASURED}
+    page = describe(replace(evidence, metrics=metrics), np.zeros(1, int), NOTHING)
+    assert not page.probe.accuracies
+    assert page.probe.summary.endswith(
+        "There is nothing to learn: one label, or hardly two rows of any."
+    )
 
 
 def test_provenance_is_flat(described):
