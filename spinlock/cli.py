@@ -20,7 +20,7 @@ from spinlock.display import (
     print_table,
     show_log,
 )
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, refused_files_told
 from spinlock.termination import orderly_termination
 
 log = logging.getLogger(__name__)
@@ -108,12 +108,18 @@ def train_vqvae(
     show_log(verbose or experiment.logging.verbose)
     for sentence in doubtful_settings(experiment):
         log.warning("%s", sentence)
-    from spinlock.preconditions import describe_data, require_own_folder, require_start
+    from spinlock.preconditions import (
+        describe_data,
+        require_inputs_apart,
+        require_own_folder,
+        require_start,
+    )
 
     folder = output or Path(experiment.training.checkpoint_dir) / config.stem
     if output is None:
         require_own_folder(folder, config)
     if dry_run:
+        require_inputs_apart(experiment, folder, config)
         data = describe_data(experiment)
         there = dataset_files(experiment) if data["state"] == "present" else []
         require_start(experiment, there, resume_from)
@@ -341,7 +347,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # of names that its encoding lacks
     try:
-        with orderly_termination():
+        with orderly_termination(), refused_files_told():
             app()
     except SpinlockError as error:
         if "--verbose" in sys.argv:
@@ -351,8 +357,6 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:
-        if error.filename is not None:
-            raise
         # of standard output, which has no name: Python would try once more as it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"error: cannot show the result: {error.strerror}", file=sys.stderr)

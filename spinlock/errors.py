@@ -41,6 +41,25 @@ class SpinlockError(Exception):
         return printable("\n".join(lines))
 
 
+@contextmanager
+def refused_files_told() -> Iterator[None]:
+    """Turn what the operating system refuses of a file in the block into a message.
+
+    It is for what no one expects where it happens: folders that one may not enter, or names that
+    are too long.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise SpinlockError(
+            f"the file cannot be used: {error.strerror}",
+            where=error.filename,
+            remedy="check its name, and the permissions of its folders",
+        ) from error
+
+
 def listed(names: Sequence[str], most: int = 8) -> str:
     """Return the first names as text, for messages."""
     return (", ".join(names[:most]) + (", …" if len(names) > most else "")) or "none"

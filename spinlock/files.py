@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -40,16 +41,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path in the folder of `path`, and move it there when the block succeeds.
 
     A reader of `path` sees the old file or the new one, never half of one: the temporary
-    file is flushed to disk before the rename, and the folder after it.
+    file is flushed to disk before the rename, and the folder after it. Of a link, the file that
+    it leads to is written.
 
     Raises
     ------
     SpinlockError
-        When the operating system refuses (disk full, read-only folder); the old file stays.
+        When the operating system refuses (disk full, read-only folder); the old file stays. When
+        a device or a pipe stands there, which a file would replace.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path) if os.path.islink(path) else path)  # noqa: PTH114 - pathlib raises for names that are too long
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     with refusal_told(path):
+        _refuse_device(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -58,6 +62,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             _flush(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _refuse_device(path: Path) -> None:
+    """Raise where something stands that is neither a file nor a folder: it would be replaced."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise SpinlockError(
+                "what stands there is no regular file", where=path, remedy="name a file to write"
+            )
 
 
 @contextmanager
@@ -161,7 +175,7 @@ def read_json(path: str | Path) -> Any:
     if len(content) > MAX_JSON_BYTES:
         raise ValueError(f"it is larger than {MAX_JSON_BYTES:,} bytes")
     try:
-        return json.loads(content.decode(), object_pairs_hook=_distinct)
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_distinct)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from spinlock.errors import SpinlockError
-from spinlock.files import refusal_told, refuse_overwriting, sole_writer
+from spinlock.files import refusal_told, sole_writer
 from spinlock.operators.simulated_files import require_simulation
-from spinlock.preconditions import describe_data, note_config, require_start
+from spinlock.preconditions import describe_data, note_config, require_inputs_apart, require_start
 from spinlock.settings import (
     Experiment,
     OperatorDatasetSettings,
@@ -45,21 +45,34 @@ def train_experiment(
     Operators that are missing are simulated; everything else is written to `output`, with a note
     of `config`, the file that the settings were read from.
     """
-    inputs, model = train.training_inputs(output), output / "best_model.pt"
+    require_inputs_apart(experiment, output, config)
     dataset = dataset_files(experiment)
-    refuse_overwriting([*inputs, model], dataset)
     require_start(experiment, (), resume_from)
     describe_data(experiment)
+    inputs, model = train.training_inputs(output), output / "best_model.pt"
     with sole_writer(output):
         generate_missing(experiment)
         require_start(experiment, dataset, resume_from)
-        subset.run(experiment, dataset, inputs[0])
-        normalize.run(experiment, *inputs[:2])
-        cluster.run(experiment, *inputs, output / "silhouette.csv", output / "linkage.npz")
+        if resume_from is None:
+            _prepare(experiment, dataset, output)
+        else:  # what does not fit the checkpoint must not stand beside the model that is there
+            with _unfinished(output) as folder, _told_of_place(folder, output):
+                _prepare(experiment, dataset, folder)
+                train.require_data(experiment, resume_from, train.training_inputs(folder))
+                for made in sorted(folder.iterdir()):
+                    made.replace(output / made.name)
         train.run(experiment, *inputs, model, resume_from)
         if config is not None:
             note_config(output, config)
     return model
+
+
+def _prepare(experiment: Experiment, dataset: Sequence[Path], folder: Path) -> None:
+    """Write what a model is made from into a folder."""
+    inputs = train.training_inputs(folder)
+    subset.run(experiment, dataset, inputs[0])
+    normalize.run(experiment, *inputs[:2])
+    cluster.run(experiment, *inputs, folder / "silhouette.csv", folder / "linkage.npz")
 
 
 def generate_missing(experiment: Experiment, workers: int | None = None) -> None:
@@ -89,13 +102,9 @@ def generate_dataset(config: Path, output: Path, workers: int | None = None) -> 
             Shard(folder / shard.path.name, shard.first, shard.count)
             for shard in shards(config.stem, settings)
         ]
-        try:
+        with _told_of_place(folder, output):
             _generate(parts, settings, workers)
             concatenate.run([part.path for part in parts], output)
-        except SpinlockError as error:  # of a file that will be gone when it is told
-            inner = isinstance(error.where, Path) and error.where.is_relative_to(folder)
-            error.where = output if inner else error.where
-            raise
 
 
 def _generate(
@@ -129,6 +138,17 @@ def _unfinished(folder: Path) -> Iterator[Path]:
         inner = TemporaryDirectory(dir=folder, prefix=".unfinished.")
     with inner as name:
         yield Path(name)
+
+
+@contextmanager
+def _told_of_place(folder: Path, place: Path) -> Iterator[None]:
+    """Let what goes wrong in a folder that will be gone when it is told be told of a place."""
+    try:
+        yield
+    except SpinlockError as error:
+        inner = isinstance(error.where, Path) and error.where.is_relative_to(folder)
+        error.where = place if inner else error.where
+        raise
 
 
 @contextmanager

@@ -11,14 +11,14 @@ from spinlock.features.columns import columns_of
 from spinlock.features.dataset import open_dataset
 from spinlock.features.family_layout import FamilyLayout
 from spinlock.features.naming import nearest_names
-from spinlock.files import write_text
+from spinlock.files import refuse_overwriting, write_text
 from spinlock.operators.records import family_layouts
 from spinlock.operators.simulated_files import require_simulation
 from spinlock.settings import Experiment, load_dataset_settings
-from spinlock.settings.dataset_files import dataset_config, dataset_files
+from spinlock.settings.dataset_files import dataset_config, dataset_files, named_files
 from spinlock.settings.families import require_readable
 from spinlock.stages.subset import split_rows
-from spinlock.stages.train import training_stamp
+from spinlock.stages.train import training_inputs, training_outputs, training_stamp
 from spinlock.tokenizer.categories.mapping import MAPPING_REMEDY, mapped_columns, read_mapping
 from spinlock.tokenizer.device import choose_device
 from spinlock.training.resume import state_of_checkpoint
@@ -85,8 +85,22 @@ def require_start(
     stamp = training_stamp(experiment)
     if dataset:
         with open_dataset(dataset, external=experiment.allow_external_data) as source:
-            stamp["dataset"] = source.digest()
+            stamp["dataset"] = source.digest(fields=experiment.reads_fields)
     state_of_checkpoint(resume_from, stamp, experiment.training.num_epochs)
+
+
+def require_inputs_apart(experiment: Experiment, folder: Path, config: Path | None) -> None:
+    """Check that a training into a folder writes over nothing that it reads.
+
+    Raises
+    ------
+    SpinlockError
+        When it would: over the dataset, the configuration or the mapping of the categories.
+    """
+    given = [experiment.training.manual_mapping, config]
+    read = [*named_files(experiment), *[path for path in given if path is not None]]
+    beside = [folder / name for name in ("silhouette.csv", "linkage.npz", CONFIG_NOTE)]
+    refuse_overwriting([*training_inputs(folder), *training_outputs(folder), *beside], read)
 
 
 def require_own_folder(folder: Path, config: Path) -> None:
@@ -161,8 +175,8 @@ def _require_color(wanted: str | None, names: Sequence[str]) -> None:
 
 def _require_mapping(experiment: Experiment, names: Sequence[str]) -> None:
     """Check that a manual mapping names columns that there are; which are kept shows later."""
-    if experiment.training.category_assignment == "manual":
-        path = Path(str(experiment.training.category_mapping_file))
+    path = experiment.training.manual_mapping
+    if path is not None:
         mapping = read_mapping(path, remedy=MAPPING_REMEDY)
         with located(path):
             named = {

@@ -376,6 +376,8 @@ def test_verbose_shows_where_a_mistake_was_found(monkeypatch):
         ),
         (["evaluate", "--model", "."], "this is a folder"),
         (["verify", "absent"], "there is no such model file"),
+        (["verify", "x" * 300], "the file cannot be used: File name too long"),
+        (["compare", "x" * 300], "the file cannot be used: File name too long"),
     ],
 )
 def test_a_mistake_gives_one_message_and_status_2(

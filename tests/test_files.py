@@ -14,6 +14,7 @@ from spinlock.files import (
     atomic_path,
     file_digest,
     file_sample,
+    read_json,
     refuse_overwriting,
     require_suffix,
     sole_writer,
@@ -169,6 +170,30 @@ def test_the_sample_of_a_large_file_has_its_size_and_both_ends(tmp_path):
 def test_what_is_no_file_has_no_sample_and_is_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / "pipe")
     assert file_sample(tmp_path / name) == ""
+
+
+def test_a_link_stays_one_and_leads_to_what_was_written(tmp_path):
+    (tmp_path / "link").symlink_to("folder/new")
+    write_text(tmp_path / "link", "first")
+    write_text(tmp_path / "link", "second")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "folder/new").read_text() == "second"
+
+
+def test_what_is_no_regular_file_is_not_replaced_by_one(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(SpinlockError, match="no regular file"):
+            write_text(tmp_path / name, "text")
+    assert (tmp_path / "pipe").is_fifo()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["bare", "with its order of bytes"])
+def test_json_is_read_as_editors_write_it(tmp_path, mark):
+    (tmp_path / "x.json").write_bytes(mark + b'{"a": 1}')
+    assert read_json(tmp_path / "x.json") == {"a": 1}
 
 
 @pytest.mark.parametrize("name", ["data", "folder/../data", "link", "hard_link"])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -86,6 +87,54 @@ def test_a_training_that_cannot_go_on_from_its_checkpoint_writes_nothing(experim
             pipeline.train_experiment(experiment(**changes), out, start)
     assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
     pipeline.train_experiment(experiment(dataset_path="given.h5", **longer), out, model)
+
+
+def test_data_that_a_checkpoint_was_not_made_from_does_not_come_beside_it(experiment, tmp_path):
+    write_given(tmp_path / "given.h5")
+    mapping, out = tmp_path / "map.json", tmp_path / "out"
+    manual = {"category_assignment": "manual", "category_mapping_file": "map.json"}
+
+    def training(epochs):
+        settings = EXPERIMENT["training"] | manual | {"num_epochs": epochs}
+        return experiment(dataset_path="given.h5", training=settings)
+
+    mapping.write_text('{"a": [0, 1], "b": [2, 3]}')
+    model = pipeline.train_experiment(training(1), out)
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    mapping.write_text('{"a": [0, 1, 2], "b": [3]}')
+    with pytest.raises(SpinlockError, match="other data"):
+        pipeline.train_experiment(training(2), out, model)
+    assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+    assert not list(out.glob(".*"))
+    mapping.write_text("{}")
+    with pytest.raises(SpinlockError) as caught:
+        pipeline.train_experiment(training(2), out, model)
+    assert caught.value.where == Path("map.json")
+    mapping.write_text('{"a": [0, 1], "b": [2, 3]}')
+    pipeline.train_experiment(training(2), out, model)
+    assert not list(out.glob(".*"))
+
+
+def test_a_training_writes_over_nothing_that_it_reads(experiment, tmp_path):
+    write_given(tmp_path / "given.h5")
+    (tmp_path / "out").mkdir()
+    given = {"dataset_path": "given.h5"}
+    config = tmp_path / "out/config.yaml"
+    config.write_text("mine")
+    with pytest.raises(SpinlockError, match="is read here too"):
+        pipeline.train_experiment(experiment(**given), tmp_path / "out", config=config)
+    (tmp_path / "out/categories.json").write_text('{"a": [0, 1, 2, 3]}')
+    manual = {
+        "category_assignment": "manual",
+        "category_mapping_file": "out/categories.json",
+    }
+    with pytest.raises(SpinlockError, match="is read here too"):
+        pipeline.train_experiment(experiment(training=manual, **given), tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "categories.json",
+        "config.yaml",
+    ]
+    assert config.read_text() == "mine"
 
 
 def test_two_trainings_do_not_write_into_one_folder(experiment, tmp_path):

@@ -98,7 +98,10 @@ def test_a_file_of_all_simulated_operators_is_of_the_configuration_as_it_is(desc
     with pytest.raises(SpinlockError, match="another steps"):
         described(dataset_path="datasets/tiny.h5")
     (tmp_path / "given.h5").replace(tmp_path / "datasets/tiny.h5")  # the user's own
-    assert described(dataset_path="datasets/tiny.h5")["rows"] == ROWS
+    for config in ("{}", '{"simulation": {"steps": 8}, "steps": 8}', "made by hand", "[8]"):
+        with h5py.File(tmp_path / "datasets/tiny.h5", "a") as file:
+            file.require_group("metadata").attrs["config"] = config  # of another program
+        assert described(dataset_path="datasets/tiny.h5")["rows"] == ROWS
 
 
 def test_a_family_that_a_simulation_writes_beside_the_families_is_none(described):

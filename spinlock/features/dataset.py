@@ -26,6 +26,7 @@ from spinlock.features.naming import named_places
 from spinlock.settings.dataset import join_command
 
 DIGEST_ROWS = 4096
+FIELD_ROWS = 256
 
 
 class OperatorDataset(AbstractContextManager):
@@ -120,12 +121,20 @@ class OperatorDataset(AbstractContextManager):
         for part, path, count in zip(parts, self._paths, self._counts, strict=True):
             with damage_told(path, "/inputs/fields"):
                 part.dtype  # noqa: B018 - of a damaged type, h5py first complains here
-            if part.ndim < 3 or len(part) != count or part.dtype.kind not in "fiub":
+            numbers = part.shape is not None and part.dtype.kind in "fiub"
+            if not numbers or part.ndim < 3 or len(part) != count or 0 in part.shape:
                 raise SpinlockError(
                     f"/inputs/fields holds {part.dtype} {part.shape}; "
                     f"it should be numbers [{count}, C, H, W]",
                     where=path,
                     remedy=LAYOUT,
+                )
+            if part.shape[1:] != parts[0].shape[1:]:
+                raise SpinlockError(
+                    f"the initial fields of each operator have shape {part.shape[1:]}, and "
+                    f"{parts[0].shape[1:]} in {self._paths[0]}",
+                    where=path,
+                    remedy="fields of one dataset have one size",
                 )
         return self._gather(parts, rows)
 
@@ -169,8 +178,11 @@ class OperatorDataset(AbstractContextManager):
                 )
             )
 
-    def digest(self) -> str:
-        """Return the SHA-256 of names and values; the same for one file and for its shards."""
+    def digest(self, *, fields: bool = False) -> str:
+        """Return the SHA-256 of names and values; the same for one file and for its shards.
+
+        Of features, and with `fields` of the initial fields as well; labels are not in it.
+        """
         digest = hashlib.sha256()
         for name, layout in sorted(self.families.items()):
             header = [name, layout.shape, layout.column_names, layout.dtype.str, self.n_operators]
@@ -178,6 +190,12 @@ class OperatorDataset(AbstractContextManager):
             for first in range(0, self.n_operators, DIGEST_ROWS):
                 rows = slice(first, min(first + DIGEST_ROWS, self.n_operators))
                 digest.update(np.ascontiguousarray(self.read(name, rows)).tobytes())
+        starts = range(0, self.n_operators, FIELD_ROWS) if fields else ()
+        for first in starts:
+            block = self.fields(slice(first, first + FIELD_ROWS))
+            if block is not None:
+                digest.update(f"{block.dtype.str} {block.shape[1:]}".encode())
+                digest.update(np.ascontiguousarray(block).tobytes())
         return digest.hexdigest()
 
     def _named_places(self) -> Iterator[h5py.Group | h5py.Dataset]:

@@ -5,28 +5,12 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from spinlock.features.links import stands_outside
+from spinlock.features.links import items, stands_outside
 
 
 def dataset_paths(file: h5py.File) -> Iterator[str]:
-    """Give the path of every dataset of a file: one for each name that it has there.
-
-    Links are followed, groups entered once: they may form a circle.
-    """
-    waiting: list[tuple[str, h5py.Group]] = [("", file)]
-    entered = {file["/"]}
-    while waiting:
-        above, group = waiting.pop()
-        for name in group:
-            try:
-                item = group[name]
-            except (KeyError, OSError):  # a broken link
-                continue
-            if isinstance(item, h5py.Dataset):
-                yield f"{above}{name}"
-            elif isinstance(item, h5py.Group) and item not in entered:
-                entered.add(item)
-                waiting.append((f"{above}{name}/", item))
+    """Give the path of every dataset of a file: one for each name that it has there."""
+    return (name for name, item in items(file) if isinstance(item, h5py.Dataset))
 
 
 def is_label(item: object, n_operators: int, external: bool) -> bool:

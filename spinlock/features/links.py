@@ -51,6 +51,28 @@ def own_item(
     return place
 
 
+def items(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
+    """Give path and item of every dataset and group of a file, those under /features first.
+
+    Links are followed, groups entered once: they may form a circle.
+    """
+    waiting: list[tuple[str, h5py.Group]] = [("", file)]
+    entered = {file["/"]}
+    while waiting:
+        above, group = waiting.pop(0)
+        for name in sorted(group, key=lambda one: (one != "features", one)):
+            try:
+                item = group[name]
+            except (KeyError, OSError):  # a broken link
+                continue
+            if isinstance(item, h5py.Dataset):
+                yield f"{above}{name}", item
+            elif isinstance(item, h5py.Group) and item not in entered:
+                entered.add(item)
+                yield f"{above}{name}", item
+                waiting.append((f"{above}{name}/", item))
+
+
 def stands_outside(item: h5py.Group | h5py.Dataset, file: h5py.File) -> bool:
     """Return whether an item, or its data, stands in another file than this one."""
     if item.file.filename != file.filename:  # through a soft link to an external one

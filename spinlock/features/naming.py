@@ -15,6 +15,7 @@ from spinlock.features.links import own_item
 
 log = logging.getLogger(__name__)
 
+NAMES = "feature_names"  # an attribute, or a dataset of text
 MAX_COLUMNS = 1_000_000  # of a family; a file may declare any number without holding data
 QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
@@ -40,7 +41,7 @@ def column_names(
     """
     candidates = [("feature_registry", _registry(group))]
     places = {place.name: place for place in named_places(group, dataset, external)}
-    candidates += [("feature_names", _names(place)) for place in places.values()]
+    candidates += [(NAMES, _names(place)) for place in places.values()]
     of_another_axis = None
     for attribute, found in candidates:
         if found is None:
@@ -81,11 +82,11 @@ def named_places(
 
 
 def _dataset_of_names(group: h5py.Group, external: bool) -> h5py.Dataset | None:
-    path = f"{group.name}/feature_names".strip("/")
+    path = f"{group.name}/{NAMES}".strip("/")
     item = own_item(group.file, path, group.file.filename, external)
     if not isinstance(item, h5py.Dataset) or h5py.check_string_dtype(item.dtype) is None:
         return None
-    return item if item.ndim <= 1 and (item.size or 0) <= MAX_COLUMNS else None
+    return item if item.shape is not None and (item.size or 0) <= MAX_COLUMNS else None
 
 
 def _misfit(names: Sequence[str], columns: Sequence[int], n_columns: int) -> str | None:
@@ -128,7 +129,7 @@ def _registry(group: h5py.Group) -> dict[int, str] | None:
 def _names(place: h5py.Group | h5py.Dataset) -> dict[int, str] | None:
     """Return what `_registry` does, of a list."""
     texts = isinstance(place, h5py.Dataset) and h5py.check_string_dtype(place.dtype) is not None
-    names = place[()] if texts else place.attrs.get("feature_names")
+    names = place[()] if texts else place.attrs.get(NAMES)
     return None if names is None else dict(enumerate(_listed(names)))
 
 
@@ -136,7 +137,9 @@ def _listed(names: object) -> list[str]:
     if isinstance(names, bytes):
         names = names.decode(errors="replace")
     if isinstance(names, np.ndarray):
-        return [n.decode(errors="replace") if isinstance(n, bytes) else str(n) for n in names]
+        return [
+            n.decode(errors="replace") if isinstance(n, bytes) else str(n) for n in names.ravel()
+        ]
     if not isinstance(names, str):
         return []
     try:

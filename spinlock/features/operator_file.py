@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
 from spinlock.features.hdf5 import damage_told, read_text
+from spinlock.features.links import items, stands_outside
+from spinlock.features.naming import NAMES
 
 LAYOUT_VERSION = "1.0"
 COPIED_ROWS = 256
@@ -45,8 +48,20 @@ class OperatorFileWriter:
         """Write arrays [m, ...] to rows first..first+m of the datasets named by their paths."""
         for name, values in blocks.items():
             if name not in self._file:
-                self._create(name, values)
+                dtype = h5py.string_dtype() if values.dtype.kind in "UO" else values.dtype
+                self.create(name, values.shape[1:], dtype, len(values))
             self._file[name][first : first + len(values)] = values
+
+    def create(self, name: str, shape: tuple[int, ...], dtype: np.dtype, block: int) -> None:
+        """Make the dataset of a path, of `shape` for each operator, to be written by blocks."""
+        rows = min(block, COPIED_ROWS, self._n_operators)
+        self._file.create_dataset(
+            name,
+            shape=(self._n_operators, *shape),
+            dtype=dtype,
+            chunks=None if 0 in shape else (rows, *shape),
+            track_times=False,
+        )
 
     def describe(
         self, families: Mapping[str, Sequence[str]], parameters: Sequence[str] = ()
@@ -66,37 +81,31 @@ class OperatorFileWriter:
             if all("/" in name for name in names):
                 group.attrs["feature_registry"] = json.dumps(_registry(names))
             else:
-                group.attrs["feature_names"] = list(names)
+                group.attrs[NAMES] = list(names)
         if parameters:
             self._file["parameters/vectors"].attrs["dimension_names"] = list(parameters)
-
-    def _create(self, name: str, values: np.ndarray) -> None:
-        text = values.dtype.kind in "UO"
-        rows = min(len(values), COPIED_ROWS, self._n_operators)
-        self._file.create_dataset(
-            name,
-            shape=(self._n_operators, *values.shape[1:]),
-            dtype=h5py.string_dtype() if text else values.dtype,
-            chunks=(rows, *values.shape[1:]),
-            track_times=False,
-        )
 
 
 def concatenate(shards: Sequence[Path], output: h5py.File) -> None:
     """Copy shards of one dataset into one file, rows in the order of the shards.
 
-    Attributes, and datasets without one row per operator, are those of the first shard.
+    A dataset has a type that holds the values of all shards; links within a shard become what
+    they lead to. Attributes, and datasets without one row per operator, are those of the first
+    shard.
 
     Raises
     ------
     SpinlockError
-        When the shards do not hold the same datasets.
+        When the shards do not hold the same datasets, or of other types or shapes.
     """
     with damage_told(shards[0]), h5py.File(shards[0], "r") as file:
         names = _dataset_names(file)
-    counts, with_rows = zip(*(_sound_rows(path, names) for path in shards), strict=True)
-    by_row = [name for name in names if all(name in found for found in with_rows)]
+    counts, kinds = zip(*(_sound_rows(path, names) for path in shards), strict=True)
+    by_row = [name for name in names if all(name in found for found in kinds)]
     writer = OperatorFileWriter(output, sum(counts))
+    for name in by_row:
+        dtype, shape = _common_kind(name, [found[name] for found in kinds], shards)
+        writer.create(name, shape, dtype, counts[0])
     first = 0
     for path, count in zip(shards, counts, strict=True):
         with damage_told(path), h5py.File(path, "r") as file:
@@ -120,7 +129,32 @@ def _registry(names: Sequence[str]) -> dict[str, dict[str, int]]:
     return registry
 
 
-def _sound_rows(path: Path, names: list[str]) -> tuple[int, set[str]]:
+class _Kind(NamedTuple):
+    """What a dataset holds of each operator."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+
+def _common_kind(name: str, kinds: Sequence[_Kind], shards: Sequence[Path]) -> _Kind:
+    """Return what holds a dataset of all shards; texts of different kinds have any length."""
+    first, texts = kinds[0], [h5py.check_string_dtype(kind.dtype) for kind in kinds]
+    for kind, text, path in zip(kinds, texts, shards, strict=True):
+        if kind.shape != first.shape or (text is None) != (texts[0] is None):
+            raise SpinlockError(
+                f"/{name} holds {kind.dtype} {kind.shape} of each operator, and {first.dtype} "
+                f"{first.shape} in {shards[0]}",
+                where=path,
+                remedy="join shards whose datasets are alike",
+            )
+    dtypes = [kind.dtype for kind in kinds]
+    if len(set(texts)) == 1 and all(dtype == dtypes[0] for dtype in dtypes):
+        return first
+    common = np.result_type(*dtypes) if texts[0] is None else h5py.string_dtype()
+    return _Kind(common, first.shape)
+
+
+def _sound_rows(path: Path, names: list[str]) -> tuple[int, dict[str, _Kind]]:
     """Return how many rows a shard has, and which datasets do, when all of its text can be read."""
     with open_dataset(path) as source:
         count = source.n_operators
@@ -138,18 +172,25 @@ def _sound_rows(path: Path, names: list[str]) -> tuple[int, set[str]]:
             path,
             [*described, *texts],
         )
-        return count, {name for name in names if file[name].shape[:1] == (count,)}
+        by_row = [
+            name
+            for name in names
+            if (file[name].shape or ())[:1] == (count,) and not name.endswith(f"/{NAMES}")
+        ]
+        return count, {name: _Kind(file[name].dtype, file[name].shape[1:]) for name in by_row}
 
 
 def _dataset_names(file: h5py.File) -> list[str]:
-    names: list[str] = []
-    file.visititems(
-        lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
+    """Return the paths of the datasets whose values stand in the file itself."""
+    return sorted(
+        name
+        for name, item in items(file)
+        if isinstance(item, h5py.Dataset) and not stands_outside(item, file)
     )
-    return names
 
 
 def _described(file: h5py.File) -> list[str]:
-    names: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if len(item.attrs) else None)
-    return names
+    """Return the paths of what has attributes, and stands in the file itself."""
+    return sorted(
+        name for name, item in items(file) if len(item.attrs) and not stands_outside(item, file)
+    )

@@ -1,6 +1,7 @@
 """Files of simulated operators: whether they hold what a dataset is configured to be."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -17,7 +18,7 @@ from spinlock.settings.dataset_files import (
     generated_shards,
 )
 
-REMOVE = "remove the file; the operators are then simulated"
+REMOVE = "move or remove the file; the operators are then simulated"
 
 
 def require_simulation(experiment: Experiment) -> list[Shard]:
@@ -35,11 +36,21 @@ def require_simulation(experiment: Experiment) -> list[Shard]:
     present = [shard for shard in expected if shard.path.is_file()]
     if not expected:
         with open_dataset(path, external=experiment.allow_external_data) as source:
-            if "config" in source.attributes:  # else it is a file of the user's own
+            if _is_simulated(source.attributes, settings):  # else it is a user's own file
                 present = [Shard(path, 0, settings.num_operators)]
     for shard in present:
         require_operators(shard.path, settings, shard.first, shard.count)
     return expected
+
+
+def _is_simulated(attributes: Mapping[str, object], settings: OperatorDatasetSettings) -> bool:
+    """Whether a file says that it was simulated here: by settings that mostly have our names."""
+    try:
+        config = json.loads(str(attributes.get("config")))
+    except (ValueError, RecursionError):
+        return False
+    wanted = simulation_settings(settings)
+    return isinstance(config, dict) and 2 * len(wanted.keys() & config.keys()) > len(wanted)
 
 
 def require_operators(

@@ -70,6 +70,11 @@ class Experiment(Section):
         return min(self.max_samples or n_operators, n_operators)
 
     @property
+    def reads_fields(self) -> bool:
+        """Whether an encoder reads initial fields."""
+        return reads_fields(family.encoder for family in self.families.values())
+
+    @property
     def coefficients(self) -> dict[str, int | None]:
         """Family → DCT coefficients that are kept of series; None where nothing says how many."""
         return {

@@ -1,5 +1,6 @@
 """Sections `training` and `logging`: categories, losses, optimisation, what a training tells."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -108,6 +109,12 @@ class Training(Section):
         "are a fifth to a third quicker on a CPU, so it pays from some thousands of batches",
         stages=(),
     )
+
+    @property
+    def manual_mapping(self) -> Path | None:
+        """The file of manual categories; None where they are found automatically."""
+        given = self.category_assignment == "manual" and self.category_mapping_file
+        return Path(given) if given else None
 
     @model_validator(mode="after")
     def _mapping_is_given(self) -> Self:

@@ -60,8 +60,9 @@ def run(
     with FeatureTable(subset) as table:
         x = _normalised(table, fitted, TRAIN, experiment.random_seed)
         names = [column.full_name for column in table.columns]
-        if experiment.training.category_assignment == "manual":
-            clustering, partition = _manual(experiment, x, names, fitted.kept)
+        mapping = experiment.training.manual_mapping
+        if mapping is not None:
+            clustering, partition = _manual(experiment, mapping, x, names, fitted.kept)
         else:
             held_out = _normalised(table, fitted, VALIDATION, experiment.random_seed)
             clustering = _automatic(experiment, x, held_out)
@@ -157,9 +158,8 @@ def _quality_of(
 
 
 def _manual(
-    experiment: Experiment, x: np.ndarray, names: list[str], kept: np.ndarray
+    experiment: Experiment, path: Path, x: np.ndarray, names: list[str], kept: np.ndarray
 ) -> tuple[Clustering, dict[str, np.ndarray]]:
-    path = Path(str(experiment.training.category_mapping_file))
     mapping = read_mapping(path, remedy=MAPPING_REMEDY)
     with located(path):
         partition = mapped_partition(mapping, names, kept)

@@ -6,11 +6,19 @@ from pathlib import Path
 from spinlock.features.dataset import open_dataset
 from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.operator_file import concatenate
+from spinlock.files import refuse_overwriting
 from spinlock.stages.program import execute, stage_parser
 
 
 def run(shards: Sequence[Path], output: Path) -> None:
-    """Write the operators of all shards, in order, to one file."""
+    """Write the operators of all shards, in order, to one file.
+
+    Raises
+    ------
+    SpinlockError
+        When the shards differ, or the output is one of them.
+    """
+    refuse_overwriting([output], shards)
     open_dataset(shards).close()  # tells what is missing or differs before anything is written
     with create_hdf5(output) as file:
         concatenate(shards, file)

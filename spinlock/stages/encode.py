@@ -55,7 +55,7 @@ def run(
     with open_dataset(dataset, external=allow_external) as source:
         rows = np.arange(source.n_operators)
         with create_hdf5(tokens) as file:
-            side = _sides(subset, source)
+            side = _sides(subset, source, tokenizer)
             writer = TokenWriter(file, tokenizer, rows, side)
             altered = _write_tokens(writer, tokenizer, source)
         _warn_of_unlike_data(altered, source.where)
@@ -70,13 +70,14 @@ def run(
     }
 
 
-def _sides(subset: Path | None, source: OperatorDataset) -> np.ndarray:
+def _sides(subset: Path | None, source: OperatorDataset, tokenizer: Tokenizer) -> np.ndarray:
     """Return the side of the split of every operator, −1 for those not in the subset."""
     side = np.full(source.n_operators, -1, np.int8)
     if subset is not None:
         with FeatureTable(subset) as table:
             beyond = table.row_ids.max(initial=-1) >= source.n_operators
-            if beyond or table.source_digest != source.digest():
+            digest = source.digest(fields=tokenizer.reads_fields)
+            if beyond or table.source_digest != digest:
                 raise SpinlockError(
                     "this subset is of another dataset than the one to encode",
                     where=subset,

@@ -117,7 +117,8 @@ def measure_model(
     seen = {}
     if dataset:
         with open_dataset(dataset, external=allow_external) as source:
-            rows, digest = RowsOfSplit.of_dataset(source, tokenizer), source.digest()
+            rows = RowsOfSplit.of_dataset(source, tokenizer)
+            digest = source.digest(fields=tokenizer.reads_fields)
         seen = {
             "seen_in_training": _seen_in_training(
                 rows.x, digest, tokenizer, model.parent / "subset.h5"

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, refused_files_told
 from spinlock.settings import Experiment, load_experiment
 from spinlock.termination import orderly_termination
 
@@ -44,7 +44,7 @@ def execute(
     for noisy in ("matplotlib", "numba", "PIL", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        with orderly_termination():
+        with orderly_termination(), refused_files_told():
             run(**arguments)
     except SpinlockError as error:
         if verbose:

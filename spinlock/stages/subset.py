@@ -27,7 +27,7 @@ from spinlock.features.table import ROW_BLOCK, TableHeader, TableWriter
 from spinlock.operators.simulated_files import require_simulation
 from spinlock.settings import Experiment
 from spinlock.settings.dataset_files import named_files
-from spinlock.settings.families import reads_fields, require_readable
+from spinlock.settings.families import require_readable
 from spinlock.stages.program import execute, experiment_of, stage_parser
 
 log = logging.getLogger(__name__)
@@ -52,8 +52,9 @@ def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> Non
         with located(source.where):
             rows, split = split_rows(experiment, source)
             _warn_of_split(experiment, source, split, n_rows)
-        header = TableHeader(chosen.columns, source.digest(), chosen.series)
-        with_fields = reads_fields(family.encoder for family in experiment.families.values())
+        with_fields = experiment.reads_fields
+        digest = source.digest(fields=with_fields)
+        header = TableHeader(chosen.columns, digest, chosen.series)
         with create_hdf5(output) as file:
             writer = TableWriter(file, header, rows, split, chosen.dtype(source))
             filled: Counter[str] = Counter()

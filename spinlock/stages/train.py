@@ -271,6 +271,14 @@ def _write_outputs(checkpoint: Checkpoint, experiment: Experiment, output: Path)
     checkpoint.save(output)
 
 
+def training_outputs(results: Path) -> list[Path]:
+    """Return the model of a result folder, and what every training writes beside it."""
+    beside = (
+        "normalization_stats.npz", "training_history.json", "config.yaml", "provenance.json"
+    )  # fmt: skip
+    return [results / name for name in ("best_model.pt", *beside)]
+
+
 def training_inputs(results: Path) -> list[Path]:
     """Return the files of a result folder that its model is made from."""
     return [results / name for name in ("subset.h5", "feature_statistics.npz", "categories.json")]
@@ -294,6 +302,18 @@ def training_settings(experiment: Experiment) -> dict[str, Any]:
         key: value for key, value in training.items() if key not in ("num_epochs", "save_every")
     }
     return settings | {"train": settings["train"] | {"training": kept}}
+
+
+def require_data(experiment: Experiment, resume_from: Path, inputs: Sequence[Path]) -> None:
+    """Check that a training can go on from a checkpoint with these files.
+
+    Raises
+    ------
+    SpinlockError
+        When the checkpoint was made from others.
+    """
+    stamp = training_stamp(experiment) | {"data": files_digest(inputs)}
+    state_of_checkpoint(resume_from, stamp, experiment.training.num_epochs)
 
 
 def training_stamp(experiment: Experiment) -> dict[str, str]:

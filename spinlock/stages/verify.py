@@ -94,7 +94,7 @@ def _dataset_state(experiment: Experiment, recorded: object) -> str:
     if not all(path.is_file() for path in paths):
         return MISSING
     with open_dataset(paths, external=experiment.allow_external_data) as dataset:
-        return _state(dataset.digest(), recorded)
+        return _state(dataset.digest(fields=experiment.reads_fields), recorded)
 
 
 def _state(found: str, recorded: object) -> str:

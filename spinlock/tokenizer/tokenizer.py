@@ -174,6 +174,11 @@ class Tokenizer(FittedTransformer):
         return self._checkpoint.statistics
 
     @property
+    def reads_fields(self) -> bool:
+        """Whether an encoder reads initial fields."""
+        return self._model.shape.field_channels is not None
+
+    @property
     def levels(self) -> list[str]:
         """Names of the levels, coarse first."""
         return level_names(self.n_levels)
@@ -210,7 +215,7 @@ class Tokenizer(FittedTransformer):
                 remedy="encode a dataset with the model's own families and feature names",
             )
         order = _order(chosen.columns, header.columns)
-        with_fields = self._model.shape.field_channels is not None
+        with_fields = self.reads_fields
         for first in range(0, source.n_operators, ROW_BLOCK):
             rows = np.arange(first, min(first + ROW_BLOCK, source.n_operators))
             fields = read_fields(source, rows) if with_fields else None

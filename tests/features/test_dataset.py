@@ -89,6 +89,35 @@ def test_initial_fields_are_optional(shards, write_h5, values):
         assert source.fields(slice(None)) is None
 
 
+def test_the_digest_tells_fields_apart_where_they_are_read(shards, values):
+    contents = values()
+    other = contents | {"inputs/fields": contents["inputs/fields"] + 1}
+    found = {}
+    for name, held in (("one", contents), ("other", other), ("none", values())):
+        if name == "none":
+            del held["inputs/fields"]
+        for cuts in ([], [4]):
+            with open_dataset(shards(held, cuts)) as source:
+                found[name, len(cuts)] = source.digest(), source.digest(fields=True)
+    plain, with_fields = zip(*found.values(), strict=True)
+    assert len(set(plain)) == 1
+    assert len(set(with_fields)) == 3, "the same for one file and for its shards"
+    assert found["none", 0][0] == found["none", 0][1]
+
+
+def test_fields_of_shards_have_one_size(write_h5, values):
+    paths = [
+        write_h5(values() | {"inputs/fields": np.zeros((10, 1, side, side))}, name=f"{side}.h5")
+        for side in (4, 5)
+    ]
+    with (
+        open_dataset(paths) as source,
+        pytest.raises(SpinlockError, match=r"\(1, 5, 5\), and \(1, 4, 4\) in .*4\.h5") as caught,
+    ):
+        source.fields(slice(None))
+    assert "5.h5" in str(caught.value)
+
+
 def test_fields_that_some_shards_lack_are_none(write_h5, values):
     first = write_h5(values(), name="first.h5")
     second = write_h5({place: values()[place] for place in (SUMMARY, TEMPORAL)}, name="second.h5")

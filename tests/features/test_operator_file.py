@@ -133,6 +133,76 @@ def test_shards_of_ones_own_need_no_metadata_and_keep_what_has_no_rows(tmp_path)
         assert source.labels("meta/group").tolist() == [0, 0, 0, 1, 1, 1]
 
 
+def own_shard(path, n_rows: int, **others):
+    with h5py.File(path, "w") as file:
+        file["features/own/features"] = np.arange(2.0 * n_rows).reshape(n_rows, 2)
+        for name, values in others.items():
+            file[f"meta/{name}"] = values
+    return path
+
+
+def test_labels_of_joined_shards_are_those_of_the_shards(tmp_path):
+    shards = [
+        own_shard(tmp_path / "a.h5", 3, subject=[b"s1", b"s2", b"s3"], i=np.int8([1, 2, 3])),
+        own_shard(tmp_path / "b.h5", 2, subject=[b"s10", b"s11"], i=np.int32([300, -70000])),
+        own_shard(tmp_path / "c.h5", 2, subject=["s1", "längst"], i=np.int16([4, 5])),
+    ]
+    for path in shards:
+        with h5py.File(path, "a") as file:
+            file["meta/again"] = file["meta/i"]
+            file["meta/soft"] = h5py.SoftLink("/meta/subject")
+            file["meta/nothing"] = h5py.Empty("f4")
+    with h5py.File(tmp_path / "joined.h5", "w") as output:
+        concatenate(shards, output)
+    names = ["meta/again", "meta/i", "meta/soft", "meta/subject"]
+    with open_dataset(shards) as apart, open_dataset(tmp_path / "joined.h5") as joined:
+        assert joined.label_paths == apart.label_paths == names
+        for name in names:
+            assert joined.labels(name).tolist() == apart.labels(name).tolist()
+
+
+def test_families_behind_links_are_joined_with_their_names(tmp_path):
+    shards = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    for path in shards:
+        with h5py.File(path, "w") as file:
+            file["above/own/features"] = np.ones((3, 2))
+            file["above/own"].attrs["feature_names"] = ["x", "y"]
+            file["features/own"] = h5py.SoftLink("/above/own")
+            file["zero"] = np.ones((3, 0, 4))
+    with h5py.File(tmp_path / "joined.h5", "w") as output:
+        concatenate(shards, output)
+        assert output["zero"].shape == (6, 0, 4)
+    with open_dataset(tmp_path / "joined.h5") as joined:
+        assert joined.families["own"].column_names == ["x", "y"]
+        assert joined.n_operators == 6
+
+
+def test_names_of_as_many_columns_as_rows_are_no_rows(tmp_path):
+    shards = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    for path in shards:
+        with h5py.File(path, "w") as file:
+            file["features/own/features"] = np.ones((2, 2))
+            file["features/own/feature_names"] = ["x", "y"]
+    with h5py.File(tmp_path / "joined.h5", "w") as output:
+        concatenate(shards, output)
+    with open_dataset(tmp_path / "joined.h5") as joined:
+        assert joined.families["own"].column_names == ["x", "y"]
+
+
+@pytest.mark.parametrize("other", [np.zeros((2, 3)), ["a", "b"]], ids=["shape", "text"])
+def test_datasets_that_no_type_holds_are_refused(tmp_path, other):
+    shards = [
+        own_shard(tmp_path / "a.h5", 3, one=np.zeros((3, 2))),
+        own_shard(tmp_path / "b.h5", 2, one=other),
+    ]
+    with (
+        h5py.File(tmp_path / "joined.h5", "w") as output,
+        pytest.raises(SpinlockError, match="/meta/one holds") as caught,
+    ):
+        concatenate(shards, output)
+    assert str(shards[1]) in str(caught.value)
+
+
 def test_shards_with_other_datasets_are_refused(tmp_path):
     first = write_rows(tmp_path / "a.h5", slice(0, 4))
     second = write_rows(tmp_path / "b.h5", slice(4, 8))

@@ -145,11 +145,17 @@ def simulation_of_experiment(wildcards):
 @mistakes_told()
 def mapping_of_experiment(wildcards):
     """Return the file of manual categories, where an experiment has one."""
-    training = settings_of(config_of(wildcards)).training
-    manual = training.category_assignment == "manual"
-    # a file that is not there is a mistake that the stage explains
-    given = [path for path in [training.category_mapping_file] if manual and Path(path).is_file()]
-    return [as_it_is(path) for path in given]
+    path = settings_of(config_of(wildcards)).training.manual_mapping
+    if path is None or not path.is_file():  # which is a mistake that the stage explains
+        return []
+    made = RESULTS / wildcards.experiment / "categories.json"
+    if path.resolve() == made.resolve():
+        raise SpinlockError(
+            "the experiment writes over its own category_mapping_file",
+            where=path,
+            remedy="copy the file to another place, and name that",
+        )
+    return [as_it_is(path)]
 
 
 def content_of_mapping(wildcards):

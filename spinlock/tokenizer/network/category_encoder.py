@@ -40,11 +40,12 @@ class CategoryEncoder(nn.Module):
             if not categories or choice["encoder"] == NO_NETWORK:
                 continue
             encoder = build_encoder(choice["encoder"], columns, choice["encoder_params"])
-            self.networks[family] = encoder
-            self.projections[family] = CategoryLinear(
+            name = module_name(family)
+            self.networks[name] = encoder
+            self.projections[name] = CategoryLinear(
                 len(categories), encoder.output_dim, shape.hidden_dim
             )
-            self.register_buffer(f"members_{family}", torch.tensor(categories), persistent=False)
+            self.register_buffer(f"members_{name}", torch.tensor(categories), persistent=False)
         self.dropout = Dropout(shape.dropout, of_categories=True)
         self.head = CategoryLinear(n_categories, shape.hidden_dim, shape.width, zero=True)
 
@@ -60,12 +61,12 @@ class CategoryEncoder(nn.Module):
         """Return the sum [C, B, hidden] of what the networks of the families say."""
         n_categories = self.layout.n_categories
         everywhere, elsewhere = [], []
-        for family, network in self.networks.items():
-            projected = self.projections[family](network(x, fields))
+        for name, network in self.networks.items():
+            projected = self.projections[name](network(x, fields))
             if len(projected) == n_categories:  # needs no place to be found for it
                 everywhere.append(projected)
             else:
-                elsewhere.append((getattr(self, f"members_{family}"), projected))
+                elsewhere.append((getattr(self, f"members_{name}"), projected))
         if everywhere:
             hidden = everywhere.pop()
         else:
@@ -76,6 +77,12 @@ class CategoryEncoder(nn.Module):
         for members, projected in elsewhere:
             hidden = add_to_members(hidden, projected, members)
         return hidden
+
+
+def module_name(family: str) -> str:
+    """Return what torch calls the modules of a family: it takes no dots, nor its own names."""
+    name = family.replace("%", "%25").replace(".", "%2E")
+    return f"{name}%" if hasattr(nn.ModuleDict(), name) else name
 
 
 def family_columns(shape: ModelShape, family: str) -> tuple[FamilyColumns, list[int]]:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from spinlock.settings.families import ENCODER_PARAMS
-from spinlock.tokenizer.network.category_encoder import family_columns
+from spinlock.tokenizer.network.category_encoder import family_columns, module_name
+from spinlock.tokenizer.network.category_path import CategoryPath
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.rows import Rows
@@ -180,6 +181,26 @@ def test_the_networks_are_trained_from_the_start():
 def test_a_family_of_no_column_has_no_network():
     shape = make_shape(column_family=["summary"] * 12)
     assert list(TokenizerModel(shape).encoder.networks) == ["summary"]
+
+
+@pytest.mark.parametrize("family", ["my.family", "type", "training", "keys", "a%", "100 %."])
+def test_a_family_may_have_any_name(family, randomize):
+    params = ENCODER_PARAMS["MLPEncoder"]().model_dump()
+    choice = {"encoder": "MLPEncoder", "encoder_params": params}
+    shape = make_shape(column_family=[family] * 12, encoders={family: choice}, series={})
+    encoder = randomize(TokenizerModel(shape), 1).eval().encoder.double()
+    x = make_rows().x.double()
+    with torch.no_grad():
+        z = encoder(x)
+        for c in range(3):
+            one = CategoryPath(encoder, c).embed(x, {})
+            torch.testing.assert_close(one, z[c, :, : one.shape[1]])
+
+
+def test_names_of_families_that_torch_takes_are_kept_and_others_never_meet():
+    assert module_name("summary") == "summary"
+    hostile = ["a.b", "a%2Eb", "type", "type%", "type%25", "a_b"]
+    assert len({module_name(name) for name in hostile}) == len(hostile)
 
 
 def test_the_columns_of_a_family_are_listed_by_category():
