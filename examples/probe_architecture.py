@@ -50,6 +50,8 @@ def main() -> None:
         for c, members in enumerate(tokenizer.categories.values())
         if all(not tokenizer.kept_names[i].startswith("architecture/") for i in members)
     ]
+    if not behaviour:
+        parser.error(f"{model} has no category of behaviour alone: nothing to predict from")
     if not {TRAIN, TEST} <= set(split):
         parser.error(f"{made} does not tell train and test rows; make it by `make all`")
     try:

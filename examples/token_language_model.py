@@ -96,6 +96,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.tokens.is_file():
         parser.error(f"{arguments.tokens} is not there; `make all` makes it")
+    if not h5py.is_hdf5(arguments.tokens):
+        parser.error(f"{arguments.tokens} is no HDF5 file; give tokens.h5")
+    if arguments.epochs < 1:
+        parser.error("--epochs is at least 1")
     epochs = 1 if arguments.quick else arguments.epochs
     torch.manual_seed(0)
     with h5py.File(arguments.tokens, "r") as file:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,8 +11,9 @@ from spinlock.features.columns import columns_of
 from spinlock.features.dataset import open_dataset
 from spinlock.features.family_layout import FamilyLayout
 from spinlock.features.naming import nearest_names
+from spinlock.features.split import random_split
 from spinlock.files import refuse_overwriting, write_text
-from spinlock.operators.records import family_layouts
+from spinlock.operators.records import LABELS, family_layouts
 from spinlock.operators.simulated_files import require_simulation
 from spinlock.settings import Experiment, load_dataset_settings
 from spinlock.settings.dataset_files import dataset_config, dataset_files, named_files
@@ -153,8 +154,25 @@ def _to_be_simulated(experiment: Experiment) -> Data:
             where=config,
             remedy=f"families that they have: {', '.join(simulated)}",
         )
+    _require_simulated_labels(experiment, config)
+    split = experiment.split
+    if not (split.column or split.group_by):
+        rows = experiment.rows_of(settings.num_operators)
+        with located(config):
+            random_split(rows, split.val_fraction, split.test_fraction, experiment.random_seed)
     layouts = [simulated[name] for name in experiment.families]
     return Data("to be simulated", layouts, settings.num_operators, True, str(config))
+
+
+def _require_simulated_labels(experiment: Experiment, config: Path) -> None:
+    """Check that simulated operators will have the labels that an experiment names."""
+    unknown = [label for label in _labels(experiment) if label.strip("/") not in LABELS]
+    if unknown:
+        raise SpinlockError(
+            f"simulated operators have no label {listed(unknown)}",
+            where=config,
+            remedy=f"labels that they have: {', '.join(LABELS)}",
+        )
 
 
 def _labels(experiment: Experiment) -> list[str]:
@@ -182,6 +200,7 @@ def _require_mapping(experiment: Experiment, names: Sequence[str]) -> None:
             named = {
                 c for members in mapped_columns(mapping, list(names)).values() for c in members
             }
+        _require_levels(experiment.model.levels, mapping, path)
         left_out = [name for i, name in enumerate(names) if i not in named]
         if left_out:
             log.warning(
@@ -189,3 +208,14 @@ def _require_mapping(experiment: Experiment, names: Sequence[str]) -> None:
                 path,
                 listed(left_out),
             )
+
+
+def _require_levels(levels: object, mapping: Mapping[str, object], path: Path) -> None:
+    """Check that levels that are given by category are of categories of the mapping."""
+    unknown = [name for name in levels if name not in mapping] if isinstance(levels, dict) else []
+    if unknown:
+        raise SpinlockError(
+            f"model.levels names categories that are not in the mapping: {listed(unknown)}",
+            where=path,
+            remedy=f"categories that are there: {listed(list(mapping))}",
+        )

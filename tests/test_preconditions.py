@@ -63,6 +63,15 @@ def test_a_dataset_to_be_simulated_is_described(described):
     assert (found["state"], found["rows"]) == ("to be simulated", 20)
     assert found["families"]["temporal"][0] == 8
     assert len(found["families"]["initial"]) == 1
+    for settings, problem in (
+        ({"split": {"group_by": "metadata/evolution_polcy"}}, "no label metadata/evolution_polcy"),
+        ({"evaluation": {"probe_column": "polcy"}}, "no label polcy"),
+        ({"split": {"val_fraction": 0.49, "test_fraction": 0.49}}, "24 rows are too few"),
+    ):
+        with pytest.raises(SpinlockError, match=problem) as caught:
+            described(dataset_path="datasets/tiny.h5", **settings)
+        assert "tiny.yaml" in str(caught.value)
+    described(dataset_path="datasets/tiny.h5", split={"group_by": "/metadata/evolution_policy"})
     with pytest.raises(SpinlockError, match="have no family texture"):
         described(dataset_path="datasets/tiny.h5", families={"texture": {}})
 
@@ -184,6 +193,12 @@ def test_a_mapping_is_read_and_compared_with_the_columns(described, tmp_path, ca
     with pytest.raises(SpinlockError, match="unknown features: drift") as caught:
         described(training=manual({"a": ["drift"]}, tmp_path))
     assert "map.json" in str(caught.value)
+    with pytest.raises(SpinlockError, match="not in the mapping: c") as caught:
+        described(
+            training=manual({"a": ["summary_0", 1], "b": ["summary_2", 3]}, tmp_path),
+            model={"levels": {"a": [{}], "c": [{}]}},
+        )
+    assert caught.value.remedy == "categories that are there: a, b"
     missing = manual({}, tmp_path) | {"category_mapping_file": "gone.json"}
     with pytest.raises(SpinlockError, match="cannot be read"):
         described(training=missing)

@@ -20,8 +20,9 @@ def random_split(n_rows: int, val_fraction: float, test_fraction: float, seed: i
     n_test = _part(n_rows, test_fraction)
     if n_rows - n_validation - n_test < 2:
         raise SpinlockError(
-            f"{n_rows} rows are too few to train, validate and test on",
-            remedy="give at least 4 rows",
+            f"{n_rows} rows are too few to train on: {n_validation} are to validate, and "
+            f"{n_test} to test",
+            remedy="give more rows, at least 4, or lower split.val_fraction or test_fraction",
         )
     order = np.random.default_rng(seed).permutation(n_rows)
     split = np.full(n_rows, TRAIN, np.int8)

@@ -28,6 +28,9 @@ FAMILY_COLUMNS = {
 TRAJECTORY_COLUMNS = {"summary/per_trajectory": TRAJECTORY_NAMES}  # beside them, no family
 
 
+LABELS = ("metadata/diverged", "metadata/evolution_policy", "metadata/initial_condition")
+
+
 def family_layouts(steps: int) -> dict[str, FamilyLayout]:
     """Return family → its columns in a dataset of operators that are simulated for `steps`."""
     layouts = {}

@@ -85,6 +85,7 @@ def start_model(
     bits = _bits(model)
     log.info("%d categories, %d levels, %.0f bits", len(bits), model.n_levels, bits.sum())
     _warn_of_unused_bits(request.books, bits.sum())
+    _warn_of_given_books(request.books, model)
     return model
 
 
@@ -158,6 +159,25 @@ def _warn_of_unused_bits(books: BookRequest, used: float) -> None:
             "more would not lower the held-out error",
             used,
             books.bits,
+        )
+
+
+def _warn_of_given_books(books: BookRequest, model: TokenizerModel) -> None:
+    """Tell of levels whose size is left open, and for which the sizes that are given leave none."""
+    given = [[size for _, size in levels] for levels in books.explicit or []]
+    taken = sum(np.log2(size) for sizes in given for size in sizes if size)
+    silent = [
+        found == 1 and size is None
+        for sizes, chosen in zip(given, model.quantizer.sizes.tolist(), strict=False)
+        for size, found in zip(sizes, chosen, strict=True)
+    ]
+    if taken and taken + sum(silent) > books.bits:
+        log.warning(
+            "the sizes in model.levels take %.0f of the %d bits of model.bits: %d levels whose "
+            "size is left open have one code, and tell nothing; raise model.bits",
+            taken,
+            books.bits,
+            sum(silent),
         )
 
 

@@ -66,6 +66,14 @@ def test_too_few_rows_are_refused(n_rows):
         random_split(n_rows, 0.1, 0.1, 0)
 
 
+def test_fractions_that_leave_no_rows_to_train_on_are_told():
+    with pytest.raises(
+        SpinlockError, match=r"40 rows are too few.* 20 are .* 20 to test"
+    ) as caught:
+        random_split(40, 0.49, 0.49, 0)
+    assert "val_fraction" in caught.value.remedy
+
+
 GROUPS = st.lists(st.integers(0, 12), min_size=6, max_size=300)
 
 

@@ -13,7 +13,7 @@ from spinlock.operators.design import (
     design_points,
     operator_specs,
 )
-from spinlock.operators.records import FAMILY_COLUMNS, operator_records
+from spinlock.operators.records import FAMILY_COLUMNS, LABELS, operator_records
 from spinlock.operators.simulation import SimulationPlan, simulate
 from spinlock.settings.dataset import EvolutionPolicy, InitialCondition
 
@@ -47,6 +47,11 @@ def test_every_dataset_of_the_layout_is_there_with_its_shape_and_type(records):
         "metadata/initial_condition": ((COUNT,), "U"),
     }
     assert all(v.dtype == np.float32 for v in records.values() if v.dtype.kind == "f")
+
+
+def test_labels_are_what_records_hold_beside_features_and_what_made_them(records):
+    made = ("features/", "inputs/", "parameters/")
+    assert {name for name in records if not name.startswith(made)} == set(LABELS)
 
 
 def test_every_column_has_a_name(records):

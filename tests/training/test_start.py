@@ -248,6 +248,14 @@ def test_bits_that_are_not_used_are_told(make_model, caplog, asked, told):
     assert ("of model.bits are used: books hold no more" in caplog.text) is told
 
 
+@pytest.mark.parametrize(("bits", "told"), [(6, True), (8, True), (12, False)])
+def test_levels_for_which_given_ones_leave_no_bits_are_told(make_model, caplog, bits, told):
+    open_second = [[(None, 16), (None, None)], [(None, 16), (None, None)]]
+    make_model(books=BookRequest(bits=bits, explicit=open_second))
+    expected = f"take 8 of the {bits} bits of model.bits: 2 levels whose size"
+    assert (expected in caplog.text) is told
+
+
 @pytest.mark.parametrize("chances", [0, 2])
 def test_a_single_validation_row_is_no_reason(chances):
     assert not start._is_better("it", torch.tensor([5.0]), torch.tensor([1.0]), chances)

@@ -118,7 +118,7 @@ def _caps(
     if cleaning.outlier_method == "percentile":
         lower, upper = np.percentile(filled, [bound, 100 - bound], axis=0)
     else:
-        spread = bound * _robust_deviation(filled, median)
+        spread = bound * _usual_distance(filled, median)
         lower, upper = median - spread, median + spread
     # caps that leave a single value would make the column constant
     flat = lower == upper
@@ -129,6 +129,22 @@ def _robust_deviation(filled: np.ndarray, median: np.ndarray) -> np.ndarray:
     """MAD as a standard deviation; where over half the values are equal, the deviation itself."""
     mad = MAD_TO_DEVIATION * np.median(np.abs(filled - median), axis=0)
     return np.where(mad > ROUNDING * np.abs(median), mad, _safe_std(filled))
+
+
+def _usual_distance(filled: np.ndarray, median: np.ndarray) -> np.ndarray:
+    """Return how far from the median values are as a rule: the MAD as a standard deviation.
+
+    Where most values are the median, that is the distance which three quarters of the others do
+    not exceed: rare values (a class of one row in fifty, low counts) are far beyond their own
+    standard deviation, and no outliers for being rare, while outliers make that of the whole
+    column as large as they are. Of a value that only one row has nobody knows a rule.
+    """
+    distance = np.sort(np.abs(filled - median), axis=0)
+    others = (distance > ROUNDING * np.abs(median)).sum(axis=0)
+    place = len(filled) - others + 3 * (others - 1) // 4
+    rule = np.take_along_axis(distance, np.clip(place, 0, len(filled) - 1)[None], axis=0)[0]
+    robust = _robust_deviation(filled, median)
+    return np.where((others > 1) & (2 * others < len(filled)), rule, robust)
 
 
 def _center_and_scale(capped: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
