@@ -11,6 +11,7 @@ from spinlock.analysis.projections import FEWEST_POINTS, METHODS, project
 from spinlock.tokenizer.categories.centroids import category_centroids
 from spinlock.tokenizer.tokenizer import Tokenizer
 
+ROUNDING = 1e-6  # of normalised values in single precision, in standard deviations
 MOST_CODES = 2000  # codes in a map; the least used are left out first
 CHANGED_FEATURES = 3  # that are named for each code
 
@@ -158,9 +159,14 @@ class Evidence:
         return self.tokenizer.categories
 
     def in_units(self, x: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Return values [..., columns] of normalised values, in original units."""
+        """Return values [..., columns] of normalised values, in original units.
+
+        What is 0 but for the rounding of normalised values is 0.
+        """
         statistics, raw = self.tokenizer.statistics, self.tokenizer.kept[columns]
-        return x * statistics.scale[raw] + statistics.center[raw]
+        scale = statistics.scale[raw]
+        values = x.astype(np.float64) * scale + statistics.center[raw]
+        return np.where(np.abs(values) < ROUNDING * scale, 0.0, values)
 
 
 def map_operators(
@@ -216,7 +222,7 @@ def measure_reconstruction(
     for level in range(n_levels):
         error = ((x - tokenizer.reconstruct(tokens, level + 1)).astype(np.float64) ** 2).sum(axis=0)
         by_level[level] = 1 - error.sum() / total.sum()
-        by_feature[level] = 1 - error / np.where(total > 0, total, np.nan)
+        by_feature[level] = 1 - error / np.where(np.ptp(x, axis=0) > 0, total, np.nan)
     centroids = category_centroids(x, list(tokenizer.categories.values()))
     cosines = np.abs(centroids @ centroids.T)
     still = ~centroids.any(axis=1)

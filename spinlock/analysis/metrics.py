@@ -40,7 +40,7 @@ def quality_by_feature(
     that weighs most in the pooled R² is named, with its share of the variance.
     """
     error, total = _squared_errors(x, decoded, train_mean)
-    varies = total > RATIO_LIMIT
+    varies = (total > RATIO_LIMIT) & (np.ptp(x, axis=0) > 0)
     r2 = 1 - error[varies] / total[varies]
     order = np.argsort(r2, kind="stable")[:WORST_FEATURES]
     known = np.asarray(names)[varies]
@@ -187,8 +187,12 @@ def topographic(x: np.ndarray, codes: np.ndarray) -> float | None:
 
 
 def neighbourhood_trust(x: np.ndarray, codes: np.ndarray) -> float | None:
-    """Return scikit-learn's trustworthiness of code vectors for 10 neighbours."""
-    if len(x) <= 2 * NEIGHBOURS:
+    """Return scikit-learn's trustworthiness of code vectors for 10 neighbours.
+
+    None of too few rows, and of rows or codes that are all the same: which are near is then
+    decided by their order.
+    """
+    if len(x) <= 2 * NEIGHBOURS or not (np.ptp(x, axis=0).any() and np.ptp(codes, axis=0).any()):
         return None
     return float(trustworthiness(x, codes, n_neighbors=NEIGHBOURS))
 

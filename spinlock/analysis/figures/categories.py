@@ -16,14 +16,17 @@ from spinlock.analysis.figures.style import (
     GREY,
     PALETTE,
     color_of,
+    columns_that_fit,
     draw_target,
     ink_on,
     label,
     new_figure,
+    round_of,
     short_names,
     styled,
 )
 
+HATCHES = ("", "////", "....", "xxxx")  # of families that share a colour
 TYPICAL_WIDTH = 66  # letters of names beside a bar
 MOST_CELLS_WITH_TEXT = 20  # rows of a matrix whose numbers can still be read
 MOST_NAMES = 28  # beside a matrix, that do not touch
@@ -185,6 +188,7 @@ def composition_figure(
         axes.barh(
             np.arange(n_categories), counts[:, k], left=left, height=0.72,
             color=color_of(k), edgecolor="white", linewidth=0.4, label=label(kind),
+            hatch=HATCHES[round_of(k) % len(HATCHES)],
         )  # fmt: skip
         left += counts[:, k]
     for c, names in enumerate(typical):
@@ -199,7 +203,7 @@ def composition_figure(
     axes.set_xlabel("number of features, and the typical ones", loc="left")
     axes.set_ylabel("category")
     axes.spines["bottom"].set_bounds(0, left.max())
-    figure.legend(loc="outside upper left", ncols=len(kinds))
+    figure.legend(loc="outside upper left", ncols=columns_that_fit(kinds))
     return figure
 
 

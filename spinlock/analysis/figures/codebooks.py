@@ -18,6 +18,9 @@ from spinlock.analysis.figures.style import (
 )
 from spinlock.analysis.metrics import entropy_bits
 
+MOST_WITH_TEXT = 5  # levels whose cells have room for a text
+MOST_ACROSS = 4  # panels side by side
+
 
 @styled
 def codebook_use_figure(
@@ -58,10 +61,14 @@ def _draw_cells(
 ) -> AxesImage:
     image = axes.imshow(shares, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     inks = ink_on(shares)
-    for i, row in enumerate(texts):
+    for i, row in enumerate(texts if len(levels) <= MOST_WITH_TEXT else ()):
         for j, text in enumerate(row):
             axes.text(j, i, text, ha="center", va="center", fontsize=6.5, color=inks[i, j])
-    axes.set_xticks(np.arange(len(levels)), [label(level) for level in levels])
+    names = [label(level) for level in levels]
+    if len(levels) > MOST_WITH_TEXT:
+        names = [str(i) for i in range(len(levels))]
+        axes.set_xlabel("level")
+    axes.set_xticks(np.arange(len(levels)), names)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return image
@@ -76,10 +83,19 @@ def code_frequency_figure(counts: Sequence[Sequence[np.ndarray]], levels: Sequen
     counts : sequence [C] of sequences [L] of int arrays [K]
     levels : sequence of str [L]
     """
-    figure = new_figure(2.7)
-    panels = np.atleast_1d(figure.subplots(1, len(levels), sharey=True))
-    for level, axes in enumerate(panels):
-        books = [books[level] for books in counts]
+    across = min(len(levels), MOST_ACROSS)
+    down = -(-len(levels) // across)
+    figure = new_figure(2.7 * down)
+    panels = figure.subplots(down, across, sharey=True, squeeze=False)
+    for axes in panels.ravel()[len(levels) :]:
+        axes.set_axis_off()
+    for level, axes in enumerate(panels.ravel()[: len(levels)]):
+        axes.set_title(label(levels[level]))
+        books = [books[level] for books in counts if len(books[level]) > 1]
+        if not books:
+            axes.text(0.5, 0.5, "books of one code", transform=axes.transAxes, ha="center")
+            axes.tick_params(bottom=False, labelbottom=False)
+            continue
         for book in books:
             frequency = np.sort(book)[::-1] / max(book.sum(), 1)
             frequency = frequency[frequency > 0]
@@ -94,6 +110,6 @@ def code_frequency_figure(counts: Sequence[Sequence[np.ndarray]], levels: Sequen
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
         axes.set_yscale("log")
         axes.set_xlabel("rank of the code")
-        axes.set_title(label(levels[level]))
-    panels[0].set_ylabel("share of operators")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("share of operators")
     return figure

@@ -34,7 +34,7 @@ def draw_silhouette(evidence: Evidence) -> Figure | str:
     """Draw the choice of the number of categories."""
     candidates = evidence.clustering.candidates
     if len(candidates["num_categories"]) < 2:
-        return "the categories were given, so there was nothing to choose from"
+        return "there was one number of categories to choose from"
     return categories.silhouette_figure(
         candidates["num_categories"],
         candidates["silhouette"],
@@ -66,6 +66,10 @@ def draw_cosine(evidence: Evidence) -> Figure | str:
     """Draw the cosines between categories."""
     if len(evidence.categories) < 2:
         return "there is one category"
+    if np.isnan(
+        evidence.reconstruction.cosines[np.triu_indices(len(evidence.categories), 1)]
+    ).all():
+        return "nothing varies in the rows that quality is measured on"
     return categories.cosine_figure(
         evidence.reconstruction.cosines, list(evidence.categories), evidence.target("orthogonality")
     )
@@ -171,7 +175,10 @@ def telling_labels(evidence: Evidence) -> dict[str, np.ndarray]:
         for name, values in labels.items()
         if 2 <= len(np.unique(values)) <= 2 * projections.MOST_KINDS
     ]
-    return {name: labels[name] for name in few[:MOST_LABELS]}
+    shown = few[:MOST_LABELS]
+    last = [name.rsplit("/")[-1] for name in shown]
+    names = last if len(set(last)) == len(last) else shown
+    return {name: labels[path] for name, path in zip(names, shown, strict=True)}
 
 
 def telling_tokens(evidence: Evidence) -> Sequence[nearest.TokenPanel]:

@@ -9,6 +9,9 @@ from matplotlib.figure import Figure
 
 from spinlock.analysis.figures.style import PALETTE, label, new_figure, number, styled
 
+BEST_SHOWN = "best shown by "
+PANEL_LETTERS = 125  # that names of features, title and operators may take side by side
+
 
 @dataclass(frozen=True)
 class TokenPanel:
@@ -65,6 +68,15 @@ def _draw(axes: Axes, panel: TokenPanel, reach: float) -> None:
     axes.set_yticks(at, [label(name, 48) for name in panel.features], fontsize=6)
     axes.set_xlim(-reach, reach)
     axes.set_ylim(len(at) - 0.4, -0.6)
-    axes.set_title(label(panel.title, 60), fontsize=7.5)
-    shown = ", ".join(str(row) for row in panel.operators)
-    axes.set_title(f"best shown by {shown}", loc="right", fontsize=6.5, fontweight="normal")
+    title = label(panel.title, 60)
+    axes.set_title(title, fontsize=7.5)
+    room = PANEL_LETTERS - len(title) - max(len(label(name, 48)) for name in panel.features)
+    shown = _best_shown(panel.operators, room)
+    axes.set_title(shown, loc="right", fontsize=6.5, fontweight="normal")
+
+
+def _best_shown(operators: Sequence[int], room: int) -> str:
+    """Name operators, as many as there is room for beside the title, one at least."""
+    names = [str(row) for row in operators]
+    ends = np.cumsum([len(name) + 2 for name in names]) + len(BEST_SHOWN)
+    return BEST_SHOWN + ", ".join(names[: max(1, int((ends <= room).sum()))])

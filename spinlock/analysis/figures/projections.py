@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from spinlock.analysis.figures.style import (
     color_of,
+    columns_that_fit,
     label,
     legend_marks,
     marker_of,
@@ -47,7 +48,7 @@ def code_map_figure(
         axes.set_title(method)
     figure.legend(
         handles=legend_marks(short_names(names)), loc="outside lower center", title="category",
-        ncols=min(len(names), 9), columnspacing=1.2, handletextpad=0.2,
+        ncols=columns_that_fit(short_names(names)), columnspacing=1.2, handletextpad=0.2,
     )  # fmt: skip
     return figure
 
@@ -85,7 +86,7 @@ def label_map_figure(maps: Mapping[str, np.ndarray], labels: Mapping[str, np.nda
             )
         row[-1].set_axis_off()
         row[-1].legend(
-            handles=handles, loc="center left", title=label(name.rsplit("/")[-1], 24),
+            handles=handles, loc="center left", title=label(name, 24),
             alignment="left", handletextpad=0.2, borderaxespad=0,
         )  # fmt: skip
     return figure

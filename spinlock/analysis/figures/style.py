@@ -24,6 +24,7 @@ GREY = "#8A8A8A"
 SEQUENTIAL = "cividis"  # same order of lightness with and without colour vision
 DIVERGING = "PuOr"
 WIDE = 7.2  # inches: both columns of a journal page
+PAGE_LETTERS, MARK_LETTERS = 110, 6  # of a legend across a page; what a mark takes beside its name
 
 STYLE: dict[str, Any] = {
     "font.size": 8,
@@ -112,15 +113,26 @@ def marker_of(index: int) -> str:
     return MARKERS[index % len(MARKERS)]
 
 
-def legend_marks(names: Sequence[str], marker: str | None = None) -> list[Line2D]:
+def round_of(index: int) -> int:
+    """Return how often the colours were all used before the index-th kind."""
+    return index // len(PALETTE)
+
+
+def legend_marks(names: Sequence[str], markers: Sequence[str] = ()) -> list[Line2D]:
     """Return legend entries with the colour of each kind, and its marker or the one given."""
     return [
         Line2D(
-            [], [], linestyle="", marker=marker or marker_of(i), markersize=4, color=color_of(i),
-            label=label(name),
+            [], [], linestyle="", marker=markers[i] if markers else marker_of(i), markersize=4,
+            color=color_of(i), label=label(name),
         )
         for i, name in enumerate(names)
     ]  # fmt: skip
+
+
+def columns_that_fit(names: Sequence[str], most: int = 9) -> int:
+    """Return in how many columns a legend of these names is no wider than a page."""
+    widest = max(len(label(name)) for name in names)
+    return max(1, min(len(names), most, PAGE_LETTERS // (widest + MARK_LETTERS)))
 
 
 def draw_target(axes: Axes, target: float) -> None:

@@ -10,7 +10,7 @@ from spinlock.analysis.meanings import code_meanings
 from spinlock.features.split import SPLIT_NAMES
 
 OPERATOR_BYTES = 1_000_000  # that the operators may take in the page
-Z_STEP = 5 / 127  # of normalised values, which are sent as one byte each
+Z_STEPS = 127  # from 0 to a feature's largest normalised value, which are sent as one byte each
 TOKENS_EXPLAINED = 16  # per category: its most frequent coarse tokens
 FEATURES_NAMED = 4
 
@@ -24,7 +24,6 @@ def page_data(evidence: Evidence) -> dict[str, Any]:
         "operators": _operators(evidence),
         "codes": _codes(evidence),
         "color_by": evidence.color_by,
-        "z_step": Z_STEP,
     }
 
 
@@ -82,6 +81,7 @@ def _categories(evidence: Evidence) -> list[dict[str, Any]]:
 def _operators(evidence: Evidence) -> dict[str, Any]:
     sample = evidence.sample
     shown = _shown_operators(sample)
+    step = np.maximum(np.abs(sample.x[shown]).max(axis=0), 1e-6) / Z_STEPS
     tokens = sample.tokens[shown]
     labels = {}
     for name, values in sample.labels.items():
@@ -94,7 +94,8 @@ def _operators(evidence: Evidence) -> dict[str, Any]:
         "split": [SPLIT_NAMES[side] for side in split],
         "labels": labels,
         "maps": _positions(evidence.operator_maps, shown),
-        "z": _packed(np.clip(np.round(sample.x[shown] / Z_STEP), -127, 127).astype(np.int8)),
+        "z": _packed(np.round(sample.x[shown] / step).astype(np.int8)),
+        "z_step": [_rounded(one) for one in step],
         "tokens": _packed(tokens.astype("<u2")),
     }
 

@@ -66,3 +66,23 @@ def test_frequencies_are_sorted_and_sum_to_one():
     assert first.sum() == 1
     assert (np.diff(first) <= 0).all()
     assert render(figure, "svg")
+
+
+def test_many_levels_have_rows_of_panels_and_cells_without_text():
+    counts, levels = (
+        [[np.arange(1, 9)] * 8, [np.arange(1, 5)] * 8],
+        [f"level_{i}" for i in range(8)],
+    )
+    figure = codebook_use_figure(counts, ["a", "b"], levels)
+    assert not figure.axes[0].texts
+    assert figure.axes[0].get_xlabel() == "level"
+    panels = code_frequency_figure(counts, levels).axes
+    assert len(panels) == 8
+    assert {round(axes.get_subplotspec().rowspan.start) for axes in panels} == {0, 1}
+
+
+def test_levels_whose_books_have_one_code_say_so():
+    counts = [[np.array([3, 5]), np.array([8])], [np.array([1, 7]), np.array([8])]]
+    _, empty = code_frequency_figure(counts, ["coarse", "fine"]).axes
+    assert [text.get_text() for text in empty.texts] == ["books of one code"]
+    assert not empty.lines

@@ -32,7 +32,7 @@ def test_the_quality_of_features_is_that_of_all_levels(evidence):
     left, right = drawings.draw_feature_quality(evidence).axes
     bars = [bar.get_width() for bar in right.patches]
     whole = np.sort(evidence.reconstruction.by_feature[-1])
-    np.testing.assert_allclose(bars, whole[: len(bars)])
+    np.testing.assert_allclose(bars, np.maximum(whole[: len(bars)], -1))
     assert [text.get_text() for text in left.texts] == ["target\n0.9"]
 
 
@@ -81,3 +81,19 @@ def test_a_model_without_training_has_no_curves(evidence, monkeypatch):
     start = evidence.tokenizer.history[:1]
     monkeypatch.setattr(type(evidence.tokenizer), "history", property(lambda tokenizer: start))
     assert "no epoch was trained" in drawings.draw_training(evidence)
+
+
+def test_labels_of_one_name_are_told_by_their_paths(evidence):
+    kinds = np.arange(len(evidence.sample)) % 3
+    for paths, names in (
+        (["meta/a/kind", "meta/b/size"], ["kind", "size"]),
+        (["meta/a/kind", "meta/b/kind"], ["meta/a/kind", "meta/b/kind"]),
+    ):
+        sample = replace(evidence.sample, labels=dict.fromkeys(paths, kinds))
+        assert list(drawings.telling_labels(replace(evidence, sample=sample))) == names
+
+
+def test_cosines_of_rows_that_do_not_vary_are_left_out(evidence):
+    nothing = np.full_like(evidence.reconstruction.cosines, np.nan)
+    still = replace(evidence, reconstruction=replace(evidence.reconstruction, cosines=nothing))
+    assert "nothing varies" in drawings.draw_cosine(still)

@@ -24,10 +24,38 @@ def test_features_have_the_colours_of_their_families_in_both_panels():
     quality, families = np.array([0.9, 0.1, 0.5]), ["a", "b", "a"]
     figure = feature_quality_figure(quality, ["f0", "f1", "f2"], families, 0.9, "test")
     worst_first = [to_rgba(color_of(kind)) for kind in (1, 0, 0)]
-    dots, bars = figure.axes[0].collections[0], figure.axes[1].patches
-    assert [tuple(color) for color in dots.get_facecolors()] == worst_first
+    dots, bars = figure.axes[0].collections, figure.axes[1].patches
+    color_at = {x: tuple(d.get_facecolors()[0]) for d in dots for x in d.get_offsets()[:, 0]}
+    assert [color_at[rank] for rank in range(3)] == worst_first
     assert [bar.get_facecolor() for bar in bars] == worst_first
     assert [entry.get_marker() for entry in figure.axes[0].get_legend().legend_handles] == ["o"] * 2
+
+
+def test_families_beyond_the_colours_have_marks_of_their_own_outside_the_points():
+    families = [f"family {i}" for i in range(16)]
+    figure = feature_quality_figure(np.linspace(0, 1, 16), families, families, 0.9, "test")
+    assert figure.axes[0].get_legend() is None
+    (legend,) = figure.legends
+    marks = [(mark.get_color(), mark.get_marker()) for mark in legend.legend_handles]
+    assert len(set(marks)) == 16
+
+
+def test_a_hopeless_feature_hides_no_other():
+    quality = np.array([-300.0, 0.5, 0.9, np.nan])
+    figure = feature_quality_figure(quality, list("abcd"), ["f"] * 4, 0.9, "test")
+    right = figure.axes[1]
+    assert [bar.get_width() for bar in right.patches] == [-1.0, 0.5, 0.9]
+    assert [text.get_text() for text in right.texts] == ["−300"]
+    assert right.get_xlim()[0] >= -1.1
+    nothing = feature_quality_figure(np.full(2, np.nan), list("ab"), ["f"] * 2, 0.9, "test")
+    assert render(nothing, "svg")
+
+
+def test_names_of_levels_at_one_rate_are_written_once():
+    bits, quality = np.array([3.0, 3.0, 9.0]), np.array([-0.5, 0.1, 0.9])
+    figure = rate_distortion_figure(bits, quality, list("abc"), {}, None, 0.9, "test")
+    assert [text.get_text() for text in figure.axes[0].texts] == [" a, b", " c"]
+    assert figure.axes[0].get_ylim()[0] < -0.5
 
 
 def test_few_features_are_ranked_in_whole_numbers():

@@ -5,6 +5,7 @@ from spinlock.analysis.figures.categories import silhouette_figure
 from spinlock.analysis.figures.reconstruction import feature_quality_figure
 from spinlock.analysis.figures.style import (
     PALETTE,
+    columns_that_fit,
     label,
     marker_of,
     new_figure,
@@ -73,3 +74,10 @@ def test_the_name_of_a_target_lies_on_nothing_that_is_drawn(quality):
                    for tick in axes.get_yticklabels()]  # fmt: skip
         assert not [other for other in others if other.overlaps(place)]
         assert place.x1 <= figure.bbox.x1
+
+
+def test_a_legend_is_no_wider_than_a_page():
+    assert columns_that_fit(["00", "01"]) == 2
+    assert columns_that_fit([f"{i:02d}" for i in range(40)]) == 9
+    assert columns_that_fit(["my category named 00"] * 12) == 4
+    assert columns_that_fit(["x" * 400] * 5) == 2, "names are cut"

@@ -55,10 +55,10 @@
   }
   function unusual(row, most) {
     const order = Array.from({ length: width }, (_, i) => i);
-    const own = z.subarray(row * width, (row + 1) * width);
+    const own = Array.from(z.subarray(row * width, (row + 1) * width), (value, i) => value * operators.z_step[i]);
     order.sort((a, b) => Math.abs(own[b]) - Math.abs(own[a]) || a - b);
     return order.slice(0, most).map((i) => {
-      const deviation = own[i] * data.z_step;
+      const deviation = own[i];
       const value = number(inUnits(data.features[i], deviation));
       return `${data.features[i].name} ≈ ${value} (${signed(deviation)})`;
     }).join(", ");
@@ -92,10 +92,10 @@
     };
   }
   function byFeature(i) {
-    const column = operators.ids.map((_, row) => z[row * width + i] * data.z_step);
+    const column = operators.ids.map((_, row) => z[row * width + i] * operators.z_step[i]);
     const sorted = [...column].sort((a, b) => a - b);
     const at = (share) => sorted[Math.round(share * (sorted.length - 1))];
-    const low = at(0.02), high = Math.max(at(0.98), low + data.z_step);
+    const low = at(0.02), high = Math.max(at(0.98), low + operators.z_step[i]);
     const colors = column.map((value) => {
       const step = Math.floor((value - low) / (high - low) * RAMP.length);
       return RAMP[Math.min(Math.max(step, 0), RAMP.length - 1)];
