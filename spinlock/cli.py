@@ -258,9 +258,8 @@ def evaluate(
     ]
     print_table(["metric", "value", "target", "met"], rows)
     side = measured["rows"]["measured_on"]
-    of = "all" if dataset else side
-    out.print(f"measured on {measured['rows'][side]} rows ({of})")
-    if side != "test":
+    out.print(f"measured on {measured['rows'][side]} rows ({side})")
+    if side not in ("test", "all"):
         out.print(
             f"no test rows were set aside: {side} rows took part in the fit, so this flatters"
         )

@@ -40,6 +40,21 @@ def describe_series(series: ArrayLike, coefficients: int) -> np.ndarray:
     return spectrum.transpose(0, 2, 1).reshape(len(series), spectrum.shape[2] * coefficients)
 
 
+def kept_variance(series: np.ndarray, coefficients: int) -> np.ndarray:
+    """Return the share [channels] of a series' variance over rows that its coefficients keep.
+
+    NaN of a channel that does not vary.
+    """
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        filled = bridge_gaps(np.asarray(series, np.float64))
+        filled = filled[np.isfinite(filled).all(axis=(1, 2))]
+        if not len(filled):
+            return np.full(series.shape[2], np.nan)
+        whole = filled.var(axis=0).sum(axis=0)
+        kept = describe_series(filled, coefficients).var(axis=0)
+        return kept.reshape(-1, coefficients).sum(axis=1) / np.where(whole > 0, whole, np.nan)
+
+
 def description_dtype(dtype: np.dtype) -> np.dtype:
     """Return the type of the coefficients of series of a type: float32 at least."""
     return np.promote_types(dtype, np.float32)

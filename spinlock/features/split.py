@@ -6,6 +6,7 @@ from spinlock.errors import SpinlockError
 
 TRAIN, VALIDATION, TEST = 0, 1, 2  # the sides, as files hold them
 SPLIT_NAMES = ("train", "validation", "test")
+SIDE_OF_NAME = dict(zip(SPLIT_NAMES, range(3), strict=True)) | {"val": VALIDATION, "": -1}
 
 
 def random_split(n_rows: int, val_fraction: float, test_fraction: float, seed: int) -> np.ndarray:
@@ -82,19 +83,16 @@ def _closest_groups(order: np.ndarray, sizes: np.ndarray, share: float, most: in
 def split_by_column(published: np.ndarray) -> np.ndarray:
     """Return a published split: 0 train, 1 validation, 2 test; anything else −1, not used.
 
+    Sides may be named instead, in any case: train, validation or val, test.
+
     Raises
     ------
     SpinlockError
         When a side is empty, or one row alone is to train on.
     """
-    values = np.asarray(published)
-    if values.dtype.kind not in "iu":
-        raise SpinlockError(
-            "split.column must hold integers: 0 train, 1 validation, 2 test",
-            remedy="name another dataset in split.column",
-        )
+    values = _side_numbers(np.asarray(published))
     split = np.where((values >= TRAIN) & (values <= TEST), values, -1).astype(np.int8)
-    remedy = "use 0 for train, 1 for validation, 2 for test"
+    remedy = "use 0 or train, 1 or validation, 2 or test"
     for side, name in enumerate(SPLIT_NAMES):
         if not (split == side).any():
             raise SpinlockError(f"split.column has no {name} row ({side})", remedy=remedy)
@@ -107,7 +105,22 @@ def split_by_column(published: np.ndarray) -> np.ndarray:
 
 def strange_sides(published: np.ndarray) -> np.ndarray:
     """Return the values of a published split that neither name a side nor are −1, ascending."""
-    return np.setdiff1d(published, [-1, TRAIN, VALIDATION, TEST])
+    values = np.unique(published)
+    return values[~np.isin(_side_numbers(values), [-1, TRAIN, VALIDATION, TEST])]
+
+
+def _side_numbers(published: np.ndarray) -> np.ndarray:
+    """Return sides as numbers, whether they are numbered or named; other names are 3."""
+    if published.dtype.kind in "iu":
+        return published.astype(np.int64)
+    if published.dtype.kind != "U":
+        raise SpinlockError(
+            "split.column must hold integers (0 train, 1 validation, 2 test) or these names",
+            remedy="name another dataset in split.column",
+        )
+    kinds, kind_of = np.unique(published, return_inverse=True)
+    numbers = [SIDE_OF_NAME.get(kind.strip().lower(), len(SPLIT_NAMES)) for kind in kinds.tolist()]
+    return np.array(numbers, np.int64)[kind_of]
 
 
 def sample_rows(rows: np.ndarray, most: int, seed: int) -> np.ndarray:

@@ -168,7 +168,7 @@ def stage_settings(experiment: Experiment, stage: str) -> dict[str, Any]:
         names |= {"cluster_by_validation"} if number == "validation" else set()
         names |= {"cluster_by_budget"} if number is None else set()
     chosen = _slice(experiment, names)
-    for section, key in _without_effect(experiment):
+    for section, key, _ in _without_effect(experiment):
         chosen.get(section, {}).pop(key, None)
     if stage == "subset":  # which families, whatever reads them
         chosen["families"] = {
@@ -188,10 +188,10 @@ def doubtful_settings(experiment: Experiment) -> list[str]:
     trains; a warm-up that does not end.
     """
     said = []
-    for section, key in _without_effect(experiment):
+    for section, key, beside in _without_effect(experiment):
         values = getattr(experiment, section)
         if getattr(values, key) != type(values).model_fields[key].get_default():
-            said.append(f"{section}.{key} has no effect beside the other settings")
+            said.append(f"{section}.{key} has no effect beside {beside}")
     if not (experiment.training.vq_weight or experiment.model.use_ema):
         said.append("codes do not train: training.vq_weight is 0, and model.use_ema is false")
     warmup, epochs = experiment.training.warmup_epochs, experiment.training.num_epochs
@@ -203,28 +203,32 @@ def doubtful_settings(experiment: Experiment) -> list[str]:
     return said
 
 
-def _without_effect(experiment: Experiment) -> list[tuple[str, str]]:
-    """Return the settings, section and key, that others make irrelevant."""
-    without = []
+def _without_effect(experiment: Experiment) -> list[tuple[str, str, str]]:
+    """Return the settings, section and key, that others make irrelevant, and which others."""
+    training, model = experiment.training, experiment.model
+    without: list[tuple[str, str, str]] = []
+
+    def note(section: str, keys: str, beside: str) -> None:
+        without.extend((section, key, beside) for key in keys.split())
+
     if experiment.split.column:
-        without += [("split", key) for key in ("val_fraction", "test_fraction", "group_by")]
-    if experiment.training.category_assignment == "manual":
-        automatic = "num_categories_auto", "max_clusters", "min_features_per_category"
-        without += [("training", key) for key in automatic]
+        note("split", "val_fraction test_fraction group_by", "split.column")
+    if training.category_assignment == "manual":
+        automatic = "num_categories_auto max_clusters min_features_per_category"
+        note("training", automatic, "training.category_assignment: manual")
     else:
-        without.append(("training", "category_mapping_file"))
+        note("training", "category_mapping_file", "training.category_assignment: auto")
     if experiment.feature_cleaning.outlier_method == "none":
-        without.append(("feature_cleaning", "outlier_bound"))
-    if not experiment.training.topo_weight:
-        without.append(("training", "topo_samples"))
-    if not experiment.training.vq_weight:
-        without.append(("model", "commitment_cost"))
-    if not experiment.training.dead_code_reset_interval:
-        dead = "dead_code_threshold", "dead_code_max_reset_fraction"
-        without += [("training", key) for key in dead]
-    by_validation = experiment.training.num_categories_auto == "validation"
-    if experiment.model.books_are_given and not by_validation:
-        without += [("model", key) for key in ("bits", "max_tokens", "target_quality")]
+        note("feature_cleaning", "outlier_bound", "outlier_method: none")
+    if not training.topo_weight:
+        note("training", "topo_samples", "topo_weight: 0")
+    if not training.vq_weight:
+        note("model", "commitment_cost", "training.vq_weight: 0")
+    if not training.dead_code_reset_interval:
+        dead = "dead_code_threshold dead_code_max_reset_fraction"
+        note("training", dead, "dead_code_reset_interval: 0")
+    if model.books_are_given and training.num_categories_auto != "validation":
+        note("model", "bits max_tokens target_quality", "the sizes in model.levels")
     return without
 
 

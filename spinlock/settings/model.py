@@ -52,6 +52,7 @@ class Model(Section):
         None,
         "reach this held-out R² with as few bits as possible, at most `bits` and at least one for "
         "each book; what categories tell of one another comes on top",
+        stages=("train", "cluster_by_validation", "cluster_by_budget"),
         gt=0,
         lt=1,
     )

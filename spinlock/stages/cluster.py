@@ -34,6 +34,7 @@ from spinlock.tokenizer.categories.mapping import MAPPING_REMEDY, mapped_partiti
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 from spinlock.tokenizer.start.bit_budget import (
     BitDemand,
+    bits_for_quality,
     most_bits,
     rows_of_books,
     useful_categories,
@@ -99,7 +100,7 @@ def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> C
     number = training.num_categories_auto
     by_validation = number == "validation"
     n_rows = _rows_of_books(experiment, len(x))
-    budget = experiment.model.bits
+    budget = _budget(experiment, x)
     fixed = None if by_validation else number
     clustering = discover_categories(
         x,
@@ -110,7 +111,7 @@ def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> C
         orthogonality_target=training.orthogonality_target,
         useful=useful_categories(budget, n_rows) if n_rows else None,
         demand=BitDemand(x, budget, n_rows) if n_rows else None,
-        validation_quality=_quality_of(experiment, x, held_out) if by_validation else None,
+        validation_quality=_quality_of(experiment, budget, x, held_out) if by_validation else None,
     )
     n_categories = len(clustering.partition)
     if fixed and n_categories < fixed:
@@ -122,7 +123,7 @@ def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> C
             x.shape[1],
         )
     held = most_bits(n_categories, n_rows) if n_rows else budget
-    if held < budget and n_categories < x.shape[1]:
+    if experiment.model.target_quality is None and held < budget and n_categories < x.shape[1]:
         log.warning(
             "%d categories hold at most %d of the %d bits of model.bits; more of them would hold "
             "more: see num_categories_auto, max_clusters and min_features_per_category",
@@ -131,6 +132,12 @@ def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> C
             budget,
         )
     return clustering
+
+
+def _budget(experiment: Experiment, x: np.ndarray) -> int:
+    """Return the bits that categories are to hold: no more than a target quality takes."""
+    bits, target = experiment.model.bits, experiment.model.target_quality
+    return bits if target is None else min(bits, bits_for_quality(x, target))
 
 
 def _rows_of_books(experiment: Experiment, n_rows: int) -> int | None:
@@ -142,11 +149,11 @@ def _rows_of_books(experiment: Experiment, n_rows: int) -> int | None:
 
 
 def _quality_of(
-    experiment: Experiment, x: np.ndarray, held_out: np.ndarray
+    experiment: Experiment, budget: int, x: np.ndarray, held_out: np.ndarray
 ) -> Callable[[Partition], float]:
     train, validation = torch.from_numpy(x), torch.from_numpy(held_out)
     model = experiment.model
-    request = BookRequest(bits=model.bits, max_tokens=model.max_tokens)
+    request = BookRequest(bits=budget, max_tokens=model.max_tokens)
 
     def quality(partition: Partition) -> float:
         generator = torch.Generator().manual_seed(experiment.random_seed)

@@ -26,7 +26,7 @@ def run(results: Sequence[Path]) -> dict[str, dict[str, Any]]:
     SpinlockError
         When a file is missing, or holds no metrics of this version.
     """
-    table = {}
+    table, datasets = {}, set()
     for folder in results:
         path = folder / "metrics.json" if folder.is_dir() else folder
         found = read_metrics(path)
@@ -39,6 +39,9 @@ def run(results: Sequence[Path]) -> dict[str, dict[str, Any]]:
                 where=path,
                 remedy="make it again with the stage `evaluate`",
             ) from error
+        datasets.add(found.get("dataset_digest"))
+    if len(datasets) > 1:
+        log.warning("these were measured on different datasets: their figures do not compare")
     return table
 
 
@@ -67,7 +70,7 @@ def _summary(found: dict[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in NAMES} | {
         "bits": found["bits"]["nominal"],
         "best baseline": max(baselines, default=None),
-        "test rows": found["rows"]["test"],
+        "rows": found["rows"][found["rows"]["measured_on"]],
         "measured on": _measured_on(found["rows"]),
         "targets met": sum(target["met"] for target in found["targets"]),
     }

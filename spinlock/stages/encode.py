@@ -18,6 +18,7 @@ from spinlock.files import refuse_overwriting, require_suffix
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.stages.progress import progress_bar
+from spinlock.stages.train import require_own_model
 from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.token_file import TokenWriter, write_parquet
 from spinlock.tokenizer.tokenizer import Tokenizer
@@ -40,13 +41,15 @@ def run(
 ) -> dict[str, float]:
     """Encode a dataset, all of its operators, and return how much was written.
 
-    The model knows its own settings; `config`, where there is one, only says which device to use,
-    and whether the dataset may take data from other files.
+    The model knows its own settings; `config`, where there is one, must have the same, and says
+    which device to use, and whether the dataset may take data from other files.
     """
     if config is not None:
         experiment = experiment_of(config)
         device, allow_external = experiment.device, experiment.allow_external_data
     tokenizer = Tokenizer.load(model, device=str(choose_device(device)))
+    if config is not None:
+        require_own_model(experiment, tokenizer.config, model)
     read = [model, *dataset, *([subset] if subset else [])]
     refuse_overwriting([tokens, *([parquet] if parquet else [])], read)
     require_suffix(tokens, ".h5", ".hdf5")

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,14 @@ from spinlock.features.table import FeatureTable
 from spinlock.files import read_json, write_json, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
-from spinlock.stages.train import training_inputs
+from spinlock.stages.train import require_own_model, training_inputs
 from spinlock.tokenizer.tokenizer import Tokenizer
 from spinlock.training.provenance import files_digest
 
 log = logging.getLogger(__name__)
 
+FEW_ROWS = 30  # below, a metric is hardly one
+FALL = 0.01  # of R² from one level to the next: more is told
 BASELINE_COLUMNS = ["method", "bits", "quality"]
 SHAPE_OF_METRICS = {
     "targets": list,
@@ -49,6 +52,7 @@ def run(
     experiment = experiment_of(config)
     settings = experiment.evaluation
     tokenizer = Tokenizer.load(model)
+    require_own_model(experiment, tokenizer.config, model)
     with FeatureTable(subset) as table:
         rows = RowsOfSplit.of_table(table, tokenizer)
         labels = table.labels(settings.probe_column) if settings.probe_column else None
@@ -60,6 +64,7 @@ def run(
         if labels is None
         else {"column": settings.probe_column} | probe_label(tokenizer, rows, labels),
         "model_digest": tokenizer.digest,
+        "dataset_digest": tokenizer.source_digest,
     }
     write_json(metrics, measured)
     _write_baselines(compared, baselines)
@@ -72,9 +77,30 @@ def run(
 def _measured(tokenizer: Tokenizer, rows: RowsOfSplit, experiment: Experiment) -> dict[str, Any]:
     """Return the metrics of rows, and warn of what they hide."""
     measured = measure(tokenizer, rows, experiment.evaluation.max_pair_rows)
+    _warn_of_few_rows(len(rows.reported))
+    _warn_of_falling_levels(measured["quality_by_level"])
     _warn_of_one_feature(measured["quality_by_feature"])
     _warn_of_caps(measured)
     return measured
+
+
+def _warn_of_few_rows(n_rows: int) -> None:
+    if n_rows < FEW_ROWS:
+        log.warning(
+            "these metrics are of %d rows: what differs by a few hundredths is chance", n_rows
+        )
+
+
+def _warn_of_falling_levels(by_level: Mapping[str, float | None]) -> None:
+    """Tell where decoding from more levels is worse than from fewer."""
+    known = [(level, value) for level, value in by_level.items() if value is not None]
+    for (before, less), (level, value) in pairwise(known):
+        if value < less - FALL:
+            log.warning(
+                "decoded up to the level %s, quality is %.3f, less than the %.3f up to %s: levels "
+                "of few small books tell little by themselves, but together",
+                *(level, value, less, before),
+            )
 
 
 def _warn_of_one_feature(by_feature: Mapping[str, Any]) -> None:
@@ -114,16 +140,13 @@ def measure_model(
     """
     tokenizer = Tokenizer.load(model)
     experiment = experiment_of_model(tokenizer.config, model)
-    seen = {}
+    of, digest = {}, tokenizer.source_digest
     if dataset:
         with open_dataset(dataset, external=allow_external) as source:
             rows = RowsOfSplit.of_dataset(source, tokenizer)
             digest = source.digest(fields=tokenizer.reads_fields)
-        seen = {
-            "seen_in_training": _seen_in_training(
-                rows.x, digest, tokenizer, model.parent / "subset.h5"
-            )
-        }
+        seen = _seen_in_training(rows.x, digest, tokenizer, model.parent / "subset.h5")
+        of = {"test": 0, "all": len(rows.x), "measured_on": "all", "seen_in_training": seen}
     else:
         subset = model.parent / "subset.h5"
         if not subset.is_file():
@@ -136,8 +159,13 @@ def measure_model(
             _require_own_subset(table, tokenizer)
             rows = RowsOfSplit.of_table(table, tokenizer)
     measured = _measured(tokenizer, rows, experiment)
-    measured["rows"] |= seen
-    return measured | {"baselines": {}, "probe": None, "model_digest": tokenizer.digest}
+    measured["rows"] |= of
+    return measured | {
+        "baselines": {},
+        "probe": None,
+        "model_digest": tokenizer.digest,
+        "dataset_digest": digest,
+    }
 
 
 def _seen_in_training(x: np.ndarray, digest: str, tokenizer: Tokenizer, subset: Path) -> int | None:
@@ -215,6 +243,12 @@ def read_metrics(path: Path) -> dict[str, Any]:
             raise TypeError("rows.pairs_of is no whole number")
         return measured
     except (OSError, ValueError, TypeError, KeyError) as error:
+        if not path.parent.is_dir():
+            raise SpinlockError(
+                "there is no such folder",
+                where=path.parent,
+                remedy="name the result folder of an experiment, or its metrics.json",
+            ) from error
         model = path.with_name("best_model.pt")
         command = f"`spinlock evaluate --model {model} --output {path}`"
         raise _another_file(

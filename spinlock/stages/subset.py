@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from spinlock.errors import located, memory_for
-from spinlock.features.columns import choose_columns, read_columns, read_fields
+from spinlock.features.columns import TableColumns, choose_columns, read_columns, read_fields
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.hdf5 import create_hdf5
+from spinlock.features.repeats import repeated_rows, row_keys
+from spinlock.features.series import kept_variance
 from spinlock.features.split import (
     SPLIT_NAMES,
     TEST,
@@ -33,6 +35,8 @@ from spinlock.stages.program import execute, experiment_of, stage_parser
 log = logging.getLogger(__name__)
 
 SHOWN = 5  # values, at most
+SERIES_ROWS = 2048  # of which the variance of series is taken, at most
+KEPT = 0.9  # of a channel's variance: less is told
 FAR = 2  # times the wanted share of a side, or less than its inverse
 
 
@@ -58,17 +62,26 @@ def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> Non
         with create_hdf5(output) as file:
             writer = TableWriter(file, header, rows, split, chosen.dtype(source))
             filled: Counter[str] = Counter()
+            keys = []
             for first in range(0, len(rows), ROW_BLOCK):
                 block = rows[first : first + ROW_BLOCK]
-                writer.write(first, read_columns(source, chosen, block, filled))
+                values = read_columns(source, chosen, block, filled)
+                keys.append(row_keys(values))
+                writer.write(first, values)
                 if with_fields:
                     writer.write_fields(first, read_fields(source, block, filled), len(rows))
+            repeats, leaking = repeated_rows(np.concatenate(keys), split)
+            _warn_of_repeats(repeats, leaking, source.where)
             account = {
                 "rows_of_dataset": source.n_operators,
                 "rows_beyond_max_samples": source.n_operators - n_rows,
                 "rows_on_no_side_of_the_split": n_rows - len(rows),
+                "rows_that_repeat_others": repeats,
+                "held_out_rows_that_repeat_train_rows": leaking,
                 "filled_cells": {name: count for name, count in filled.items() if count},
             }
+            if chosen.series:
+                account["variance_kept_of_series"] = _kept_of_series(source, chosen, rows)
             writer.write_account(account)
             for name in source.label_paths:
                 writer.write_labels(name, source.labels(name, rows))
@@ -96,6 +109,44 @@ def split_rows(experiment: Experiment, source: OperatorDataset) -> tuple[np.ndar
     return rows, random_split(n_rows, *fractions, experiment.random_seed)
 
 
+def _warn_of_repeats(repeats: int, leaking: int, where: str) -> None:
+    """Tell of rows that are not as unseen as the split says."""
+    if leaking:
+        log.warning(
+            "%s: %d rows have the features of others, and %d rows of validation and test those "
+            "of train rows: where these are the same operators, quality is none on unseen rows; "
+            "remove repeats, or keep them on one side by split.group_by",
+            where,
+            repeats,
+            leaking,
+        )
+
+
+def _kept_of_series(
+    source: OperatorDataset, chosen: TableColumns, rows: np.ndarray
+) -> dict[str, float]:
+    """Return channel → share of its variance that its coefficients keep, and warn of low ones."""
+    kept: dict[str, float] = {}
+    for family, series in chosen.series.items():
+        shares = kept_variance(source.read(family, rows[:SERIES_ROWS]), series.coefficients)
+        found = {
+            f"{family}/{channel}": round(float(share), 4)
+            for channel, share in zip(series.channels, shares, strict=True)
+            if np.isfinite(share)
+        }
+        low = sorted((share, name) for name, share in found.items() if share < KEPT)
+        if low:
+            log.warning(
+                "%d of %d coefficients keep less than %.0f %% of the variance of %d channels, "
+                "least %.0f %% of %s: the rest is in no token; `coefficients` of TemporalCNNEncoder "
+                "says how many are kept",
+                *(series.coefficients, series.steps, 100 * KEPT, len(low), 100 * low[0][0]),
+                low[0][1],
+            )
+        kept |= found
+    return kept
+
+
 def _warn_of_split(
     experiment: Experiment, source: OperatorDataset, split: np.ndarray, n_rows: int
 ) -> None:
@@ -105,7 +156,7 @@ def _warn_of_split(
         if len(found):
             log.warning(
                 "rows are left out where split.column is %s%s: 0, 1 and 2 name sides, -1 none",
-                ", ".join(map(str, found[:SHOWN])),
+                ", ".join(map(repr, found[:SHOWN].tolist())),
                 ", …" if len(found) > SHOWN else "",
             )
     elif settings.group_by:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-from spinlock.errors import memory_for
+from spinlock.errors import SpinlockError, listed, memory_for
 from spinlock.features.split import TRAIN, VALIDATION
 from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, file_digest, sole_writer, write_json, write_text
@@ -30,7 +30,12 @@ from spinlock.settings import Experiment, stage_settings, to_yaml
 from spinlock.source import source_digest
 from spinlock.stages.cluster import read_categories
 from spinlock.stages.normalize import read_statistics
-from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.stages.program import (
+    execute,
+    experiment_of,
+    experiment_of_model,
+    stage_parser,
+)
 from spinlock.stages.progress import progress_bar
 from spinlock.termination import delayed_termination, end_with_parent
 from spinlock.tokenizer.checkpoint import Checkpoint
@@ -247,6 +252,7 @@ def _finish(trainer: Trainer, checkpoint: Checkpoint) -> None:
     """Take the best model, refine it, and say how good it is on validation rows."""
     model, validation = trainer.model, trainer.validation_rows
     model.load_state_dict(trainer.best.weights)
+    _tell_of_silent_networks(model)
     steps = refine(model, trainer.train_rows, validation, trainer.plan.seed)
     checkpoint.history = trainer.history + steps
     accepted = [step["val_loss"] for step in steps if step["accepted"]]
@@ -254,6 +260,15 @@ def _finish(trainer: Trainer, checkpoint: Checkpoint) -> None:
     checkpoint.metrics = summary_metrics(
         model, validation, trainer.train_mean, list(checkpoint.categories.values())
     )
+
+
+def _tell_of_silent_networks(model: TokenizerModel) -> None:
+    """Tell where encoder networks, which start at nothing, have no part in the model."""
+    if not len(model.encoder.networks) or model.encoder.head.weight.any():
+        return
+    log.info("the start from data is kept, in which encoder networks have no part")
+    if model.shape.field_channels is not None:
+        log.warning("initial fields have no part in the tokens, though the model asks for them")
 
 
 def _write_outputs(checkpoint: Checkpoint, experiment: Experiment, output: Path) -> None:
@@ -314,6 +329,43 @@ def require_data(experiment: Experiment, resume_from: Path, inputs: Sequence[Pat
     """
     stamp = training_stamp(experiment) | {"data": files_digest(inputs)}
     state_of_checkpoint(resume_from, stamp, experiment.training.num_epochs)
+
+
+def require_own_model(experiment: Experiment, config: object, model: Path) -> None:
+    """Check that a model was trained with the settings of an experiment, but for its length.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    config : dict
+        Settings that the model keeps.
+    model : Path
+
+    Raises
+    ------
+    SpinlockError
+        When not: another program than the workflow may have made it, which then does not know.
+    """
+    kept = training_settings(experiment_of_model(config, model))
+    differing = _differing(kept, training_settings(experiment))
+    if differing:
+        raise SpinlockError(
+            f"this model was trained with another {listed(differing)} than the configuration says",
+            where=model,
+            remedy="train it again (remove the file), or configure what config.yaml beside it says",
+        )
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any], within: str = "") -> list[str]:
+    """Return the names, with those of their sections, of what differs between settings."""
+    found = []
+    for key in {**one, **other}:
+        pair = one.get(key), other.get(key)
+        if all(isinstance(value, dict) for value in pair):
+            found += _differing(*pair, within=f"{key}.")
+        elif pair[0] != pair[1]:
+            found.append(f"{within}{key}")
+    return found
 
 
 def training_stamp(experiment: Experiment) -> dict[str, str]:

@@ -42,6 +42,7 @@ from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.evaluate import read_baselines, read_metrics
 from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.stages.train import require_own_model
 from spinlock.tokenizer.token_file import open_tokens, require_tokens_of
 from spinlock.tokenizer.tokenizer import Tokenizer
 
@@ -68,6 +69,7 @@ def run(
     """Gather what an experiment left behind, and draw it."""
     experiment = experiment_of(config)
     tokenizer = Tokenizer.load(model)
+    require_own_model(experiment, tokenizer.config, model)
     measured = _metrics_of(tokenizer, metrics)
     with FeatureTable(subset) as table, open_tokens(tokens) as file:
         require_tokens_of(tokenizer, file)

@@ -19,7 +19,8 @@ def summary_metrics(
 ) -> dict[str, float | None]:
     """Return quality, utilization, orthogonality and topographic of rows.
 
-    None where there is no book of several codes, and no two categories; 0 where rows do not vary.
+    None where there is no book of several codes, no two categories, and no two distances that
+    differ; 0 where rows do not vary.
 
     For a first look while training; the stage `evaluate` measures everything on test rows.
     """
@@ -38,11 +39,12 @@ def summary_metrics(
     x = rows.x[first].double()
     i, j = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
     codes = model.embed(tokens[first]).flatten(1).double()
-    topographic = correlation(distances(x)[i, j], distances(codes)[i, j])
+    between = distances(x)[i, j], distances(codes)[i, j]
+    varies = all(len(one) > 1 and one.std() > 0 for one in between)
     several = len(partition) > 1
     return {
         "quality": 1 - error / total if total else 0.0,
         "utilization": float(np.mean(used)) if used else None,
         "orthogonality": mean_abs_cosine(rows.x.cpu().numpy(), partition) if several else None,
-        "topographic": float(topographic),
+        "topographic": float(correlation(*between)) if varies else None,
     }

@@ -185,7 +185,15 @@ def test_values_that_name_no_side_are_found(dtype):
     assert strange_sides(np.array([-1, 1, -2])).tolist() == [-2]
 
 
-@pytest.mark.parametrize("published", [["0", "1", "2"], [0.0, 1.0, 2.0], [True, False]])
+def test_sides_may_be_named():
+    published = np.array(["Train", "train ", "val", "validation", "TEST", "", "dev", "other"])
+    assert split_by_column(published).tolist() == [0, 0, 1, 1, 2, -1, -1, -1]
+    assert strange_sides(published).tolist() == ["dev", "other"]
+    with pytest.raises(SpinlockError, match="no test row"):
+        split_by_column(published[:4])
+
+
+@pytest.mark.parametrize("published", [[0.0, 1.0, 2.0], [True, False]])
 def test_a_published_split_of_another_type_is_refused(published):
     with pytest.raises(SpinlockError, match="must hold integers"):
         split_by_column(np.array(published))

@@ -15,7 +15,7 @@ def test_metrics_of_the_model_beside_them_are_shown(finished, caplog):
     table = compare.run([finished.out, finished.path("metrics.json")])
     one, other = table.values()
     assert one == other
-    assert one["test rows"] > 0
+    assert one["rows"] > 0
     assert one["measured on"] == "test"
     assert not caplog.text
 
@@ -33,7 +33,21 @@ def test_rows_that_training_saw_are_told(finished, tmp_path):
     model, path = finished.path("best_model.pt"), tmp_path / "metrics.json"
     write_json(path, measured := evaluate.measure_model(model, [finished.dataset]))
     seen = measured["rows"]["seen_in_training"]
-    assert compare.run([path])[str(path)]["measured on"] == f"test, {seen} seen in training"
+    assert compare.run([path])[str(path)]["measured on"] == f"all, {seen} seen in training"
+
+
+def test_metrics_of_different_datasets_are_told(finished, tmp_path, caplog):
+    metrics = evaluate.read_metrics(finished.path("metrics.json"))
+    metrics["dataset_digest"] = "another"
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    compare.run([finished.out, tmp_path])
+    assert "different datasets: their figures do not compare" in caplog.text
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(SpinlockError, match="no such folder") as caught:
+        compare.run([tmp_path / "none" / "metrics.json"])
+    assert caught.value.where == tmp_path / "none"
 
 
 def test_the_best_baseline_is_the_one_of_the_highest_quality_that_can_be_built(finished, tmp_path):

@@ -114,7 +114,8 @@ def test_what_is_measured_follows_the_settings(finished, tmp_path):
 
 def test_all_rows_of_a_dataset_are_measured(finished, caplog):
     measured = evaluate.measure_model(finished.path("best_model.pt"), [finished.dataset])
-    assert measured["rows"]["test"] == 150
+    assert (measured["rows"]["all"], measured["rows"]["measured_on"]) == (150, "all")
+    assert measured["rows"]["test"] == 0
     with FeatureTable(finished.path("subset.h5")) as table:
         assert measured["rows"]["seen_in_training"] == (table.split != TEST).sum()
     (said,) = [one.getMessage() for one in caplog.records if "not a fair test" in one.msg]

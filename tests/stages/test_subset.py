@@ -57,8 +57,14 @@ def test_nothing_is_left_out_or_filled_without_an_account(finished):
             "rows_of_dataset": 150,
             "rows_beyond_max_samples": 10,
             "rows_on_no_side_of_the_split": 140 - table.n_rows,
+            "rows_that_repeat_others": 0,
+            "held_out_rows_that_repeat_train_rows": 0,
             "filled_cells": {"temporal": 14},
+            "variance_kept_of_series": table.account["variance_kept_of_series"],
         }
+        kept = table.account["variance_kept_of_series"]
+    assert {name.split("/")[0] for name in kept} == {"temporal"}
+    assert all(0 < share <= 1 for share in kept.values())
 
 
 @pytest.mark.parametrize("seed", [1, 7])
@@ -100,6 +106,40 @@ def test_only_shares_far_from_those_asked_for_are_told(caplog):
     subset._warn_of_shares(split, {VALIDATION: 0.1, TEST: 0.3})
     assert "the test has 12.0 % of the rows, not 30.0 %" in caplog.text
     assert len(caplog.records) == 2
+
+
+def test_held_out_rows_that_repeat_train_rows_are_told(tmp_path, caplog):
+    path = tmp_path / "own.h5"
+    rows = np.random.default_rng(0).normal(size=(20, 3))
+    rows[5, 1] = np.nan
+    with h5py.File(path, "w") as file:
+        file["features/own/features"] = np.concatenate([rows, rows[:6], rows[:6]])
+        file["meta/side"] = np.repeat([0, 1, 2, 0], [20, 4, 2, 6])
+    experiment = Experiment.model_validate(
+        {"dataset_path": str(path), "families": {"own": {}}, "split": {"column": "meta/side"}}
+    )
+    subset.run(experiment, [path], tmp_path / "subset.h5")
+    assert "12 rows have the features of others, and 6 rows of validation and test" in caplog.text
+    with FeatureTable(tmp_path / "subset.h5") as table:
+        assert table.account["rows_that_repeat_others"] == 12
+        assert table.account["held_out_rows_that_repeat_train_rows"] == 6
+
+
+def test_what_coefficients_lose_of_series_is_told(tmp_path, caplog):
+    path, steps = tmp_path / "own.h5", 24
+    rng = np.random.default_rng(0)
+    slow = rng.normal(size=(40, 1)) * np.cos(np.pi * (np.arange(steps) + 0.5) / steps)
+    with h5py.File(path, "w") as file:
+        file["features/own/features"] = np.stack([slow, rng.normal(size=(40, steps))], axis=2)
+        file["features/own"].attrs["feature_names"] = ["slow", "noise"]
+    experiment = Experiment.model_validate({"dataset_path": str(path), "families": {"own": {}}})
+    subset.run(experiment, [path], tmp_path / "subset.h5")
+    with FeatureTable(tmp_path / "subset.h5") as table:
+        kept = table.account["variance_kept_of_series"]
+    assert kept["own/slow"] == 1
+    assert kept["own/noise"] == pytest.approx(16 / 24, abs=0.05)
+    assert "16 of 24 coefficients keep less than 90 % of the variance of 1 channels" in caplog.text
+    assert "of own/noise" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -36,9 +36,10 @@ FIRST_STAGE = {
         training.category_correlation training.orthogonality_target
         training.min_features_per_category training.max_clusters
         model.levels model.levels.latent_dim model.levels.num_tokens model.bits model.max_tokens
-    """,  # the last five where the number of categories is chosen, as it is here
+        model.target_quality
+    """,  # the last six where the number of categories is chosen, as it is here
     "train": """
-        model.group_embedding_dim model.group_hidden_dim model.target_quality model.beam_width
+        model.group_embedding_dim model.group_hidden_dim model.beam_width
         model.commitment_cost model.use_ema model.decay model.dropout
         model.orthogonality_weight model.informativeness_weight
         training.batch_size training.learning_rate training.num_epochs training.optimizer
@@ -262,7 +263,8 @@ def test_a_stage_reads_nothing_that_does_not_rerun_it(
         for stage, run in runs.items()
     }
     # where the number is given, these only decide on a warning
-    warning = {"model.levels", "model.bits", "model.max_tokens"} if number == 3 else set()
+    books = {"model.levels", "model.bits", "model.max_tokens", "model.target_quality"}
+    warning = books if number == 3 else set()
     assert untracked == dict.fromkeys(STAGES, set()) | {"cluster": warning}
 
 

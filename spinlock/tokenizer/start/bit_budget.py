@@ -15,6 +15,7 @@ ROOM = 1.5  # what a category count's books could hold, over the budget: a choic
 LEAST_LOGARITHM = -40.0  # of a variance: less is rounding
 ROW_BLOCK = 4096  # rows that are float64 at a time
 WATER_STEPS = 50  # halvings of what is not known of the water level
+OVER_GAUSSIAN = 2.0  # bits of tokens, over those of Gaussian columns at the same R²
 BITS_PER_CATEGORY = 12  # below, an unseen row is told better by fewer, larger categories
 
 
@@ -49,6 +50,21 @@ def useful_categories(budget: int, n_rows: int) -> tuple[int, int]:
     """Return the fewest categories that leave room for a choice, and the most that get enough."""
     fewest = max(2, math.ceil(ROOM * budget / most_bits(1, n_rows)))
     return fewest, max(fewest, budget // BITS_PER_CATEGORY)
+
+
+def bits_for_quality(x: np.ndarray, target: float) -> int:
+    """Return the bits that an R² of columns x [n, D] takes, by a rule of thumb.
+
+    Twice what Gaussian columns of their covariance take by reverse water-filling (Cover & Thomas,
+    theorem 10.3.3): categories tell again what others tell, and books are no Gaussian codes.
+    """
+    variances = np.maximum(np.linalg.eigvalsh(_covariance(x)), 2.0**LEAST_LOGARITHM)
+    low, high = LEAST_LOGARITHM, float(np.log2(variances.max()))
+    for _ in range(WATER_STEPS):
+        level = (low + high) / 2
+        missed = np.minimum(variances, 2.0**level).sum() / variances.sum()
+        low, high = (low, level) if missed > 1 - target else (level, high)
+    return math.ceil(OVER_GAUSSIAN * np.maximum(np.log2(variances) - low, 0).sum() / 2)
 
 
 class BitDemand:

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spinlock.analysis.metrics import gaussian_reference
 from spinlock.tokenizer.start.bit_budget import (
     LEVELS,
     BitDemand,
+    bits_for_quality,
     largest_book_bits,
     largest_complete_book_bits,
     most_bits,
@@ -129,3 +131,20 @@ def test_books_that_may_not_be_larger_count_as_those_of_fewer_rows(n_rows, max_t
     assert rows_of_books(n_rows, max_tokens) == rows
     if max_tokens:
         assert 2 ** largest_book_bits(rows) <= max_tokens
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1000), st.floats(0.05, 0.999))
+def test_bits_for_a_quality_are_twice_those_of_gaussian_columns(seed, target):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6))
+    bits = bits_for_quality(x, target)
+    covariance = np.cov(x, rowvar=False, ddof=0)
+    assert gaussian_reference(covariance, bits / 2) >= target - 1e-9
+    if bits > 2:
+        assert gaussian_reference(covariance, bits / 2 - 1) < target
+
+
+def test_columns_that_say_the_same_take_no_more_bits_than_one():
+    one = np.random.default_rng(0).normal(size=(500, 1))
+    assert bits_for_quality(np.repeat(one, 9, axis=1), 0.9) == bits_for_quality(one, 0.9) == 4

@@ -1,0 +1,33 @@
+"""Rows that are repeated: on another side of the split they are no unseen rows."""
+
+import numpy as np
+
+from spinlock.features.split import TRAIN
+
+MOST_COLUMNS = 256  # that are compared, spread over all
+
+
+def row_keys(values: np.ndarray) -> np.ndarray:
+    """Return what tells rows [n, D] apart, int64 [n]: the same of rows that have the same values.
+
+    It is a hash: rows that differ have the same one with a chance of one in 10¹⁹. Of many columns
+    some are compared.
+    """
+    stride = -(-values.shape[1] // MOST_COLUMNS)
+    chosen = np.ascontiguousarray(values[:, ::stride])
+    return np.array([hash(row.tobytes()) for row in chosen], np.int64)
+
+
+def repeated_rows(keys: np.ndarray, split: np.ndarray) -> tuple[int, int]:
+    """Return how many rows repeat an earlier one, and how many not of train repeat one of train.
+
+    Parameters
+    ----------
+    keys : int64 array [n]
+        Of `row_keys`.
+    split : int array [n]
+        Side of every row.
+    """
+    repeats = len(keys) - len(np.unique(keys))
+    train = split == TRAIN
+    return repeats, int(np.isin(keys[~train], keys[train]).sum())
