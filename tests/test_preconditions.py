@@ -64,8 +64,8 @@ def test_a_dataset_to_be_simulated_is_described(described):
     assert found["families"]["temporal"][0] == 8
     assert len(found["families"]["initial"]) == 1
     for settings, problem in (
-        ({"split": {"group_by": "metadata/evolution_polcy"}}, "no label metadata/evolution_polcy"),
-        ({"evaluation": {"probe_column": "polcy"}}, "no label polcy"),
+        ({"split": {"group_by": "metadata/evolution"}}, "no label metadata/evolution"),
+        ({"evaluation": {"probe_column": "system"}}, "no label system"),
         ({"split": {"val_fraction": 0.49, "test_fraction": 0.49}}, "24 rows are too few"),
     ):
         with pytest.raises(SpinlockError, match=problem) as caught:

@@ -138,8 +138,8 @@ def _kept_of_series(
         if low:
             log.warning(
                 "%d of %d coefficients keep less than %.0f %% of the variance of %d channels, "
-                "least %.0f %% of %s: the rest is in no token; `coefficients` of TemporalCNNEncoder "
-                "says how many are kept",
+                "least %.0f %% of %s: the rest is in no token; `coefficients` of "
+                "TemporalCNNEncoder says how many are kept",
                 *(series.coefficients, series.steps, 100 * KEPT, len(low), 100 * low[0][0]),
                 low[0][1],
             )

@@ -10,6 +10,7 @@ from spinlock.features.series import (
     bridge_gaps,
     coefficient_names,
     describe_series,
+    kept_variance,
     restore_series,
 )
 
@@ -166,3 +167,20 @@ def test_what_is_no_series_is_an_error_that_says_what_it_is(wrong):
 def test_no_rows_give_no_curves():
     described = describe_series(np.empty((0, 8, 2)), 3)
     assert restore_series(described, 8, 3).shape == (0, 8, 2)
+
+
+@pytest.mark.parametrize("coefficients", [1, 4, 12])
+def test_the_variance_that_coefficients_keep_is_that_of_the_curves_they_restore(coefficients):
+    series = np.random.default_rng(0).normal(size=(200, 12, 3)).cumsum(axis=1)
+    series[3, 2, 1] = np.nan
+    series[:, :, 2] = 4.0
+    share = kept_variance(series, coefficients)
+    filled = bridge_gaps(series)
+    restored = restore_series(describe_series(filled, coefficients), 12, coefficients)
+    lost = (filled - restored).var(axis=0).sum(axis=0) / filled.var(axis=0).sum(axis=0).clip(1e-9)
+    np.testing.assert_allclose(share[:2], 1 - lost[:2], rtol=1e-9)
+    assert np.isnan(share[2])
+
+
+def test_series_without_a_finite_row_keep_nothing_that_is_known():
+    assert np.isnan(kept_variance(np.full((4, 6, 2), np.nan), 3)).all()

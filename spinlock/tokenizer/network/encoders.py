@@ -82,7 +82,8 @@ def build_encoder(name: str, columns: FamilyColumns, params: Mapping[str, Any]) 
     if name not in REGISTRY:
         raise SpinlockError(
             f"unknown encoder {name!r}",
-            remedy=f"choose one of {', '.join(sorted([NO_NETWORK, *REGISTRY]))}",
+            remedy=f"choose one of {', '.join(sorted([NO_NETWORK, *REGISTRY]))}, or register the "
+            "class before a model of it is loaded (docs/encoders.md)",
         )
     return REGISTRY[name](columns, params)
 
