@@ -74,7 +74,9 @@ def test_a_dry_run_and_a_training_tell_settings_that_are_hardly_meant(
             "training: {", "training: {category_mapping_file: map.json, "
         )
     )
-    sentence = "training.category_mapping_file has no effect beside the other settings"
+    sentence = (
+        "training.category_mapping_file has no effect beside training.category_assignment: auto"
+    )
     for option in (["--dry-run"], ["--epochs", 0]):
         caplog.clear()
         spinlock("train-vqvae", "--config", config, *option)
@@ -138,7 +140,7 @@ def test_train_encode_decode_evaluate_compare_verify(spinlock, experiment, tmp_p
     assert spinlock("evaluate", "--model", model, dataset, "--output", metrics)[0] == 0
     status, shown, message = spinlock("compare", out, "--json")
     assert (status, message) == (0, "")
-    assert json.loads(shown)[str(out)]["test rows"] == 100
+    assert json.loads(shown)[str(out)]["rows"] == 100
     assert spinlock("evaluate", "--model", model, "--output", model)[0] == 2
     status, shown, _ = spinlock("verify", out)
     assert status == 0

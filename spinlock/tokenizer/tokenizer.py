@@ -380,7 +380,11 @@ class Tokenizer(FittedTransformer):
                 hint = "; those of one operator are read as tokens[None]"
             elif len(shape) == 2:
                 hint = "; a flat table, as tokens.parquet has it, goes to inverse_transform"
-            elif shape[1] == self.codebook_sizes.shape[0] and shape[2] < self.n_levels:
+            elif (
+                len(shape) == 3
+                and shape[1] == len(self.codebook_sizes)
+                and shape[2] < self.n_levels
+            ):
                 hint = "; of all levels: decode(tokens, levels=1) reads the first alone"
             raise SpinlockError(
                 f"the tokens have shape {shape}; this model reads "

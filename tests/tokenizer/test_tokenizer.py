@@ -204,6 +204,12 @@ def test_tokens_of_one_operator_are_told_how_they_are_read(tokenizer, raw_values
     np.testing.assert_array_equal(tokenizer.decode(tokens[0][None]), tokenizer.decode(tokens[:1]))
 
 
+def test_tokens_of_some_levels_are_told_how_to_decode_these(tokenizer, raw_values):
+    tokens = tokenizer.encode(raw_values)
+    with pytest.raises(SpinlockError, match=r"decode\(tokens, levels=1\) reads the first"):
+        tokenizer.decode(tokens[:, :, :1])
+
+
 def test_tokens_may_be_of_any_integer_type(tokenizer, raw_values):
     tokens = tokenizer.encode(raw_values)
     for dtype in (np.uint8, np.int16, np.int64):

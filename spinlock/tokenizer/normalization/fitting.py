@@ -11,6 +11,7 @@ from spinlock.tokenizer.normalization.statistics import LARGEST, FeatureStatisti
 MAD_TO_DEVIATION = 1.4826  # of a Gaussian
 GRAM_ROWS = 2048  # rows of all columns that correlations are accumulated from at once
 NOISE, NOISE_VALUES = 1e-12, 16  # deviation, or different values, that rounding of constants has
+FEWEST_OTHERS = 4  # rows that differ from what most have, to tell what is usual among them
 ROUNDING = 1e-6  # relative deviations below this are rounding noise
 HUGE = 1e300  # magnitude at which every column is capped: float64 can still sum its rows
 
@@ -137,14 +138,14 @@ def _usual_distance(filled: np.ndarray, median: np.ndarray) -> np.ndarray:
     Where most values are the median, that is the distance which three quarters of the others do
     not exceed: rare values (a class of one row in fifty, low counts) are far beyond their own
     standard deviation, and no outliers for being rare, while outliers make that of the whole
-    column as large as they are. Of a value that only one row has nobody knows a rule.
+    column as large as they are. Where fewer than four rows have others, nobody knows a rule.
     """
     distance = np.sort(np.abs(filled - median), axis=0)
     others = (distance > ROUNDING * np.abs(median)).sum(axis=0)
     place = len(filled) - others + 3 * (others - 1) // 4
     rule = np.take_along_axis(distance, np.clip(place, 0, len(filled) - 1)[None], axis=0)[0]
     robust = _robust_deviation(filled, median)
-    return np.where((others > 1) & (2 * others < len(filled)), rule, robust)
+    return np.where((others >= FEWEST_OTHERS) & (2 * others < len(filled)), rule, robust)
 
 
 def _center_and_scale(capped: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:

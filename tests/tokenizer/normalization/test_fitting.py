@@ -169,7 +169,7 @@ def test_rare_values_are_no_outliers(bound):
     values = np.zeros((1000, 5))
     values[:10, 0] = 1  # a class of one row in a hundred
     values[:20, 1] = np.repeat([1, 2, 3], [13, 5, 2])  # low counts
-    values[:2, 2] = -4
+    values[:4, 2] = -4
     values[:, 3] = 7
     values[:30, 3] = 7 + np.random.default_rng(0).exponential(size=30).clip(0, 1.9)
     values[:400, 4] = np.repeat([1, 100], [250, 150])
@@ -185,9 +185,9 @@ def test_outliers_of_a_column_that_mostly_has_one_value_are_capped_near_its_othe
     values[:400] = np.random.default_rng(0).uniform(1, 16, size=(400, 4))
     values[500:505, 0] = 1e15
     values[500:505, 1] = -1e6
-    values[400:, 2], values[:400, 2], values[0, 2] = 3.0, 3.0, 1e6  # a single row: no rule
+    values[400:, 2], values[:400, 2], values[:3, 2] = 3.0, 3.0, 1e6  # too few for a rule
     statistics = fit(values, FeatureCleaning(outlier_bound=5.0))
-    assert statistics.capped.tolist() == [5, 5, 1, 0]
+    assert statistics.capped.tolist() == [5, 5, 3, 0]
     assert 5 * 10 < statistics.upper[0] < 5 * 16
     assert -5 * 16 < statistics.lower[1] < -5 * 10
     assert statistics.upper[2] == pytest.approx(3 + 5 * values[:, 2].std())
