@@ -155,3 +155,12 @@ def test_fewer_categories_than_asked_for_are_told(finished, tmp_path, caplog):
     run(finished, with_training(finished, **asked), tmp_path)
     n_categories = len(json.loads((tmp_path / "categories.json").read_text()))
     assert f"{n_categories} categories instead of the 300" in caplog.text
+
+
+def test_fewer_categories_are_to_hold_a_target_quality(finished, tmp_path):
+    found = {}
+    for target in (None, 0.5):
+        model = finished.experiment.model.model_copy(update={"bits": 200, "target_quality": target})
+        experiment = with_training(finished, num_categories_auto=None)
+        found[target] = len(run(finished, experiment.model_copy(update={"model": model}), tmp_path))
+    assert found[0.5] < found[None]

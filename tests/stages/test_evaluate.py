@@ -213,3 +213,23 @@ def test_a_subset_of_other_rows_is_not_taken_for_the_models_own(finished, tmp_pa
     (tmp_path / "subset.h5").unlink()
     with pytest.raises(SpinlockError, match=r"no subset\.h5"):
         evaluate.measure_model(model)
+
+
+@pytest.mark.parametrize(("n_rows", "told"), [(29, True), (30, False)])
+def test_metrics_of_few_rows_are_told(caplog, n_rows, told):
+    evaluate._warn_of_few_rows(n_rows)
+    assert (f"of {n_rows} rows: what differs" in caplog.text) is told
+
+
+@pytest.mark.parametrize(
+    ("by_level", "told"),
+    [
+        ({"coarse": 0.5, "medium": 0.44, "fine": 0.9}, ["medium, quality is 0.440, less than"]),
+        ({"coarse": 0.5, "medium": 0.495, "fine": 0.9}, []),
+        ({"coarse": None, "fine": 0.9}, []),
+    ],
+)
+def test_levels_that_tell_less_than_those_before_are_told(caplog, by_level, told):
+    evaluate._warn_of_falling_levels(by_level)
+    assert [text for text in told if text in caplog.text] == told
+    assert len(caplog.records) == len(told)

@@ -258,6 +258,18 @@ def test_a_path_with_braces_is_refused_with_what_to_do(workspace, own_experiment
     assert "where: my{data}.h5" in said
 
 
+def test_an_experiment_does_not_write_over_its_own_mapping(workspace, own_experiment):
+    own_experiment("mine.h5")
+    config, own = workspace.path / "configs/vqvae/own.yaml", "results/own/categories.json"
+    manual = f"category_assignment: manual\n  category_mapping_file: {own}\n  num_epochs"
+    config.write_text(config.read_text().replace("num_epochs", manual))
+    (workspace.path / own).parent.mkdir(parents=True)
+    (workspace.path / own).write_text("{}")
+    shown = workspace.snakemake("results/own/best_model.pt", check=False)
+    assert shown.returncode != 0
+    assert "writes over its own category_mapping_file" in shown.stdout + shown.stderr
+
+
 @pytest.mark.parametrize("name", ["mine.h5", "my{data}.h5", "tiny2.h5"])
 def test_a_file_of_ones_own_may_stand_among_the_generated_ones(workspace, own_experiment, name):
     own_experiment(f"datasets/{name}")
