@@ -58,8 +58,8 @@ follows 8). Ours is measured again as it changes, table by table; each says when
 versions were measured, no network was fitted in the start, and training had more to gain. {mark}
 marks peers that had a beam of 5; of simulated operators, they and ours were measured before
 {simulated}, when initial fields of noise preferred a direction a little, and nearly uniform states
-had too low a kurtosis. {capped} marks tables with columns that mostly have one value, measured, all methods
-alike, when cleaning still capped their other values; these are harder to tell now.
+had too low a kurtosis. {capped} marks tables with columns that mostly have one value, measured, all
+methods alike, when cleaning still capped their other values; these are harder to tell now.
 """
 
 
