@@ -35,7 +35,8 @@ from spinlock.stages.program import execute, experiment_of, stage_parser
 log = logging.getLogger(__name__)
 
 SHOWN = 5  # values, at most
-SERIES_ROWS = 2048  # of which the variance of series is taken, at most
+SERIES_ROWS, LEAST_ROWS = 2048, 32  # of which the variance of series is taken
+SERIES_CELLS = 10_000_000  # of those rows, at most: memory for a few copies
 KEPT = 0.9  # of a channel's variance: less is told
 FAR = 2  # times the wanted share of a side, or less than its inverse
 
@@ -80,13 +81,13 @@ def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> Non
                 "held_out_rows_that_repeat_train_rows": leaking,
                 "filled_cells": {name: count for name, count in filled.items() if count},
             }
+            log.info("left out and filled: %s", account)
             if chosen.series:
                 account["variance_kept_of_series"] = _kept_of_series(source, chosen, rows)
             writer.write_account(account)
             for name in source.label_paths:
                 writer.write_labels(name, source.labels(name, rows))
     log.info("%d rows (train, validation, test: %s)", len(rows), np.bincount(split).tolist())
-    log.info("left out and filled: %s", account)
 
 
 def split_rows(experiment: Experiment, source: OperatorDataset) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +129,9 @@ def _kept_of_series(
     """Return channel → share of its variance that its coefficients keep, and warn of low ones."""
     kept: dict[str, float] = {}
     for family, series in chosen.series.items():
-        shares = kept_variance(source.read(family, rows[:SERIES_ROWS]), series.coefficients)
+        most = SERIES_CELLS // (series.steps * len(series.channels))
+        values = source.read(family, rows[: min(max(most, LEAST_ROWS), SERIES_ROWS)])
+        shares = kept_variance(values, series.coefficients)
         found = {
             f"{family}/{channel}": round(float(share), 4)
             for channel, share in zip(series.channels, shares, strict=True)

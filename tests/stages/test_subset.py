@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import yaml
 
+from spinlock.features.columns import choose_columns
 from spinlock.features.dataset import open_dataset
 from spinlock.features.split import TEST, TRAIN, VALIDATION, random_split, split_by_group
 from spinlock.features.table import FeatureTable
@@ -140,6 +141,17 @@ def test_what_coefficients_lose_of_series_is_told(tmp_path, caplog):
     assert kept["own/noise"] == pytest.approx(16 / 24, abs=0.05)
     assert "16 of 24 coefficients keep less than 90 % of the variance of 1 channels" in caplog.text
     assert "of own/noise" in caplog.text
+
+
+def test_long_series_are_measured_on_fewer_rows(finished, monkeypatch):
+    seen = []
+    monkeypatch.setattr(subset, "kept_variance", lambda x, _: seen.append(len(x)) or np.ones(2))
+    with open_dataset(finished.dataset) as source:
+        chosen = choose_columns(source, ["temporal"], {})
+        for cells in (40 * 12 * 2, 12):
+            monkeypatch.setattr(subset, "SERIES_CELLS", cells)
+            subset._kept_of_series(source, chosen, np.arange(150))
+    assert seen == [40, 32]
 
 
 @pytest.mark.parametrize(
