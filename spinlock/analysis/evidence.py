@@ -217,12 +217,13 @@ def measure_reconstruction(
     n_levels = tokens.shape[2]
     mean = tokenizer.statistics.normalized_mean
     total = ((x.astype(np.float64) - mean) ** 2).sum(axis=0)
+    of_varying = np.where(np.ptp(x, axis=0) > 0, total, np.nan)
     by_feature = np.empty((n_levels, x.shape[1]))
     by_level = np.empty(n_levels)
     for level in range(n_levels):
         error = ((x - tokenizer.reconstruct(tokens, level + 1)).astype(np.float64) ** 2).sum(axis=0)
         by_level[level] = 1 - error.sum() / total.sum()
-        by_feature[level] = 1 - error / np.where(np.ptp(x, axis=0) > 0, total, np.nan)
+        by_feature[level] = 1 - error / of_varying
     centroids = category_centroids(x, list(tokenizer.categories.values()))
     cosines = np.abs(centroids @ centroids.T)
     still = ~centroids.any(axis=1)

@@ -20,6 +20,7 @@ from spinlock.analysis.figures.style import (
     draw_target,
     ink_on,
     label,
+    names_that_fit,
     new_figure,
     round_of,
     short_names,
@@ -192,7 +193,7 @@ def composition_figure(
         )  # fmt: skip
         left += counts[:, k]
     for c, names in enumerate(typical):
-        text = ", ".join(_that_fit([label(name, 44) for name in names], TYPICAL_WIDTH))
+        text = ", ".join(names_that_fit([label(name, 44) for name in names], TYPICAL_WIDTH))
         axes.text(left[c] + 0.01 * left.max(), c, text, va="center", fontsize=6, color="#444444")
     axes.set_yticks(np.arange(n_categories), short_names(list(categories)))
     axes.set_ylim(n_categories - 0.4, -0.6)
@@ -205,12 +206,6 @@ def composition_figure(
     axes.spines["bottom"].set_bounds(0, left.max())
     figure.legend(loc="outside upper left", ncols=columns_that_fit(kinds))
     return figure
-
-
-def _that_fit(names: Sequence[str], width: int) -> Sequence[str]:
-    """Return the first names that fit on a line of `width` letters, one at least."""
-    ends = np.cumsum([len(name) + 2 for name in names])
-    return names[: max(1, int((ends <= width).sum()))]
 
 
 @styled

@@ -7,7 +7,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spinlock.analysis.figures.style import PALETTE, label, new_figure, number, styled
+from spinlock.analysis.figures.style import (
+    PALETTE,
+    label,
+    names_that_fit,
+    new_figure,
+    number,
+    styled,
+)
 
 BEST_SHOWN = "best shown by "
 PANEL_LETTERS = 125  # that names of features, title and operators may take side by side
@@ -70,13 +77,7 @@ def _draw(axes: Axes, panel: TokenPanel, reach: float) -> None:
     axes.set_ylim(len(at) - 0.4, -0.6)
     title = label(panel.title, 60)
     axes.set_title(title, fontsize=7.5)
-    room = PANEL_LETTERS - len(title) - max(len(label(name, 48)) for name in panel.features)
-    shown = _best_shown(panel.operators, room)
-    axes.set_title(shown, loc="right", fontsize=6.5, fontweight="normal")
-
-
-def _best_shown(operators: Sequence[int], room: int) -> str:
-    """Name operators, as many as there is room for beside the title, one at least."""
-    names = [str(row) for row in operators]
-    ends = np.cumsum([len(name) + 2 for name in names]) + len(BEST_SHOWN)
-    return BEST_SHOWN + ", ".join(names[: max(1, int((ends <= room).sum()))])
+    taken = len(title) + max(len(label(name, 48)) for name in panel.features) + len(BEST_SHOWN)
+    shown = names_that_fit([str(row) for row in panel.operators], PANEL_LETTERS - taken)
+    best = BEST_SHOWN + ", ".join(shown)
+    axes.set_title(best, loc="right", fontsize=6.5, fontweight="normal")

@@ -129,6 +129,12 @@ def legend_marks(names: Sequence[str], markers: Sequence[str] = ()) -> list[Line
     ]  # fmt: skip
 
 
+def names_that_fit(names: Sequence[str], width: int) -> Sequence[str]:
+    """Return the first names that fit on a line of `width` letters, one at least."""
+    ends = np.cumsum([len(name) + 2 for name in names])
+    return names[: max(1, int((ends <= width).sum()))]
+
+
 def columns_that_fit(names: Sequence[str], most: int = 9) -> int:
     """Return in how many columns a legend of these names is no wider than a page."""
     widest = max(len(label(name)) for name in names)
