@@ -36,7 +36,7 @@ class Data(NamedTuple):
     state: str
     layouts: list[FamilyLayout]
     n_operators: int
-    with_fields: bool
+    grid: tuple[int, int] | None
     where: str
 
 
@@ -55,7 +55,7 @@ def describe_data(experiment: Experiment) -> dict[str, Any]:
     data = _to_be_simulated(experiment) if simulated else _present(experiment)
     columns = columns_of(data.layouts, experiment.coefficients)
     with located(data.where):
-        require_readable(experiment.families, columns.series, data.with_fields)
+        require_readable(experiment.families, columns.series, data.grid)
     names = [column.full_name for column in columns.columns]
     _require_mapping(experiment, names)
     _require_color(experiment.visualization.color_by, names)
@@ -139,7 +139,7 @@ def _present(experiment: Experiment) -> Data:
         with located(source.where):
             split_rows(experiment, source)
         layouts = [source.families[name] for name in experiment.families]
-        return Data("present", layouts, source.n_operators, source.has_fields, source.where)
+        return Data("present", layouts, source.n_operators, source.grid, source.where)
 
 
 def _to_be_simulated(experiment: Experiment) -> Data:
@@ -161,7 +161,8 @@ def _to_be_simulated(experiment: Experiment) -> Data:
         with located(config):
             random_split(rows, split.val_fraction, split.test_fraction, experiment.random_seed)
     layouts = [simulated[name] for name in experiment.families]
-    return Data("to be simulated", layouts, settings.num_operators, True, str(config))
+    grid = settings.grid_size, settings.grid_size
+    return Data("to be simulated", layouts, settings.num_operators, grid, str(config))
 
 
 def _require_simulated_labels(experiment: Experiment, config: Path) -> None:

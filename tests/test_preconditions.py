@@ -74,6 +74,9 @@ def test_a_dataset_to_be_simulated_is_described(described):
     described(dataset_path="datasets/tiny.h5", split={"group_by": "/metadata/evolution_policy"})
     with pytest.raises(SpinlockError, match="have no family texture"):
         described(dataset_path="datasets/tiny.h5", families={"texture": {}})
+    families["initial"]["encoder_params"] = {"kernel_size": 99}
+    with pytest.raises(SpinlockError, match="the initial fields have 8 × 8"):
+        described(dataset_path="datasets/tiny.h5", families=families)
 
 
 @pytest.mark.parametrize(
@@ -174,8 +177,11 @@ def test_what_an_encoder_reads_is_looked_for(described, tmp_path):
     with pytest.raises(SpinlockError, match="has none at /inputs/fields"):
         described(families=fields)
     with h5py.File(tmp_path / "given.h5", "a") as file:
-        file["inputs/fields"] = np.zeros((ROWS, 1, 4, 4))
+        file["inputs/fields"] = np.zeros((ROWS, 1, 4, 6))
     described(families=fields)
+    large = {"encoder": "InitialCNNEncoder", "encoder_params": {"kernel_size": 7}}
+    with pytest.raises(SpinlockError, match=r"take fields of 5 or more points .* have 4 × 6"):
+        described(families={"summary": large})
 
 
 def test_a_mapping_is_read_and_compared_with_the_columns(described, tmp_path, caplog):

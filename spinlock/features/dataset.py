@@ -89,9 +89,10 @@ class OperatorDataset(AbstractContextManager):
             return read_text(lambda: dict(group.attrs), self._paths[0], [group])
 
     @property
-    def has_fields(self) -> bool:
-        """Whether there are initial fields."""
-        return self.fields(slice(0, 0)) is not None
+    def grid(self) -> tuple[int, int] | None:
+        """Points of the initial fields along their two axes; None where there are no fields."""
+        fields = self.fields(slice(0, 0))
+        return None if fields is None else fields.shape[-2:]
 
     def require(self, families: Sequence[str]) -> None:
         """Check that the dataset has these families.

@@ -58,6 +58,11 @@ class InitialCNNParams(Section):
             raise ValueError("must be odd, so that the grid keeps its size")
         return value
 
+    @property
+    def smallest_grid(self) -> int:
+        """Points that fields must have along each axis."""
+        return smallest_grid(len(self.channels), self.kernel_size)
+
 
 class InitialHybridParams(InitialCNNParams):
     """Convolutions on the initial fields, joined with the family's columns."""
@@ -115,8 +120,16 @@ class Family(Section):
         return params.model_validate({} if value is None else value)
 
 
+def smallest_grid(n_convolutions: int, kernel_size: int) -> int:
+    """Return the points along each axis that convolutions on periodic fields take at least.
+
+    Each is followed by a halving of the grid; the last one may wrap around once.
+    """
+    return max((kernel_size // 2 - 1) * 2 ** (n_convolutions - 1) + 1, 1)
+
+
 def require_readable(
-    families: Mapping[str, Family], series: Collection[str], with_fields: bool
+    families: Mapping[str, Family], series: Collection[str], grid: tuple[int, int] | None
 ) -> None:
     """Check that a dataset holds what the encoders of the families read.
 
@@ -126,13 +139,13 @@ def require_readable(
         Name → Family.
     series : collection of str
         Families of series.
-    with_fields : bool
-        Whether there are initial fields.
+    grid : (int, int), optional
+        Points of the initial fields along their axes; None where there are no fields.
 
     Raises
     ------
     SpinlockError
-        When one reads series, or fields, that are not there.
+        When one reads series, or fields, that are not there, or fields that are too small.
     """
     for name, family in families.items():
         if family.encoder in SERIES_ENCODERS and name not in series:
@@ -140,9 +153,18 @@ def require_readable(
                 f"families.{name}: {family.encoder} reads series, and this family holds none",
                 remedy=f"use MLPEncoder for the family {name}",
             )
-        if family.encoder in FIELD_ENCODERS and not with_fields:
+        if family.encoder not in FIELD_ENCODERS:
+            continue
+        if grid is None:
             raise SpinlockError(
                 f"families.{name}: {family.encoder} reads initial fields, and the dataset has "
                 "none at /inputs/fields",
                 remedy=f"use MLPEncoder for the family {name}",
+            )
+        least = family.encoder_params.smallest_grid
+        if min(grid) < least:
+            raise SpinlockError(
+                f"families.{name}: the convolutions of {family.encoder} take fields of {least} or "
+                f"more points along each axis, and the initial fields have {grid[0]} × {grid[1]}",
+                remedy="lower kernel_size, or leave convolutions out of channels",
             )

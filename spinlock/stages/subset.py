@@ -50,7 +50,7 @@ def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> Non
     with open_dataset(dataset, external=experiment.allow_external_data) as source:
         chosen = choose_columns(source, list(experiment.families), experiment.coefficients)
         with located(source.where):
-            require_readable(experiment.families, chosen.series, source.has_fields)
+            require_readable(experiment.families, chosen.series, source.grid)
         n_rows = experiment.rows_of(source.n_operators)
         if experiment.max_samples and n_rows < experiment.max_samples:
             log.warning("max_samples is %d, the dataset has %d", experiment.max_samples, n_rows)

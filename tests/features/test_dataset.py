@@ -85,6 +85,7 @@ def test_initial_fields_are_optional(shards, write_h5, values):
         np.testing.assert_array_equal(
             source.fields(np.array([2, 3, 9])), contents["inputs/fields"][[2, 3, 9]]
         )
+        assert source.grid == contents["inputs/fields"].shape[-2:]
     with open_dataset(write_h5({SUMMARY: contents[SUMMARY]})) as source:
         assert source.fields(slice(None)) is None
 
@@ -122,7 +123,7 @@ def test_fields_that_some_shards_lack_are_none(write_h5, values):
     first = write_h5(values(), name="first.h5")
     second = write_h5({place: values()[place] for place in (SUMMARY, TEMPORAL)}, name="second.h5")
     with open_dataset([first, second]) as source:
-        assert not source.has_fields
+        assert source.grid is None
 
 
 @pytest.mark.parametrize("shape", [(9, 2, 8, 8), (11, 2, 8, 8), (10, 8)])

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spinlock.errors import SpinlockError
+from spinlock.settings.families import smallest_grid
 from spinlock.tokenizer.network.encoders import (
     ACTIVATIONS,
     FamilyColumns,
@@ -39,9 +40,7 @@ class FieldReader(nn.Module):
             n_in = n_out
         self.network = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten())
         self.output_dim = n_in * 4
-        # the last convolution, after all halvings but its own, may wrap around once
-        halvings = 2 ** (len(params["channels"]) - 1)
-        self.smallest_grid = max((params["kernel_size"] // 2 - 1) * halvings + 1, 1)
+        self.smallest_grid = smallest_grid(len(params["channels"]), params["kernel_size"])
 
     def forward(self, fields: Tensor) -> Tensor:
         """Return one vector per row [B, output_dim]."""
