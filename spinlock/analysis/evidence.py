@@ -163,9 +163,9 @@ class Evidence:
 
         What is 0 but for the rounding of normalised values is 0.
         """
-        statistics, raw = self.tokenizer.statistics, self.tokenizer.kept[columns]
-        scale = statistics.scale[raw]
-        values = x.astype(np.float64) * scale + statistics.center[raw]
+        statistics = self.tokenizer.statistics
+        scale = statistics.scale[statistics.kept[columns]]
+        values = statistics.in_units(x, columns)
         return np.where(np.abs(values) < ROUNDING * scale, 0.0, values)
 
 

@@ -60,6 +60,12 @@ class FeatureCleaning(Section):
         stages=NORMALIZE,
         gt=0,
     )
+    outliers: Literal["cap", "log"] = setting(
+        "cap",
+        "what becomes of values beyond these bounds: cap (they are put there) or log (they go on "
+        "from there as logarithms, and decode back: for features over many decades)",
+        stages=NORMALIZE,
+    )
 
     @model_validator(mode="after")
     def _percentile_below_half(self) -> Self:

@@ -219,7 +219,7 @@ def _without_effect(experiment: Experiment) -> list[tuple[str, str, str]]:
     else:
         note("training", "category_mapping_file", "training.category_assignment: auto")
     if experiment.feature_cleaning.outlier_method == "none":
-        note("feature_cleaning", "outlier_bound", "outlier_method: none")
+        note("feature_cleaning", "outlier_bound outliers", "outlier_method: none")
     if not training.topo_weight:
         note("training", "topo_samples", "topo_weight: 0")
     if not training.vq_weight:

@@ -119,8 +119,8 @@ def _warn_of_caps(measured: Mapping[str, Any]) -> None:
     if hidden:
         log.warning(
             "quality is of values as they are capped: R² of the median feature is %.3f, and %.3f "
-            "of the values before, of which %.1f %% are beyond the caps; tokens for the tails want "
-            "logarithms of such features, or another feature_cleaning.outlier_method",
+            "of the values before, of which %.1f %% are beyond the caps; with "
+            "feature_cleaning.outliers: log tokens tell of these, too",
             *hidden,
             100 * measured["quality_before_caps"]["capped_share"],
         )

@@ -3,6 +3,7 @@
 import copy
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,9 @@ from spinlock.tokenizer.network.field_encoders import FieldReader
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.token_search import TokenSearch
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics, Reason
+from spinlock.tokenizer.normalization.tails import HUGE
 
+BOUNDS = ("lower", "upper", "tail")  # of columns
 EXAMPLE_ROWS = 4  # of the batch that a graph is traced with; it takes any number
 
 
@@ -38,6 +41,7 @@ class EncodeProgram(nn.Module):
     impute: Tensor
     lower: Tensor
     upper: Tensor
+    tail: Tensor
     center: Tensor
     scale: Tensor
 
@@ -46,16 +50,21 @@ class EncodeProgram(nn.Module):
         exact = TokenSearch(model.encoder, model.quantizer, model.shape.beam_width).exact
         self.encoder, self.books, self.beam = exact.encoder, exact.books, model.shape.beam_width
         self.register_buffer("kept", torch.from_numpy(statistics.kept.astype(np.int64)))
-        for name in ("impute", "lower", "upper", "center", "scale"):
+        for name in ("impute", *BOUNDS, "center", "scale"):
             column = np.asarray(getattr(statistics, name), np.float64)[statistics.kept]
             self.register_buffer(name, torch.from_numpy(column))
+        self.has_tails = bool(self.tail.any())
 
     def forward(self, values: Tensor, fields: Tensor | None = None) -> Tensor:
         """Return tokens int64 [n, C, L]."""
         x = values.index_select(1, self.kept)
         x = torch.where(torch.isfinite(x), x, self.impute)
-        x = torch.minimum(torch.maximum(x, self.lower), self.upper)
-        x = ((x - self.center) / self.scale).to(torch.float32).to(torch.float64)
+        within = torch.minimum(torch.maximum(x, self.lower), self.upper)
+        if self.has_tails:
+            excess = x - within
+            ratio = (excess.abs() / torch.where(self.tail > 0, self.tail, 1.0)).clamp(max=HUGE)
+            within = within + excess.sign() * self.tail * ratio.log1p()
+        x = ((within - self.center) / self.scale).to(torch.float32).to(torch.float64)
         if fields is not None:
             fields = torch.where(torch.isfinite(fields), fields, 0.0).to(torch.float64)
         z = self.encoder(x, fields)
@@ -73,6 +82,9 @@ class DecodeProgram(nn.Module):
     for constants and mostly missing columns, of none.
     """
 
+    lower: Tensor
+    upper: Tensor
+    tail: Tensor
     center: Tensor
     scale: Tensor
     source: Tensor
@@ -98,6 +110,9 @@ class DecodeProgram(nn.Module):
             "slope": slope,
             "intercept": intercept,
         }
+        self.has_tails = bool(statistics.tail[kept].any())
+        if self.has_tails:
+            buffers |= {name: getattr(statistics, name)[kept] for name in BOUNDS}
         for name, values in buffers.items():
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)))
 
@@ -106,6 +121,12 @@ class DecodeProgram(nn.Module):
         codes = self.quantizer.decode(tokens.transpose(0, 1))
         x = self.decoder(codes, self.quantizer.n_levels - 1).to(torch.float64)
         x = x * self.scale + self.center
+        if self.has_tails:
+            within = torch.minimum(torch.maximum(x, self.lower), self.upper)
+            beyond = x - within
+            ratio = beyond.abs() / torch.where(self.tail > 0, self.tail, 1.0)
+            excess = (self.tail * ratio.clamp(max=math.log(HUGE)).expm1()).clamp(max=HUGE)
+            x = torch.where(self.tail > 0, within + beyond.sign() * excess, x)
         return x.index_select(1, self.source) * self.slope + self.intercept
 
 

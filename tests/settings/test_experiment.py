@@ -35,6 +35,7 @@ OTHER = {
     "feature_cleaning.deduplicate_threshold": 0.9,
     "feature_cleaning.outlier_method": "none",
     "feature_cleaning.outlier_bound": 4.0,
+    "feature_cleaning.outliers": "log",
     "normalization_method": "mad",
     "model.group_embedding_dim": 32,
     "model.group_hidden_dim": 64,
@@ -273,7 +274,10 @@ MANUAL = {"category_assignment": "manual", "category_mapping_file": "map.json"}
             {"model.bits": 24, "model.max_tokens": 16, "model.target_quality": 0.5},
         ),
         ({"model": {"levels": {"a": [{"num_tokens": 8}]}}}, {"model.bits": 24}),
-        ({"feature_cleaning": {"outlier_method": "none"}}, {"feature_cleaning.outlier_bound": 4.0}),
+        (
+            {"feature_cleaning": {"outlier_method": "none"}},
+            {"feature_cleaning.outlier_bound": 4.0, "feature_cleaning.outliers": "log"},
+        ),
         ({"training": {"topo_weight": 0.0}}, {"training.topo_samples": 64}),
         ({"training": {"vq_weight": 0.0}}, {"model.commitment_cost": 0.5}),
         (

@@ -20,6 +20,7 @@ from spinlock.tokenizer.start.initialization import initialize_model
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 N_ROWS, N_TRAIN = 240, 180
+UNCAPPED = FeatureCleaning(outlier_method="none")
 COLUMNS = [
     *(Column("architecture", f"a{i}") for i in range(4)),
     *(Column("summary", f"s{i}") for i in range(6)),
@@ -66,10 +67,12 @@ def make_checkpoint(raw_values: np.ndarray) -> Callable[..., Checkpoint]:
     """Give a function that makes a checkpoint with books of the given sizes [C][L]."""
 
     def make(
-        book_sizes: list[list[int]], fields: np.ndarray | None = None, **changes: Any
+        book_sizes: list[list[int]],
+        fields: np.ndarray | None = None,
+        cleaning: FeatureCleaning = UNCAPPED,
+        **changes: Any,
     ) -> Checkpoint:
         train = raw_values[:N_TRAIN]
-        cleaning = FeatureCleaning(outlier_method="none")
         statistics = fit_statistics(
             lambda chosen, rows: train[rows, chosen], *train.shape, cleaning, "standard"
         )

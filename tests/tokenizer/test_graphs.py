@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from spinlock.errors import SpinlockError
+from spinlock.settings.data import FeatureCleaning
 from spinlock.tokenizer.graphs import decode_graph, encode_graph, write_graph, write_onnx
 from spinlock.tokenizer.tokenizer import Tokenizer
 
@@ -57,6 +58,20 @@ def test_tokens_and_features_are_those_of_the_tokenizer(programs, tokenizer, raw
     np.testing.assert_allclose(
         decode(tokens) / unit, tokenizer.decode(tokens) / unit, rtol=1e-5, atol=1e-5
     )
+
+
+def test_values_far_out_go_on_as_logarithms_in_graphs_too(make_checkpoint, raw_values, tmp_path):
+    cleaning = FeatureCleaning(outlier_bound=0.5, outliers="log")
+    checkpoint = make_checkpoint([[16, 8, 4], [8, 8, 2]], cleaning=cleaning)
+    tokenizer = Tokenizer(checkpoint)
+    values = raw_values.copy()
+    values[::5] *= 1e4
+    for run_with in (with_torch, with_onnx):
+        graphs = {"encode": encode_graph(checkpoint), "decode": decode_graph(checkpoint)}
+        encode, decode = run_with(graphs, tmp_path)
+        tokens = encode(values)
+        np.testing.assert_array_equal(tokens, tokenizer.encode(values))
+        np.testing.assert_allclose(decode(tokens), tokenizer.decode(tokens), rtol=1e-4, atol=1e-4)
 
 
 def test_a_greedy_model_is_exported_too(checkpoint, raw_values):

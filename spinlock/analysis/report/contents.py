@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from spinlock.analysis.evidence import Evidence, Sample
+from spinlock.analysis.evidence import ROUNDING, Evidence, Sample
 from spinlock.analysis.meanings import code_meanings
 from spinlock.features.split import SPLIT_NAMES
 
@@ -31,9 +31,13 @@ def _features(evidence: Evidence) -> list[dict[str, Any]]:
     category_of = np.empty(len(evidence.names), int)
     for c, members in enumerate(evidence.categories.values()):
         category_of[members] = c
-    columns = np.arange(len(evidence.names))
-    center = evidence.in_units(np.zeros(len(columns)), columns)
-    scale = evidence.in_units(np.ones(len(columns)), columns) - center
+    statistics = evidence.tokenizer.statistics
+    kept = statistics.kept
+    center, scale, tail = (
+        of[kept] for of in (statistics.center, statistics.scale, statistics.tail)
+    )
+    center = np.where(np.abs(center) < ROUNDING * scale, 0.0, center)
+    caps = (statistics.lower[kept] - center) / scale, (statistics.upper[kept] - center) / scale
     quality = evidence.reconstruction.by_feature
     return [
         {
@@ -42,6 +46,9 @@ def _features(evidence: Evidence) -> list[dict[str, Any]]:
             "category": int(category_of[i]),
             "center": _rounded(center[i]),
             "scale": _rounded(scale[i]),
+            "log_beyond": (
+                [_rounded(one[i]) for one in (*caps, tail / scale)] if tail[i] > 0 else None
+            ),
             "quality": [_finite(value) for value in quality[:, i]],
         }
         for i, (name, family) in enumerate(

@@ -7,13 +7,14 @@ import numpy as np
 from spinlock.errors import SpinlockError
 from spinlock.settings.data import FeatureCleaning
 from spinlock.tokenizer.normalization.statistics import LARGEST, FeatureStatistics, Reason
+from spinlock.tokenizer.normalization.tails import HUGE, bounded
 
 MAD_TO_DEVIATION = 1.4826  # of a Gaussian
 GRAM_ROWS = 2048  # rows of all columns that correlations are accumulated from at once
 NOISE, NOISE_VALUES = 1e-12, 16  # deviation, or different values, that rounding of constants has
 FEWEST_OTHERS = 4  # rows that differ from what most have, to tell what is usual among them
 ROUNDING = 1e-6  # relative deviations below this are rounding noise
-HUGE = 1e300  # magnitude at which every column is capped: float64 can still sum its rows
+TAIL = 0.2  # unit of logarithms beyond the caps, in half the distance between these
 
 ReadColumns = Callable[[slice, slice], np.ndarray]
 ALL_ROWS = slice(None)
@@ -91,22 +92,25 @@ def _fit_block(
         reason[column] = Reason.CONSTANT if rounded else Reason.NEARLY_CONSTANT
     reason[finite.mean(axis=0) < 1 - cleaning.max_missing_fraction] = Reason.MISSING
     lower, upper = _caps(filled, median, cleaning)
-    capped = np.clip(filled, lower, upper)
-    center, scale = _center_and_scale(capped, normalization_method)
+    tail = _tail_units(lower, upper, cleaning)
+    within = bounded(filled, lower, upper, tail)
+    center, scale = _center_and_scale(within, normalization_method)
     scale = np.where(reason == Reason.KEPT, scale, 1.0)
     with np.errstate(over="ignore"):
         lower = np.maximum(np.maximum(lower, center - LARGEST * scale), -HUGE)
         upper = np.minimum(np.minimum(upper, center + LARGEST * scale), HUGE)
+    beyond = ((given < lower) | (given > upper)) & finite & (tail == 0)
     return {
         "reason": reason,
         "impute": median,
         "lower": lower,
         "upper": upper,
+        "tail": tail,
         "center": center,
-        "mean": np.clip(filled, lower, upper).mean(axis=0),
+        "mean": bounded(filled, lower, upper, tail).mean(axis=0),
         "scale": scale,
         "imputed": (~finite).sum(axis=0),
-        "capped": (((given < lower) | (given > upper)) & finite).sum(axis=0),
+        "capped": beyond.sum(axis=0),
     }
 
 
@@ -124,6 +128,17 @@ def _caps(
     # caps that leave a single value would make the column constant
     flat = lower == upper
     return np.where(flat, filled.min(axis=0), lower), np.where(flat, filled.max(axis=0), upper)
+
+
+def _tail_units(lower: np.ndarray, upper: np.ndarray, cleaning: FeatureCleaning) -> np.ndarray:
+    """Return the units in which values beyond the caps go on as logarithms; 0 where they do not.
+
+    At the default bound that is the MAD as a standard deviation.
+    """
+    half = upper / 2 - lower / 2
+    if cleaning.outliers == "cap":
+        return np.zeros_like(half)
+    return np.where(np.isfinite(half), TAIL * half, 0.0)
 
 
 def _robust_deviation(filled: np.ndarray, median: np.ndarray) -> np.ndarray:
@@ -148,11 +163,11 @@ def _usual_distance(filled: np.ndarray, median: np.ndarray) -> np.ndarray:
     return np.where((others >= FEWEST_OTHERS) & (2 * others < len(filled)), rule, robust)
 
 
-def _center_and_scale(capped: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
+def _center_and_scale(within: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
     if method == "mad":
-        median = np.median(capped, axis=0)
-        return median, _robust_deviation(capped, median)
-    return capped.mean(axis=0), _safe_std(capped)
+        median = np.median(within, axis=0)
+        return median, _robust_deviation(within, median)
+    return within.mean(axis=0), _safe_std(within)
 
 
 def _safe_std(values: np.ndarray) -> np.ndarray:
@@ -218,7 +233,7 @@ def _capped(
 ) -> np.ndarray:
     values = np.asarray(read_train(block, rows), np.float64)
     values = np.where(np.isfinite(values), values, fitted["impute"][block])
-    return np.clip(values, fitted["lower"][block], fitted["upper"][block])
+    return bounded(values, *(fitted[name][block] for name in ("lower", "upper", "tail")))
 
 
 def _line(

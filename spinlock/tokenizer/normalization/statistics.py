@@ -7,9 +7,19 @@ from typing import Self
 
 import numpy as np
 
+from spinlock.tokenizer.normalization.tails import bounded, unbounded
+
 ROW_BLOCK = 256
 INDICES = ("kept", "twin")  # of raw columns
-NUMBERS = ("impute", "center", "scale", "mean", "slope", "intercept")  # which must be finite
+NUMBERS = (
+    "impute",
+    "tail",
+    "center",
+    "scale",
+    "mean",
+    "slope",
+    "intercept",
+)  # which must be finite
 LARGEST = 1e9  # deviations at which every column is capped: float32 can still sum its squares
 
 
@@ -41,8 +51,9 @@ class FeatureStatistics:
 
     The arrays cannot be written to: models share them with who reads them. All but `kept` have
     one entry per raw column; `kept` lists the D raw columns that
-    are kept; `mean` is that of the capped train rows. A duplicate repeats the raw column `twin`
-    as `slope * twin + intercept`.
+    are kept; `mean` is that of the capped train rows. Values beyond the caps `lower` and `upper`
+    go on as logarithms in units of `tail`, or are put at the caps where that is 0. A duplicate
+    repeats the raw column `twin` as `slope * twin + intercept`.
     """
 
     kept: np.ndarray
@@ -50,6 +61,7 @@ class FeatureStatistics:
     impute: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
+    tail: np.ndarray
     center: np.ndarray
     scale: np.ndarray
     mean: np.ndarray
@@ -75,7 +87,8 @@ class FeatureStatistics:
         kept = self.kept
         caps = np.stack([self.lower[kept], self.upper[kept]]) - self.center[kept]
         caps /= self.scale[kept]
-        capped = np.abs(caps) < LARGEST / 2  # beyond, the cap only keeps sums of squares finite
+        # far out, the cap only keeps sums of squares finite
+        capped = (np.abs(caps) < LARGEST / 2) & (self.tail[kept] == 0)
         return np.where(capped, caps, np.copysign(np.inf, caps)).astype(np.float32)
 
     def apply(self, values: np.ndarray) -> np.ndarray:
@@ -83,13 +96,16 @@ class FeatureStatistics:
         kept = self.kept
         normalised = np.empty((len(values), len(kept)), np.float32)
         impute, lower, upper = self.impute[kept], self.lower[kept], self.upper[kept]
-        center, scale = self.center[kept], self.scale[kept]
+        center, scale, tail = self.center[kept], self.scale[kept], self.tail[kept]
         for block, x in self._kept_blocks(values):
             finite = np.isfinite(x)
             if not finite.all():
                 np.copyto(x, impute, where=~finite)
-            np.maximum(x, lower, out=x)
-            np.minimum(x, upper, out=x)
+            if tail.any():
+                x = bounded(x, lower, upper, tail)  # noqa: PLW2901
+            else:
+                np.maximum(x, lower, out=x)
+                np.minimum(x, upper, out=x)
             np.subtract(x, center, out=x)
             np.divide(x, scale, out=x)
             normalised[block] = x
@@ -103,15 +119,17 @@ class FeatureStatistics:
         bool array [n, D]
             Cells that are imputed.
         float32 array [n, D]
-            How far cells are beyond their caps, normalised, up to `LARGEST`; 0 within.
+            How far cells are beyond their caps, normalised, up to `LARGEST`; 0 within, and where
+            they go on as logarithms.
         """
         kept = self.kept
         imputed = np.empty((len(values), len(kept)), bool)
         beyond = np.zeros(imputed.shape, np.float32)
         lower, upper, scale = self.lower[kept], self.upper[kept], self.scale[kept]
+        put = self.tail[kept] == 0
         for block, x in self._kept_blocks(values):
             np.logical_not(np.isfinite(x), out=imputed[block])
-            cells = ((x < lower) | (x > upper)) & ~imputed[block]  # few, as a rule
+            cells = ((x < lower) | (x > upper)) & ~imputed[block] & put  # few, as a rule
             column, outside = np.nonzero(cells)[1], x[cells]
             with np.errstate(over="ignore"):
                 excess = (outside - outside.clip(lower[column], upper[column])) / scale[column]
@@ -132,10 +150,18 @@ class FeatureStatistics:
         """
         kept = self.kept
         raw = np.tile(self.impute, (len(normalised), 1))
-        raw[:, kept] = normalised.astype(np.float64) * self.scale[kept] + self.center[kept]
+        raw[:, kept] = self.in_units(normalised, np.arange(len(kept)))
         repeats = np.flatnonzero(self.reason == Reason.DUPLICATE)
         raw[:, repeats] = raw[:, self.twin[repeats]] * self.slope[repeats] + self.intercept[repeats]
         return raw
+
+    def in_units(self, normalised: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return values [..., columns] of kept columns in original units, in float64."""
+        raw = self.kept[columns]
+        values = normalised.astype(np.float64) * self.scale[raw] + self.center[raw]
+        if self.tail[raw].any():
+            values = unbounded(values, self.lower[raw], self.upper[raw], self.tail[raw])
+        return values
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the statistics as named arrays."""
@@ -176,6 +202,8 @@ class FeatureStatistics:
                 raise ValueError(f"{name} holds what is not a number")
         if not (self.scale > 0).all():
             raise ValueError("a scale is not above zero")
+        if not (self.tail >= 0).all():
+            raise ValueError("a unit of logarithms is below zero")
         if not (self.lower <= self.upper).all():
             raise ValueError("a lower cap is not below the upper one")
 

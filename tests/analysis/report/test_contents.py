@@ -1,5 +1,6 @@
 import base64
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from spinlock.analysis.report import contents
 from spinlock.analysis.report.contents import page_data
 from spinlock.features.split import SPLIT_NAMES
+from spinlock.tokenizer.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,28 @@ def test_every_feature_has_its_category_and_its_usual_value_in_units(data, evide
         assert feature["scale"] == pytest.approx(statistics.scale[kept[i]], rel=1e-5)
         quality = evidence.reconstruction.by_feature[:, i]
         assert feature["quality"] == pytest.approx(quality, abs=1e-4)
+
+
+def test_features_whose_values_go_on_as_logarithms_bring_what_undoes_them(data, evidence):
+    assert not any(feature["log_beyond"] for feature in data["features"])
+    tokenizer = evidence.tokenizer
+    known = tokenizer.statistics
+    statistics = replace(
+        known, lower=known.center - known.scale, upper=known.mean, tail=0.2 * known.scale
+    )
+    changed = Tokenizer(replace(tokenizer._checkpoint, statistics=statistics))
+    features = page_data(replace(evidence, tokenizer=changed))["features"]
+    for deviation in (-3.0, -0.5, 0.5, 2.0):
+        within, excess = [], []
+        for low, high, unit in (feature["log_beyond"] for feature in features):
+            within.append(np.clip(deviation, low, high))
+            beyond = deviation - within[-1]
+            excess.append(np.sign(beyond) * unit * np.expm1(abs(beyond) / unit))
+        center, scale = ([one[key] for one in features] for key in ("center", "scale"))
+        shown = center + (np.array(within) + excess) * scale
+        columns = np.arange(len(features))
+        expected = statistics.in_units(np.full(len(features), deviation), columns)
+        np.testing.assert_allclose(shown, expected, rtol=1e-3, atol=1e-4 * min(scale))
 
 
 def test_operators_keep_their_tokens_and_nearly_their_features(data, evidence):

@@ -318,16 +318,19 @@ def test_caps_count_what_lies_beyond_them_at_either_end():
     assert statistics.mean[0] == pytest.approx(capped.mean())
 
 
+@pytest.mark.parametrize("outliers", ["cap", "log"])
 @pytest.mark.parametrize("outlier_method", ["mad", "percentile", "none"])
 @pytest.mark.parametrize("method", ["standard", "mad"])
-def test_sums_of_the_largest_floats_do_not_overflow(outlier_method, method):
+def test_sums_of_the_largest_floats_do_not_overflow(outlier_method, method, outliers):
     values = sample()
     values[:, 1] *= 1e299 / np.abs(values[:, 1]).max()  # still told as they are
     values[:, 2] = np.random.default_rng(1).uniform(-1, 1, len(values)) * 1.7e308  # capped
-    statistics = fit(values, FeatureCleaning(outlier_method=outlier_method), method)
+    cleaning = FeatureCleaning(outlier_method=outlier_method, outliers=outliers)
+    statistics = fit(values, cleaning, method)
     normalised = statistics.apply(values)
     assert np.isfinite(normalised).all()
-    assert statistics.capped[2] == (np.abs(values[:, 2]) > statistics.upper[2]).sum()
+    far = np.abs(values[:, 2]) > statistics.upper[2]
+    assert statistics.capped[2] == (0 if statistics.tail[2] else far.sum())
     beyond = statistics.altered_cells(values)[1]
     assert np.count_nonzero(beyond, axis=0).tolist() == statistics.capped.tolist()
     inside = (values[:, 1] >= statistics.lower[1]) & (values[:, 1] <= statistics.upper[1])

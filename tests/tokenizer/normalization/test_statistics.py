@@ -27,6 +27,7 @@ all_rules = st.tuples(
         FeatureCleaning,
         outlier_method=st.sampled_from(["mad", "percentile", "none"]),
         outlier_bound=st.floats(1, 40),
+        outliers=st.sampled_from(["cap", "log"]),
     ),
     st.sampled_from(["standard", "mad"]),
 )
@@ -193,6 +194,12 @@ def test_a_twin_that_is_not_kept_is_refused(twin):
         replace(statistics, twin=twins).require_consistent()
 
 
+def test_units_of_logarithms_below_zero_are_refused():
+    statistics = fit(sample())
+    with pytest.raises(ValueError, match="a unit of logarithms is below zero"):
+        replace(statistics, tail=np.full(6, -1.0)).require_consistent()
+
+
 def test_rows_with_imputed_and_with_capped_cells_are_told_apart():
     values = sample()
     statistics = fit(values, FeatureCleaning(outlier_bound=3.0))
@@ -220,6 +227,46 @@ def test_cells_and_what_they_are_beyond_their_caps_are_the_values_before():
     assert 0 < np.count_nonzero(excess) < excess.size
     whole = statistics.apply(values).astype(np.float64) + excess
     np.testing.assert_allclose(whole, (values - statistics.center) / statistics.scale, atol=1e-5)
+
+
+def test_beyond_the_caps_values_go_on_as_logarithms_and_come_back():
+    values = sample()
+    statistics = fit(values, FeatureCleaning(outlier_bound=5.0, outliers="log"))
+    assert statistics.capped.sum() == 0
+    decades = np.logspace(0, 12, 13)[:, None]
+    half = (statistics.upper - statistics.lower) / 2
+    for cap, sign in ((statistics.upper, 1), (statistics.lower, -1)):
+        rows = cap + sign * decades * half
+        normalised = statistics.apply(rows)
+        np.testing.assert_allclose(statistics.invert(normalised) - cap, rows - cap, rtol=1e-4)
+        unit = half / 5
+        distance = unit * np.log1p(decades * half / unit)
+        expected = (cap + sign * distance - statistics.center) / statistics.scale
+        np.testing.assert_allclose(normalised, expected, rtol=1e-5)
+        assert not statistics.altered_cells(rows)[1].any()
+        # at the cap they go on with the same slope
+        near = statistics.apply(np.stack([cap - 1e-3 * sign * unit, cap + 1e-3 * sign * unit]))
+        slope = np.diff(near.astype(np.float64), axis=0)[0] * statistics.scale
+        np.testing.assert_allclose(slope, 2e-3 * sign * unit, rtol=2e-2)
+    assert np.isinf(statistics.normalized_caps).all()
+
+
+def test_within_the_caps_values_are_what_they_are_with_either_rule_for_outliers():
+    values = sample()
+    capped, logarithms = (
+        fit(values, FeatureCleaning(outlier_bound=9.0, outliers=rule)) for rule in ("cap", "log")
+    )
+    np.testing.assert_array_equal(logarithms.apply(values), capped.apply(values))
+    np.testing.assert_array_equal(logarithms.lower, capped.lower)
+
+
+def test_repeats_of_columns_of_many_decades_are_restored():
+    x = np.exp(4 * np.random.default_rng(0).normal(size=200))
+    values = np.stack([x, 3 - 2 * x], axis=1)
+    statistics = fit(values, FeatureCleaning(outliers="log"))
+    assert statistics.reason.tolist() == [Reason.KEPT, Reason.DUPLICATE]
+    restored = statistics.invert(statistics.apply(values))
+    np.testing.assert_allclose(restored, values, rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_beyond_a_cap_has_a_largest_value():

@@ -45,7 +45,14 @@
   const tokens = unpack(operators.tokens, Uint16Array);
   const nCategories = data.categories.length;
   const nLevels = data.levels.length;
-  const inUnits = (feature, deviation) => feature.center + deviation * feature.scale;
+  function inUnits(feature, deviation) {
+    if (!feature.log_beyond) return feature.center + deviation * feature.scale;
+    const [low, high, unit] = feature.log_beyond;  // beyond the caps, deviations are logarithms
+    const within = Math.min(Math.max(deviation, low), high);
+    const beyond = deviation - within;
+    const excess = Math.sign(beyond) * unit * Math.expm1(Math.abs(beyond) / unit);
+    return feature.center + (within + excess) * feature.scale;
+  }
 
   function tokenText(row) {
     return data.categories.map((_, c) => {
