@@ -231,6 +231,9 @@ def evaluate(
         list[Path] | None,
         typer.Argument(help="Rows to measure on [default: the test rows, subset.h5 by the model]."),
     ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Fit other quantisers to the model's train rows.")
+    ] = False,
     output: Annotated[Path | None, typer.Option(help="metrics.json to write.")] = None,
     allow_external: External = False,
     as_json: AsJson = False,
@@ -246,7 +249,9 @@ def evaluate(
     show_log(verbose)
     if output is not None:
         refuse_overwriting([output], [model, *(dataset or [])])
-    measured = stage.measure_model(model, dataset or [], allow_external=allow_external)
+    measured = stage.measure_model(
+        model, dataset or [], baselines=baselines, allow_external=allow_external
+    )
     if output is not None:
         write_json(output, measured)
     if as_json:
@@ -257,6 +262,11 @@ def evaluate(
         for t in measured["targets"]
     ]
     print_table(["metric", "value", "target", "met"], rows)
+    if measured["baselines"]:
+        methods = measured["baselines"].items()
+        own = ["spinlock", measured["bits"]["nominal"], measured["quality"]]
+        others = [[name, one["bits"], one["quality"]] for name, one in methods]
+        print_table(["method", "bits", "quality"], [own, *others])
     side = measured["rows"]["measured_on"]
     out.print(f"measured on {measured['rows'][side]} rows ({side})")
     if side not in ("test", "all"):

@@ -142,6 +142,10 @@ def test_train_encode_decode_evaluate_compare_verify(spinlock, experiment, tmp_p
     assert (status, message) == (0, "")
     assert json.loads(shown)[str(out)]["rows"] == 100
     assert spinlock("evaluate", "--model", model, "--output", model)[0] == 2
+    status, shown, _ = spinlock("evaluate", "--model", model, dataset, "--baselines")
+    assert status == 0
+    assert "spinlock" in shown
+    assert "pca_lloyd_max" in shown
     status, shown, _ = spinlock("verify", out)
     assert status == 0
     assert shown.splitlines() == [

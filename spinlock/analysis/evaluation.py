@@ -63,10 +63,17 @@ def compare_with_targets(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
     return table
 
 
-def baselines_of(tokenizer: Tokenizer, rows: RowsOfSplit) -> list[Baseline]:
-    """Return the baselines at the bits of each prefix of a model's levels."""
+def baselines_of(tokenizer: Tokenizer, train: np.ndarray, x: np.ndarray) -> list[Baseline]:
+    """Return the baselines at the bits of each prefix of a model's levels.
+
+    Parameters
+    ----------
+    tokenizer : Tokenizer
+    train, x : array [n, D], [m, D]
+        Normalised rows that they are fitted to, and measured on.
+    """
     budgets = np.cumsum(np.log2(tokenizer.codebook_sizes).sum(axis=0))
-    return compare_baselines(rows.x[rows.of(TRAIN)], rows.x[rows.reported], budgets.tolist())
+    return compare_baselines(train, x, budgets.tolist())
 
 
 def probe_label(tokenizer: Tokenizer, rows: RowsOfSplit, labels: np.ndarray) -> dict[str, Any]:

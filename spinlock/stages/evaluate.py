@@ -4,8 +4,8 @@ Reads best_model.pt and subset.h5; writes metrics.json and baselines.csv.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +20,7 @@ from spinlock.analysis.metrics import dominant_feature, hidden_by_caps
 from spinlock.analysis.rows import RowsOfSplit
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import open_dataset
-from spinlock.features.split import TEST
+from spinlock.features.split import TEST, TRAIN
 from spinlock.features.table import FeatureTable
 from spinlock.files import read_json, write_json, write_text
 from spinlock.settings import Experiment
@@ -56,10 +56,10 @@ def run(
     with FeatureTable(subset) as table:
         rows = RowsOfSplit.of_table(table, tokenizer)
         labels = table.labels(settings.probe_column) if settings.probe_column else None
-    compared = baselines_of(tokenizer, rows) if settings.baselines else []
+    train, reported = rows.x[rows.of(TRAIN)], rows.x[rows.reported]
+    compared = baselines_of(tokenizer, train, reported) if settings.baselines else []
     measured = _measured(tokenizer, rows, experiment) | {
-        # at the model's own bits, or at the most that a method can spend: the last of each
-        "baselines": {one.method: {"bits": one.bits, "quality": one.quality} for one in compared},
+        "baselines": _by_method(compared),
         "probe": None
         if labels is None
         else {"column": settings.probe_column} | probe_label(tokenizer, rows, labels),
@@ -72,6 +72,12 @@ def run(
         sign = "<" if target["below"] else ">"
         state = "met" if target["met"] else "NOT MET"
         log.info("%s %s %s %s: %s", target["name"], target["value"], sign, target["target"], state)
+
+
+def _by_method(compared: Sequence[Baseline]) -> dict[str, dict[str, float | None]]:
+    """Return baselines at the model's own bits, or at the most that a method can spend."""
+    # of each method, the last one stays
+    return {one.method: {"bits": one.bits, "quality": one.quality} for one in compared}
 
 
 def _measured(tokenizer: Tokenizer, rows: RowsOfSplit, experiment: Experiment) -> dict[str, Any]:
@@ -127,20 +133,26 @@ def _warn_of_caps(measured: Mapping[str, Any]) -> None:
 
 
 def measure_model(
-    model: Path, dataset: Sequence[Path] = (), *, allow_external: bool = False
+    model: Path,
+    dataset: Sequence[Path] = (),
+    *,
+    baselines: bool = False,
+    allow_external: bool = False,
 ) -> dict[str, Any]:
     """Return the metrics of a model on its test rows, or on all rows of another dataset.
 
-    They are those of `run`, without baselines and probe.
+    They are those of `run`, without the probe; with `baselines`, other quantisers are fitted to
+    the model's train rows.
 
     Raises
     ------
     SpinlockError
-        When the model's subset is not beside it, or the dataset has other columns.
+        When the model's subset is wanted and not beside it, or the dataset has other columns.
     """
     tokenizer = Tokenizer.load(model)
     experiment = experiment_of_model(tokenizer.config, model)
     of, digest = {}, tokenizer.source_digest
+    train = _own_train_rows(model, tokenizer) if baselines else None
     if dataset:
         with open_dataset(dataset, external=allow_external) as source:
             rows = RowsOfSplit.of_dataset(source, tokenizer)
@@ -148,20 +160,13 @@ def measure_model(
         seen = _seen_in_training(rows.x, digest, tokenizer, model.parent / "subset.h5")
         of = {"test": 0, "all": len(rows.x), "measured_on": "all", "seen_in_training": seen}
     else:
-        subset = model.parent / "subset.h5"
-        if not subset.is_file():
-            raise SpinlockError(
-                "there is no subset.h5 beside the model",
-                where=model,
-                remedy="name a dataset to measure on",
-            )
-        with FeatureTable(subset) as table:
-            _require_own_subset(table, tokenizer)
+        with _own_subset(model, tokenizer, "name a dataset to measure on") as table:
             rows = RowsOfSplit.of_table(table, tokenizer)
+    compared = [] if train is None else baselines_of(tokenizer, train, rows.x[rows.reported])
     measured = _measured(tokenizer, rows, experiment)
     measured["rows"] |= of
     return measured | {
-        "baselines": {},
+        "baselines": _by_method(compared),
         "probe": None,
         "model_digest": tokenizer.digest,
         "dataset_digest": digest,
@@ -194,8 +199,24 @@ def _seen_in_training(x: np.ndarray, digest: str, tokenizer: Tokenizer, subset: 
     return seen
 
 
-def _require_own_subset(table: FeatureTable, tokenizer: Tokenizer) -> None:
-    """Raise unless a table is that of the model: else its train rows could count as test rows."""
+def _own_train_rows(model: Path, tokenizer: Tokenizer) -> np.ndarray:
+    """Return the normalised train rows [n, D] of a model."""
+    with _own_subset(model, tokenizer, "measure without baselines") as table:
+        return tokenizer.normalize(table.read(table.rows(TRAIN)))
+
+
+@contextmanager
+def _own_subset(model: Path, tokenizer: Tokenizer, remedy: str) -> Iterator[FeatureTable]:
+    """Open the subset beside a model; another's train rows could count as test rows."""
+    subset = model.parent / "subset.h5"
+    if not subset.is_file():
+        raise SpinlockError("there is no subset.h5 beside the model", where=model, remedy=remedy)
+    with FeatureTable(subset) as table:
+        _require_own_subset(table, tokenizer, remedy)
+        yield table
+
+
+def _require_own_subset(table: FeatureTable, tokenizer: Tokenizer, remedy: str) -> None:
     inputs = training_inputs(table.path.parent)
     same = table.source_digest == tokenizer.source_digest
     if all(path.is_file() for path in inputs):
@@ -204,7 +225,7 @@ def _require_own_subset(table: FeatureTable, tokenizer: Tokenizer) -> None:
         raise SpinlockError(
             "this subset is not the one that the model was trained with",
             where=table.path,
-            remedy="name a dataset to measure on, or train again",
+            remedy=f"{remedy}, or train again",
         )
 
 

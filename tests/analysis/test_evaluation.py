@@ -218,8 +218,9 @@ def test_the_targets_are_compared_with_what_was_measured(measured):
 def test_baselines_learn_from_train_rows_at_the_bits_of_the_prefixes(
     tokenizer, rows, train, held_out
 ):
-    expected = compare_baselines(rows.x[train], rows.x[held_out], [10.0, 15.0, 19.0])
-    assert baselines_of(tokenizer, rows) == expected
+    known, unseen = rows.x[train], rows.x[held_out]
+    expected = compare_baselines(known, unseen, [10.0, 15.0, 19.0])
+    assert baselines_of(tokenizer, known, unseen) == expected
 
 
 def test_a_label_is_learned_from_train_rows_and_predicted_on_test_rows(

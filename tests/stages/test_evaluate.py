@@ -7,8 +7,11 @@ import h5py
 import numpy as np
 import pytest
 
+from spinlock.analysis.evaluation import baselines_of
+from spinlock.analysis.rows import RowsOfSplit
 from spinlock.errors import SpinlockError
-from spinlock.features.split import SPLIT_NAMES, TEST
+from spinlock.features.dataset import open_dataset
+from spinlock.features.split import SPLIT_NAMES, TEST, TRAIN
 from spinlock.features.table import FeatureTable
 from spinlock.files import file_digest
 from spinlock.stages import evaluate
@@ -67,6 +70,8 @@ def test_a_model_is_measured_again_as_its_stage_measured_it(finished, metrics):
     measured = evaluate.measure_model(finished.path("best_model.pt"))
     assert measured == metrics | {"baselines": {}, "probe": None}
     assert metrics["model_digest"] == file_digest(finished.path("best_model.pt"))
+    measured = evaluate.measure_model(finished.path("best_model.pt"), baselines=True)
+    assert measured == metrics | {"probe": None}
 
 
 def test_metrics_name_the_model_that_was_measured_though_it_is_replaced(
@@ -120,6 +125,26 @@ def test_all_rows_of_a_dataset_are_measured(finished, caplog):
         assert measured["rows"]["seen_in_training"] == (table.split != TEST).sum()
     (said,) = [one.getMessage() for one in caplog.records if "not a fair test" in one.msg]
     assert said == "this is the dataset that the model was trained on: not a fair test"
+
+
+def test_baselines_of_another_dataset_know_the_train_rows_of_the_model_alone(
+    finished, metrics, rows_of, tmp_path
+):
+    model, other = tmp_path / "best_model.pt", tmp_path / "other.h5"
+    shutil.copy(finished.path("best_model.pt"), model)
+    shutil.copy(finished.dataset, other)
+    with h5py.File(other, "r+") as file:
+        file["features/summary/aggregated/features"][:] += 0.1
+    with pytest.raises(SpinlockError, match=r"no subset\.h5(?s:.*)without baselines"):
+        evaluate.measure_model(model, [other], baselines=True)
+    shutil.copy(finished.path("subset.h5"), tmp_path)
+    found = evaluate.measure_model(model, [other], baselines=True)["baselines"]
+    tokenizer = Tokenizer.load(model)
+    with open_dataset([other]) as source:
+        x = RowsOfSplit.of_dataset(source, tokenizer).x
+    last = {one.method: one.quality for one in baselines_of(tokenizer, rows_of(TRAIN), x)}
+    assert {name: one["quality"] for name, one in found.items()} == last
+    assert found.keys() == metrics["baselines"].keys()
 
 
 def test_rows_of_another_dataset_that_the_training_saw_are_told(finished, tmp_path, caplog):
