@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from spinlock.errors import SpinlockError
-from spinlock.features.split import SPLIT_NAMES
+from spinlock.features.split import SPLIT_NAMES, TEST
 from spinlock.features.table import FeatureTable
 from spinlock.settings import load_experiment
 from spinlock.stages import visualize
 from spinlock.stages.normalize import read_statistics
 from spinlock.tokenizer.normalization.statistics import Reason
+from spinlock.tokenizer.tokenizer import Tokenizer
 
 BOTH = {"architecture": "MLPEncoder", "summary": "MLPEncoder"}
 SIDES = np.random.default_rng(3).permutation(np.repeat([0, 1, 2], [160, 20, 20]))
@@ -154,6 +155,30 @@ def assert_report_tells(out, cleaning, folder):
         assert re.search(rf"\|{name}\|+{imputed.get(name, 0)}\|+{capped.get(name, 0)}\|", text)
     for side, count in cleaning["rows_with_imputed_cells"].items():
         assert re.search(rf"\|{side} rows with imputed values\|+{count}\|", text)
+
+
+def test_values_of_many_decades_come_back_within_one_as_logarithms(
+    planted_features, write_dataset, run_pipeline, caplog
+):
+    raw = planted_features(200)["summary"].astype(np.float64)
+    raw = np.sinh(6 * raw / raw.std(axis=0))
+    dataset = write_dataset({"summary": raw})
+    missed = {}
+    for rule in ("cap", "log"):
+        caplog.clear()
+        out = run_pipeline(
+            dataset, {"summary": "MLPEncoder"}, model={"bits": 60, "levels": []},
+            feature_cleaning={"outliers": rule}, evaluation={"baselines": False},
+        )  # fmt: skip
+        assert ("train values are beyond the caps" in caplog.text) is (rule == "cap")
+        tokenizer = Tokenizer.load(out / "best_model.pt")
+        with FeatureTable(out / "subset.h5") as table:
+            values = table.read(table.rows(TEST))
+        decoded, caps = tokenizer.decode(tokenizer.encode(values)), tokenizer.statistics.upper
+        far = np.abs(values) > caps
+        assert 0.2 < far.mean() < 0.5
+        missed[rule] = np.median(np.abs(np.log10(np.abs(values[far] / decoded[far]))))
+    assert missed["log"] < 0.5 < missed["cap"]
 
 
 def test_twelve_rows_and_two_features_work(write_dataset, run_pipeline):
