@@ -62,8 +62,8 @@ class FeatureCleaning(Section):
     )
     outliers: Literal["cap", "log"] = setting(
         "cap",
-        "what becomes of values beyond these bounds: cap (they are put there) or log (they go on "
-        "from there as logarithms, and decode back: for features over many decades)",
+        "what becomes of a column's values beyond these bounds: cap (they are put there) or log "
+        "(where they are 1 % or more, they go on as logarithms, and decode back)",
         stages=NORMALIZE,
     )
 

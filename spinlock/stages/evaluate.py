@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spinlock.analysis.baselines import Baseline
+from spinlock.analysis.baselines import REFERENCE, Baseline
 from spinlock.analysis.evaluation import baselines_of, measure, probe_label
 from spinlock.analysis.metrics import dominant_feature, hidden_by_caps
 from spinlock.analysis.rows import RowsOfSplit
@@ -56,8 +56,9 @@ def run(
     with FeatureTable(subset) as table:
         rows = RowsOfSplit.of_table(table, tokenizer)
         labels = table.labels(settings.probe_column) if settings.probe_column else None
-    train, reported = rows.x[rows.of(TRAIN)], rows.x[rows.reported]
-    compared = baselines_of(tokenizer, train, reported) if settings.baselines else []
+    compared = []
+    if settings.baselines:
+        compared = baselines_of(tokenizer, rows.x[rows.of(TRAIN)], rows.x[rows.reported])
     measured = _measured(tokenizer, rows, experiment) | {
         "baselines": _by_method(compared),
         "probe": None
@@ -126,7 +127,7 @@ def _warn_of_caps(measured: Mapping[str, Any]) -> None:
         log.warning(
             "quality is of values as they are capped: R² of the median feature is %.3f, and %.3f "
             "of the values before, of which %.1f %% are beyond the caps; with "
-            "feature_cleaning.outliers: log tokens tell of these, too",
+            "feature_cleaning.outliers: log, or logarithms of such features, tokens tell of these",
             *hidden,
             100 * measured["quality_before_caps"]["capped_share"],
         )
@@ -152,6 +153,7 @@ def measure_model(
     tokenizer = Tokenizer.load(model)
     experiment = experiment_of_model(tokenizer.config, model)
     of, digest = {}, tokenizer.source_digest
+    compared: list[Baseline] = []
     train = _own_train_rows(model, tokenizer) if baselines else None
     if dataset:
         with open_dataset(dataset, external=allow_external) as source:
@@ -162,7 +164,10 @@ def measure_model(
     else:
         with _own_subset(model, tokenizer, "name a dataset to measure on") as table:
             rows = RowsOfSplit.of_table(table, tokenizer)
-    compared = [] if train is None else baselines_of(tokenizer, train, rows.x[rows.reported])
+    if train is not None:
+        compared = baselines_of(tokenizer, train, rows.x[rows.reported])
+    if dataset:  # the reference is that of the train rows, and is not measured
+        compared = [one for one in compared if one.method != REFERENCE]
     measured = _measured(tokenizer, rows, experiment)
     measured["rows"] |= of
     return measured | {

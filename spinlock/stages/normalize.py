@@ -52,7 +52,8 @@ def _warn_of_caps(statistics: FeatureStatistics, names: Sequence[str], n_rows: i
         heaviest = np.argsort(-share, kind="stable")[:NAMED]
         log.warning(
             "%.0f %% of the train values are beyond the caps (most: %s): tokens tell nothing of "
-            "how far beyond; with feature_cleaning.outliers: log they do",
+            "how far beyond; with feature_cleaning.outliers: log, or logarithms of such features, "
+            "they do",
             100 * share.mean(),
             ", ".join(f"{names[statistics.kept[i]]} {share[i]:.0%}" for i in heaviest),
         )

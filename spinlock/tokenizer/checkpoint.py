@@ -165,7 +165,10 @@ class Checkpoint:
         return checkpoint
 
     def category_normalization(self) -> dict[str, dict[str, np.ndarray]]:
-        """Return names, centre and scale of the columns of each category, in raw units."""
+        """Return names, centre and scale of the columns of each category, in raw units.
+
+        Those of columns with tails are of the values whose tails are logarithms.
+        """
         names, kept = np.array(self.kept_names), self.statistics.kept
         return {
             category: {

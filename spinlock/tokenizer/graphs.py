@@ -23,9 +23,10 @@ from spinlock.tokenizer.network.field_encoders import FieldReader
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.token_search import TokenSearch
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics, Reason
-from spinlock.tokenizer.normalization.tails import HUGE
+from spinlock.tokenizer.normalization.tails import HUGE, log_units
 
-BOUNDS = ("lower", "upper", "tail")  # of columns
+CAPS = ("lower", "upper")
+BOUNDS = (*CAPS, "log_below", "log_above")
 EXAMPLE_ROWS = 4  # of the batch that a graph is traced with; it takes any number
 
 
@@ -41,7 +42,9 @@ class EncodeProgram(nn.Module):
     impute: Tensor
     lower: Tensor
     upper: Tensor
-    tail: Tensor
+    log_below: Tensor
+    log_above: Tensor
+    unit: Tensor | None
     center: Tensor
     scale: Tensor
 
@@ -50,21 +53,22 @@ class EncodeProgram(nn.Module):
         exact = TokenSearch(model.encoder, model.quantizer, model.shape.beam_width).exact
         self.encoder, self.books, self.beam = exact.encoder, exact.books, model.shape.beam_width
         self.register_buffer("kept", torch.from_numpy(statistics.kept.astype(np.int64)))
-        for name in ("impute", *BOUNDS, "center", "scale"):
+        self.register_buffer("unit", _log_units(statistics))
+        for name in ("impute", *(CAPS if self.unit is None else BOUNDS), "center", "scale"):
             column = np.asarray(getattr(statistics, name), np.float64)[statistics.kept]
             self.register_buffer(name, torch.from_numpy(column))
-        self.has_tails = bool(self.tail.any())
 
     def forward(self, values: Tensor, fields: Tensor | None = None) -> Tensor:
         """Return tokens int64 [n, C, L]."""
         x = values.index_select(1, self.kept)
         x = torch.where(torch.isfinite(x), x, self.impute)
-        within = torch.minimum(torch.maximum(x, self.lower), self.upper)
-        if self.has_tails:
+        x = torch.minimum(torch.maximum(x, self.lower), self.upper)
+        if self.unit is not None:
+            within = torch.minimum(torch.maximum(x, self.log_below), self.log_above)
             excess = x - within
-            ratio = (excess.abs() / torch.where(self.tail > 0, self.tail, 1.0)).clamp(max=HUGE)
-            within = within + excess.sign() * self.tail * ratio.log1p()
-        x = ((within - self.center) / self.scale).to(torch.float32).to(torch.float64)
+            ratio = (excess.abs() / self.unit).clamp(max=HUGE)
+            x = within + excess.sign() * self.unit * ratio.log1p()
+        x = ((x - self.center) / self.scale).to(torch.float32).to(torch.float64)
         if fields is not None:
             fields = torch.where(torch.isfinite(fields), fields, 0.0).to(torch.float64)
         z = self.encoder(x, fields)
@@ -84,7 +88,9 @@ class DecodeProgram(nn.Module):
 
     lower: Tensor
     upper: Tensor
-    tail: Tensor
+    log_below: Tensor
+    log_above: Tensor
+    unit: Tensor | None
     center: Tensor
     scale: Tensor
     source: Tensor
@@ -110,8 +116,8 @@ class DecodeProgram(nn.Module):
             "slope": slope,
             "intercept": intercept,
         }
-        self.has_tails = bool(statistics.tail[kept].any())
-        if self.has_tails:
+        self.register_buffer("unit", _log_units(statistics))
+        if self.unit is not None:
             buffers |= {name: getattr(statistics, name)[kept] for name in BOUNDS}
         for name, values in buffers.items():
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)))
@@ -121,13 +127,20 @@ class DecodeProgram(nn.Module):
         codes = self.quantizer.decode(tokens.transpose(0, 1))
         x = self.decoder(codes, self.quantizer.n_levels - 1).to(torch.float64)
         x = x * self.scale + self.center
-        if self.has_tails:
-            within = torch.minimum(torch.maximum(x, self.lower), self.upper)
+        if self.unit is not None:
+            within = torch.minimum(torch.maximum(x, self.log_below), self.log_above)
             beyond = x - within
-            ratio = beyond.abs() / torch.where(self.tail > 0, self.tail, 1.0)
-            excess = (self.tail * ratio.clamp(max=math.log(HUGE)).expm1()).clamp(max=HUGE)
-            x = torch.where(self.tail > 0, within + beyond.sign() * excess, x)
+            ratio = (beyond.abs() / self.unit).clamp(max=math.log(HUGE))
+            far = within + beyond.sign() * self.unit * ratio.expm1()
+            far = torch.minimum(torch.maximum(far, self.lower), self.upper)
+            x = torch.where(torch.isfinite(self.log_below), far, x)
         return x.index_select(1, self.source) * self.slope + self.intercept
+
+
+def _log_units(statistics: FeatureStatistics) -> Tensor | None:
+    """Return the units [D] of the logarithms in tails; None where no column has any."""
+    low, high = statistics.log_below[statistics.kept], statistics.log_above[statistics.kept]
+    return torch.from_numpy(log_units(low, high)) if np.isfinite(low).any() else None
 
 
 def encode_graph(checkpoint: Checkpoint, grid: int | None = None) -> ExportedProgram:

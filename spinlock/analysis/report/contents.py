@@ -8,6 +8,7 @@ import numpy as np
 from spinlock.analysis.evidence import ROUNDING, Evidence, Sample
 from spinlock.analysis.meanings import code_meanings
 from spinlock.features.split import SPLIT_NAMES
+from spinlock.tokenizer.normalization.tails import log_units
 
 OPERATOR_BYTES = 1_000_000  # that the operators may take in the page
 Z_STEPS = 127  # from 0 to a feature's largest normalised value, which are sent as one byte each
@@ -33,11 +34,10 @@ def _features(evidence: Evidence) -> list[dict[str, Any]]:
         category_of[members] = c
     statistics = evidence.tokenizer.statistics
     kept = statistics.kept
-    center, scale, tail = (
-        of[kept] for of in (statistics.center, statistics.scale, statistics.tail)
-    )
+    center, scale = statistics.center[kept], statistics.scale[kept]
+    low, high = statistics.log_below[kept], statistics.log_above[kept]
+    logarithms = (low - center) / scale, (high - center) / scale, log_units(low, high) / scale
     center = np.where(np.abs(center) < ROUNDING * scale, 0.0, center)
-    caps = (statistics.lower[kept] - center) / scale, (statistics.upper[kept] - center) / scale
     quality = evidence.reconstruction.by_feature
     return [
         {
@@ -47,7 +47,7 @@ def _features(evidence: Evidence) -> list[dict[str, Any]]:
             "center": _rounded(center[i]),
             "scale": _rounded(scale[i]),
             "log_beyond": (
-                [_rounded(one[i]) for one in (*caps, tail / scale)] if tail[i] > 0 else None
+                [_rounded(one[i]) for one in logarithms] if np.isfinite(low[i]) else None
             ),
             "quality": [_finite(value) for value in quality[:, i]],
         }

@@ -7,14 +7,15 @@ import numpy as np
 from spinlock.errors import SpinlockError
 from spinlock.settings.data import FeatureCleaning
 from spinlock.tokenizer.normalization.statistics import LARGEST, FeatureStatistics, Reason
-from spinlock.tokenizer.normalization.tails import HUGE, bounded
+from spinlock.tokenizer.normalization.tails import HUGE, compressed, stretched
 
 MAD_TO_DEVIATION = 1.4826  # of a Gaussian
 GRAM_ROWS = 2048  # rows of all columns that correlations are accumulated from at once
 NOISE, NOISE_VALUES = 1e-12, 16  # deviation, or different values, that rounding of constants has
 FEWEST_OTHERS = 4  # rows that differ from what most have, to tell what is usual among them
 ROUNDING = 1e-6  # relative deviations below this are rounding noise
-TAIL = 0.2  # unit of logarithms beyond the caps, in half the distance between these
+TAIL = 0.01  # of the rows beyond the caps, at least: fewer are outliers, and no tail
+REACH = 3.0  # of a tail's logarithms, in the distance that three quarters of its values are within
 
 ReadColumns = Callable[[slice, slice], np.ndarray]
 ALL_ROWS = slice(None)
@@ -92,25 +93,28 @@ def _fit_block(
         reason[column] = Reason.CONSTANT if rounded else Reason.NEARLY_CONSTANT
     reason[finite.mean(axis=0) < 1 - cleaning.max_missing_fraction] = Reason.MISSING
     lower, upper = _caps(filled, median, cleaning)
-    tail = _tail_units(lower, upper, cleaning)
-    within = bounded(filled, lower, upper, tail)
-    center, scale = _center_and_scale(within, normalization_method)
+    knees = _knees(filled, lower, upper, cleaning)
+    usual = compressed(filled, *knees)
+    lower, upper = _ends_of_tails(usual, lower, upper, np.isfinite(knees[0]))
+    center, scale = _center_and_scale(np.clip(usual, lower, upper), normalization_method)
     scale = np.where(reason == Reason.KEPT, scale, 1.0)
     with np.errstate(over="ignore"):
         lower = np.maximum(np.maximum(lower, center - LARGEST * scale), -HUGE)
         upper = np.minimum(np.minimum(upper, center + LARGEST * scale), HUGE)
-    beyond = ((given < lower) | (given > upper)) & finite & (tail == 0)
+    mean = np.clip(usual, lower, upper).mean(axis=0)
+    lower, upper = stretched(np.stack([lower, upper]), *knees).clip(-HUGE, HUGE)
     return {
         "reason": reason,
         "impute": median,
         "lower": lower,
         "upper": upper,
-        "tail": tail,
+        "log_below": knees[0],
+        "log_above": knees[1],
         "center": center,
-        "mean": bounded(filled, lower, upper, tail).mean(axis=0),
+        "mean": mean,
         "scale": scale,
         "imputed": (~finite).sum(axis=0),
-        "capped": beyond.sum(axis=0),
+        "capped": (((given < lower) | (given > upper)) & finite).sum(axis=0),
     }
 
 
@@ -130,15 +134,30 @@ def _caps(
     return np.where(flat, filled.min(axis=0), lower), np.where(flat, filled.max(axis=0), upper)
 
 
-def _tail_units(lower: np.ndarray, upper: np.ndarray, cleaning: FeatureCleaning) -> np.ndarray:
-    """Return the units in which values beyond the caps go on as logarithms; 0 where they do not.
+def _knees(
+    filled: np.ndarray, lower: np.ndarray, upper: np.ndarray, cleaning: FeatureCleaning
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where logarithms begin: at the caps of columns with tails; infinite for others."""
+    beyond = ((filled < lower) | (filled > upper)).mean(axis=0)
+    tailed = (cleaning.outliers == "log") & (beyond >= TAIL) & np.isfinite(upper - lower)
+    return np.where(tailed, lower, -np.inf), np.where(tailed, upper, np.inf)
 
-    At the default bound that is the MAD as a standard deviation.
+
+def _ends_of_tails(
+    usual: np.ndarray, lower: np.ndarray, upper: np.ndarray, tailed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return caps, those of columns with tails farther out: at the ends of these.
+
+    `usual` [n, columns] has tails as logarithms. Their ends go by what three quarters of a tail's
+    values are within, so that a few corrupt values make no column's variance.
     """
-    half = upper / 2 - lower / 2
-    if cleaning.outliers == "cap":
-        return np.zeros_like(half)
-    return np.where(np.isfinite(half), TAIL * half, 0.0)
+    lower, upper = lower.copy(), upper.copy()
+    for column in np.flatnonzero(tailed):
+        x, low, high = usual[:, column], lower[column], upper[column]
+        distance = np.maximum(low - x, x - high)
+        reach = REACH * np.quantile(distance[distance > 0], 0.75)
+        lower[column], upper[column] = low - reach, high + reach
+    return lower, upper
 
 
 def _robust_deviation(filled: np.ndarray, median: np.ndarray) -> np.ndarray:
@@ -163,11 +182,11 @@ def _usual_distance(filled: np.ndarray, median: np.ndarray) -> np.ndarray:
     return np.where((others >= FEWEST_OTHERS) & (2 * others < len(filled)), rule, robust)
 
 
-def _center_and_scale(within: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
+def _center_and_scale(usual: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
     if method == "mad":
-        median = np.median(within, axis=0)
-        return median, _robust_deviation(within, median)
-    return within.mean(axis=0), _safe_std(within)
+        median = np.median(usual, axis=0)
+        return median, _robust_deviation(usual, median)
+    return usual.mean(axis=0), _safe_std(usual)
 
 
 def _safe_std(values: np.ndarray) -> np.ndarray:
@@ -233,7 +252,8 @@ def _capped(
 ) -> np.ndarray:
     values = np.asarray(read_train(block, rows), np.float64)
     values = np.where(np.isfinite(values), values, fitted["impute"][block])
-    return bounded(values, *(fitted[name][block] for name in ("lower", "upper", "tail")))
+    capped = np.clip(values, fitted["lower"][block], fitted["upper"][block])
+    return compressed(capped, fitted["log_below"][block], fitted["log_above"][block])
 
 
 def _line(

@@ -7,19 +7,11 @@ from typing import Self
 
 import numpy as np
 
-from spinlock.tokenizer.normalization.tails import bounded, unbounded
+from spinlock.tokenizer.normalization.tails import compressed, stretched
 
 ROW_BLOCK = 256
 INDICES = ("kept", "twin")  # of raw columns
-NUMBERS = (
-    "impute",
-    "tail",
-    "center",
-    "scale",
-    "mean",
-    "slope",
-    "intercept",
-)  # which must be finite
+NUMBERS = ("impute", "center", "scale", "mean", "slope", "intercept")  # which must be finite
 LARGEST = 1e9  # deviations at which every column is capped: float32 can still sum its squares
 
 
@@ -51,9 +43,10 @@ class FeatureStatistics:
 
     The arrays cannot be written to: models share them with who reads them. All but `kept` have
     one entry per raw column; `kept` lists the D raw columns that
-    are kept; `mean` is that of the capped train rows. Values beyond the caps `lower` and `upper`
-    go on as logarithms in units of `tail`, or are put at the caps where that is 0. A duplicate
-    repeats the raw column `twin` as `slope * twin + intercept`.
+    are kept. Values are capped at `lower` and `upper`; of these, what is below `log_below` or
+    above `log_above` (infinite, but for columns with tails) goes on as logarithms. `mean` is that
+    of the train rows after both. A duplicate repeats the raw column `twin` as
+    `slope * twin + intercept`.
     """
 
     kept: np.ndarray
@@ -61,7 +54,8 @@ class FeatureStatistics:
     impute: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
-    tail: np.ndarray
+    log_below: np.ndarray
+    log_above: np.ndarray
     center: np.ndarray
     scale: np.ndarray
     mean: np.ndarray
@@ -85,10 +79,10 @@ class FeatureStatistics:
     def normalized_caps(self) -> np.ndarray:
         """Lowest and highest normalised values [2, D] of capped columns; infinite for others."""
         kept = self.kept
-        caps = np.stack([self.lower[kept], self.upper[kept]]) - self.center[kept]
+        caps = self._compressed(np.stack([self.lower[kept], self.upper[kept]]), kept)
+        caps -= self.center[kept]
         caps /= self.scale[kept]
-        # far out, the cap only keeps sums of squares finite
-        capped = (np.abs(caps) < LARGEST / 2) & (self.tail[kept] == 0)
+        capped = np.abs(caps) < LARGEST / 2  # beyond, the cap only keeps sums of squares finite
         return np.where(capped, caps, np.copysign(np.inf, caps)).astype(np.float32)
 
     def apply(self, values: np.ndarray) -> np.ndarray:
@@ -96,16 +90,14 @@ class FeatureStatistics:
         kept = self.kept
         normalised = np.empty((len(values), len(kept)), np.float32)
         impute, lower, upper = self.impute[kept], self.lower[kept], self.upper[kept]
-        center, scale, tail = self.center[kept], self.scale[kept], self.tail[kept]
+        center, scale = self.center[kept], self.scale[kept]
         for block, x in self._kept_blocks(values):
             finite = np.isfinite(x)
             if not finite.all():
                 np.copyto(x, impute, where=~finite)
-            if tail.any():
-                x = bounded(x, lower, upper, tail)  # noqa: PLW2901
-            else:
-                np.maximum(x, lower, out=x)
-                np.minimum(x, upper, out=x)
+            np.maximum(x, lower, out=x)
+            np.minimum(x, upper, out=x)
+            x = self._compressed(x, kept)  # noqa: PLW2901
             np.subtract(x, center, out=x)
             np.divide(x, scale, out=x)
             normalised[block] = x
@@ -119,22 +111,28 @@ class FeatureStatistics:
         bool array [n, D]
             Cells that are imputed.
         float32 array [n, D]
-            How far cells are beyond their caps, normalised, up to `LARGEST`; 0 within, and where
-            they go on as logarithms.
+            How far cells are beyond their caps, normalised (tails as logarithms), up to `LARGEST`;
+            0 within.
         """
         kept = self.kept
         imputed = np.empty((len(values), len(kept)), bool)
         beyond = np.zeros(imputed.shape, np.float32)
         lower, upper, scale = self.lower[kept], self.upper[kept], self.scale[kept]
-        put = self.tail[kept] == 0
         for block, x in self._kept_blocks(values):
             np.logical_not(np.isfinite(x), out=imputed[block])
-            cells = ((x < lower) | (x > upper)) & ~imputed[block] & put  # few, as a rule
+            cells = ((x < lower) | (x > upper)) & ~imputed[block]  # few, as a rule
             column, outside = np.nonzero(cells)[1], x[cells]
             with np.errstate(over="ignore"):
-                excess = (outside - outside.clip(lower[column], upper[column])) / scale[column]
+                capped = outside.clip(lower[column], upper[column])
+                excess = self._compressed(outside, kept[column])
+                excess = (excess - self._compressed(capped, kept[column])) / scale[column]
             beyond[block][cells] = excess.clip(-LARGEST, LARGEST)
         return imputed, beyond
+
+    def _compressed(self, values: np.ndarray, raw: np.ndarray) -> np.ndarray:
+        """Return values [n, columns] with tails as logarithms; as they are where none has any."""
+        low, high = self.log_below[raw], self.log_above[raw]
+        return compressed(values, low, high) if np.isfinite(low).any() else values
 
     def _kept_blocks(self, values: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Give blocks of rows, and copies of their kept columns in float64."""
@@ -156,11 +154,17 @@ class FeatureStatistics:
         return raw
 
     def in_units(self, normalised: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Return values [..., columns] of kept columns in original units, in float64."""
+        """Return values [..., columns] of kept columns in original units, in float64.
+
+        Tails end at the caps, also where a decoder goes farther.
+        """
         raw = self.kept[columns]
         values = normalised.astype(np.float64) * self.scale[raw] + self.center[raw]
-        if self.tail[raw].any():
-            values = unbounded(values, self.lower[raw], self.upper[raw], self.tail[raw])
+        low, high = self.log_below[raw], self.log_above[raw]
+        tailed = np.isfinite(low)
+        if tailed.any():
+            far = stretched(values, low, high).clip(self.lower[raw], self.upper[raw])
+            values = np.where(tailed, far, values)
         return values
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -202,10 +206,11 @@ class FeatureStatistics:
                 raise ValueError(f"{name} holds what is not a number")
         if not (self.scale > 0).all():
             raise ValueError("a scale is not above zero")
-        if not (self.tail >= 0).all():
-            raise ValueError("a unit of logarithms is below zero")
         if not (self.lower <= self.upper).all():
             raise ValueError("a lower cap is not below the upper one")
+        tailed = np.isfinite(self.log_below)
+        if not ((self.log_below < self.log_above) & (tailed == np.isfinite(self.log_above))).all():
+            raise ValueError("logarithms do not begin below and above a column's usual values")
 
     def summary(self) -> dict[str, int]:
         """Count columns by what became of them, and train cells imputed and capped."""

@@ -1,36 +1,37 @@
-"""What becomes of values beyond the caps of their column: the cap, or a logarithm, and back.
+"""Tails of a column as logarithms, and back.
 
-A value that is e beyond a cap stands at u·log(1 + e/u) beyond it: at the cap with the slope of the
-values within, and farther out as far for each tenfold e. The unit u belongs to the column; where
-it is 0, values beyond are put at the cap.
+A value that is e beyond a knee stands at u·log(1 + e/u) beyond it: at the knee with the slope of
+the values between the knees, and farther out as far for each tenfold e. The unit u is a tenth of
+the distance between the knees of the column; where these are infinite, values stay as they are.
 """
 
 import numpy as np
 
+UNIT = 0.1  # of logarithms, in distances between the knees
 HUGE = 1e300  # magnitude at which every column is capped: float64 can still sum its rows
 
 
-def bounded(
-    values: np.ndarray, lower: np.ndarray, upper: np.ndarray, tail: np.ndarray
-) -> np.ndarray:
-    """Return values [n, columns] with what is beyond the caps at these, or as logarithms."""
-    within = np.clip(values, lower, upper)
+def log_units(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the units of the logarithms of columns; 1 where there are none."""
+    tailed = np.isfinite(low)
+    low, high = (np.where(tailed, knee, 0.0) for knee in (low, high))
+    return np.where(tailed, UNIT * high - UNIT * low, 1.0)
+
+
+def compressed(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return values [n, columns] with those below and above the knees as logarithms."""
+    unit, within = log_units(low, high), np.clip(values, low, high)
     with np.errstate(over="ignore"):
         excess = values - within
-        ratio = np.minimum(np.abs(excess) / np.where(tail > 0, tail, 1.0), HUGE)
-    return within + np.copysign(tail * np.log1p(ratio), excess)
+        ratio = np.minimum(np.abs(excess) / unit, HUGE)
+    return within + np.copysign(unit * np.log1p(ratio), excess)
 
 
-def unbounded(
-    values: np.ndarray, lower: np.ndarray, upper: np.ndarray, tail: np.ndarray
-) -> np.ndarray:
-    """Return what `bounded` was given [n, columns], but for what it put at caps.
-
-    No more than `HUGE`, also where a decoder goes farther out than any value did.
-    """
-    within = np.clip(values, lower, upper)
+def stretched(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return what `compressed` was given; no more than `HUGE` beyond the knees."""
+    unit, within = log_units(low, high), np.clip(values, low, high)
     beyond = values - within
-    ratio = np.minimum(np.abs(beyond) / np.where(tail > 0, tail, 1.0), np.log(HUGE))
+    ratio = np.minimum(np.abs(beyond) / unit, np.log(HUGE))
     with np.errstate(over="ignore"):
-        excess = np.minimum(tail * np.expm1(ratio), HUGE)
-    return np.where(tail > 0, within + np.copysign(excess, beyond), values)
+        excess = np.minimum(unit * np.expm1(ratio), HUGE)
+    return within + np.copysign(excess, beyond)

@@ -40,9 +40,10 @@ def test_features_whose_values_go_on_as_logarithms_bring_what_undoes_them(data, 
     assert not any(feature["log_beyond"] for feature in data["features"])
     tokenizer = evidence.tokenizer
     known = tokenizer.statistics
-    statistics = replace(
-        known, lower=known.center - known.scale, upper=known.mean, tail=0.2 * known.scale
-    )
+    low, high = known.center - 0.6 * known.scale, known.center + known.scale
+    bounds = {"lower": -1e9, "upper": 1e9}
+    ends = {name: known.center + far * known.scale for name, far in bounds.items()}
+    statistics = replace(known, log_below=low, log_above=high, **ends)
     changed = Tokenizer(replace(tokenizer._checkpoint, statistics=statistics))
     features = page_data(replace(evidence, tokenizer=changed))["features"]
     for deviation in (-3.0, -0.5, 0.5, 2.0):

@@ -12,6 +12,7 @@ from spinlock.errors import SpinlockError
 from spinlock.settings.data import FeatureCleaning
 from spinlock.tokenizer.normalization.fitting import fit_statistics
 from spinlock.tokenizer.normalization.statistics import LARGEST, FeatureStatistics, Reason
+from spinlock.tokenizer.normalization.tails import compressed, log_units
 
 modest = settings(deadline=None, max_examples=60)
 UNCAPPED = FeatureCleaning(outlier_method="none")
@@ -67,10 +68,13 @@ def test_inverting_gives_back_every_kept_cell_that_was_not_capped(values, rules)
         x = values[:, column]
         lower, upper = statistics.lower[column], statistics.upper[column]
         inside = np.isfinite(x) & (x >= lower) & (x <= upper)
+        x = x[inside]
+        low, high = statistics.log_below[[column]], statistics.log_above[[column]]
+        slope = 1 + np.abs(x - x.clip(low, high)) / log_units(low, high)  # of a tail
         # of float32, of its smallest number, of float64
-        rounding = 1.2e-7 * np.abs(x - statistics.center[column])
-        rounding += 1e-44 * statistics.scale[column] + 1e-12 * np.abs(x)
-        assert (np.abs(restored[inside, column] - x[inside]) <= rounding[inside]).all()
+        rounding = 1.2e-7 * np.abs(compressed(x, low, high) - statistics.center[column])
+        rounding = slope * (rounding + 1e-44 * statistics.scale[column]) + 1e-12 * np.abs(x)
+        assert (np.abs(restored[inside, column] - x) <= rounding).all()
 
 
 @modest
@@ -194,10 +198,12 @@ def test_a_twin_that_is_not_kept_is_refused(twin):
         replace(statistics, twin=twins).require_consistent()
 
 
-def test_units_of_logarithms_below_zero_are_refused():
+def test_knees_that_are_none_are_refused():
     statistics = fit(sample())
-    with pytest.raises(ValueError, match="a unit of logarithms is below zero"):
-        replace(statistics, tail=np.full(6, -1.0)).require_consistent()
+    for knees in ((1.0, -1.0), (-np.inf, 1.0), (np.nan, 1.0)):
+        below, above = (np.full(6, knee) for knee in knees)
+        with pytest.raises(ValueError, match="logarithms do not begin below and above"):
+            replace(statistics, log_below=below, log_above=above).require_consistent()
 
 
 def test_rows_with_imputed_and_with_capped_cells_are_told_apart():
@@ -229,26 +235,83 @@ def test_cells_and_what_they_are_beyond_their_caps_are_the_values_before():
     np.testing.assert_allclose(whole, (values - statistics.center) / statistics.scale, atol=1e-5)
 
 
-def test_beyond_the_caps_values_go_on_as_logarithms_and_come_back():
-    values = sample()
+def tailed_sample() -> np.ndarray:
+    """Return rows of which some in a hundred are up to six decades farther out than the others."""
+    values = sample(n_rows=400)
+    signs = np.where(np.arange(20) % 2, 1, -1)[:, None]
+    values[::20] = signs * np.logspace(1, 6, 20)[:, None]
+    return values
+
+
+def test_in_tails_values_go_on_as_logarithms_and_come_back():
+    values = tailed_sample()
     statistics = fit(values, FeatureCleaning(outlier_bound=5.0, outliers="log"))
-    assert statistics.capped.sum() == 0
-    decades = np.logspace(0, 12, 13)[:, None]
-    half = (statistics.upper - statistics.lower) / 2
-    for cap, sign in ((statistics.upper, 1), (statistics.lower, -1)):
-        rows = cap + sign * decades * half
-        normalised = statistics.apply(rows)
-        np.testing.assert_allclose(statistics.invert(normalised) - cap, rows - cap, rtol=1e-4)
-        unit = half / 5
-        distance = unit * np.log1p(decades * half / unit)
-        expected = (cap + sign * distance - statistics.center) / statistics.scale
-        np.testing.assert_allclose(normalised, expected, rtol=1e-5)
-        assert not statistics.altered_cells(rows)[1].any()
-        # at the cap they go on with the same slope
-        near = statistics.apply(np.stack([cap - 1e-3 * sign * unit, cap + 1e-3 * sign * unit]))
-        slope = np.diff(near.astype(np.float64), axis=0)[0] * statistics.scale
+    low, high = statistics.log_below, statistics.log_above
+    usual = fit(values, FeatureCleaning(outlier_bound=5.0))
+    np.testing.assert_array_equal([low, high], [usual.lower, usual.upper])
+    np.testing.assert_allclose(statistics.invert(statistics.apply(values)), values, rtol=1e-4)
+    unit = (high - low) / 10
+    excess = np.logspace(0, 5, 6)[:, None] * np.ones(6)
+    for knee, sign in ((high, 1), (low, -1)):
+        normalised = statistics.apply(knee + sign * excess)
+        place = knee + sign * unit * np.log1p(excess / unit)
+        np.testing.assert_allclose(
+            normalised, (place - statistics.center) / statistics.scale, rtol=1e-5, atol=1e-5
+        )
+        # at the knee they go on with the same slope
+        near = knee + np.array([[-1e-3], [1e-3]]) * sign * unit
+        slope = np.diff(statistics.apply(near).astype(np.float64), axis=0)[0] * statistics.scale
         np.testing.assert_allclose(slope, 2e-3 * sign * unit, rtol=2e-2)
-    assert np.isinf(statistics.normalized_caps).all()
+    assert statistics.capped.sum() == 0
+    assert not statistics.altered_cells(values)[1].any()
+
+
+def test_columns_of_fewer_far_values_than_a_tail_has_are_capped():
+    values = sample(n_rows=400)
+    values[:3] = 1e6  # fewer than one in a hundred
+    capped, logarithms = (fit(values, FeatureCleaning(outliers=rule)) for rule in ("cap", "log"))
+    for name, array in logarithms.arrays().items():
+        np.testing.assert_array_equal(array, capped.arrays()[name], err_msg=name)
+
+
+@pytest.mark.parametrize("corrupt", [1e36, 1e300, -1.7e308])
+def test_a_corrupt_value_does_not_make_the_variance_of_a_tail(corrupt):
+    values = tailed_sample()
+    before = fit(values, FeatureCleaning(outliers="log"))
+    values[1, 0] = corrupt
+    after = fit(values, FeatureCleaning(outliers="log"))
+    assert after.scale[0] == pytest.approx(before.scale[0], rel=0.3)
+    assert after.capped.tolist() == [1, 0, 0, 0, 0, 0]
+    normalised = after.apply(values)
+    assert np.abs(normalised).max() < 60
+    restored = after.invert(np.full((1, 6), np.sign(corrupt) * 1e3))
+    assert (np.abs(restored) <= np.maximum(-after.lower, after.upper)).all()
+    caps = after.normalized_caps[:, 0]
+    assert normalised[1, 0] == pytest.approx(caps[int(corrupt > 0)], rel=1e-6)
+    _, excess = after.altered_cells(values)
+    assert np.count_nonzero(excess) == 1
+
+
+def test_tails_over_more_decades_than_float32_holds_stay_finite():
+    rng = np.random.default_rng(0)
+    values = np.exp(np.clip([[5, 20, 40, 150]] * rng.normal(size=(800, 4)), -690, 690))
+    for method in ("standard", "mad"):
+        for rule in (
+            FeatureCleaning(outliers="log"),
+            FeatureCleaning(outliers="log", outlier_method="percentile", outlier_bound=5.0),
+        ):
+            statistics = fit(values, rule, method)
+            normalised = statistics.apply(values)
+            assert np.abs(normalised).max() <= 1.001 * LARGEST
+            assert np.isfinite(statistics.invert(normalised)).all()
+
+
+def test_coefficients_of_a_series_with_tails_come_back():
+    values = tailed_sample()
+    cleaning = FeatureCleaning(outliers="log")
+    statistics = fit(values, cleaning, scale_groups=[np.arange(3), np.arange(3, 6)])
+    assert len(np.unique(statistics.scale)) == 2
+    np.testing.assert_allclose(statistics.invert(statistics.apply(values)), values, rtol=1e-4)
 
 
 def test_within_the_caps_values_are_what_they_are_with_either_rule_for_outliers():
