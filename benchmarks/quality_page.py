@@ -11,9 +11,6 @@ Runs = Sequence[Mapping[str, Any]]
 PEER_BEAM = 16  # encodings that faiss's residual quantisers follow
 SIMULATED = "2026-11-29"  # since then as they are now
 EARLIER = "†"
-CAPPED = "‡"
-# whose rare values were taken for outliers, and capped, when they were measured
-CAPPED_TABLES = ("foreign operators", "digits", "counts", "mixed kinds", "digits, messy")
 
 OTHERS = {
     "faiss_pq4": "PQ 4-bit",
@@ -58,8 +55,7 @@ follows 8). Ours is measured again as it changes, table by table; each says when
 versions were measured, no network was fitted in the start, and training had more to gain. {mark}
 marks peers that had a beam of 5; of simulated operators, they and ours were measured before
 {simulated}, when initial fields of noise preferred a direction a little, and nearly uniform states
-had too low a kurtosis. {capped} marks tables with columns that mostly have one value, measured, all
-methods alike, when cleaning still capped their other values; these are harder to tell now.
+had too low a kurtosis.
 """
 
 
@@ -81,9 +77,7 @@ Mean gain of {steps} gradient steps at {bits} bits by train rows: {gains}.
 
 def page(results: Mapping[str, Runs]) -> str:
     """Return the whole page."""
-    introduction = INTRODUCTION.format(
-        beam=PEER_BEAM, mark=EARLIER, simulated=SIMULATED, capped=CAPPED
-    )
+    introduction = INTRODUCTION.format(beam=PEER_BEAM, mark=EARLIER, simulated=SIMULATED)
     parts = [introduction, "## Summary\n", summary_table(results)]
     if CURVE in results:
         parts.append(CURVE_SHOWN)
@@ -158,8 +152,7 @@ def summary_table(results: Mapping[str, Runs]) -> str:
             used = "" if bits > budget - 1 else f" ({bits:.0f} bits)"
             cells.append(" / ".join(against(own, peer)) + used if known else "–")
         size = f"{runs[0]['train_rows']} × {runs[0]['columns']}"
-        mark = _mark(runs) + (f" {CAPPED}" if name in CAPPED_TABLES else "")
-        lines.append(f"| {name}{mark} | {size} | {len(runs)} | {' | '.join(cells)} |")
+        lines.append(f"| {name}{_mark(runs)} | {size} | {len(runs)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
