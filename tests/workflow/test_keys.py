@@ -29,7 +29,7 @@ FIRST_STAGE = {
     "normalize": """
         normalization_method feature_cleaning.max_missing_fraction
         feature_cleaning.variance_tolerance feature_cleaning.deduplicate_threshold
-        feature_cleaning.outlier_method feature_cleaning.outlier_bound
+        feature_cleaning.outlier_method feature_cleaning.outlier_bound feature_cleaning.outliers
     """,
     "cluster": """
         training.category_assignment training.category_mapping_file training.num_categories_auto
