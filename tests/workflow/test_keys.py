@@ -65,7 +65,8 @@ FIRST_STAGE = {
     # how a stage runs, not what it gives
     "nothing": """
         device allow_external_data training.checkpoint_dir training.use_torch_compile
-        training.memory_budget logging.wandb logging.log_interval logging.eval_interval logging.verbose
+        training.memory_budget
+        logging.wandb logging.log_interval logging.eval_interval logging.verbose
     """,
 }
 EXPECTED = {key: stage for stage, keys in FIRST_STAGE.items() for key in keys.split()}
@@ -254,18 +255,21 @@ def test_a_stage_reads_nothing_that_does_not_rerun_it(
         "evaluate": lambda: evaluate.run(experiment, model, table, metrics, baselines),
         "encode": lambda: encode.run(model, [dataset], tokens, parquet, table, experiment),
         "visualize": lambda: visualize.run(
-            experiment, model, table, silhouette, linkage, metrics, baselines, tokens, figures, report
+            experiment, model, table, silhouette, linkage, metrics, baselines, tokens,
+            figures, report,
         ),
     }  # fmt: skip
     assert tuple(runs) == STAGES
     untracked = {
-        stage: reads(experiment, run) - tracked(experiment, stage) - set(FIRST_STAGE["nothing"].split())
+        stage: reads(experiment, run)
+        - tracked(experiment, stage)
+        - set(FIRST_STAGE["nothing"].split())
         for stage, run in runs.items()
     }
     # where the number is given, these only decide on a warning
     books = {"model.levels", "model.bits", "model.max_tokens", "model.target_quality"}
     warning = books if number == 3 else set()
-    assert untracked == dict.fromkeys(STAGES, set()) | {"cluster": warning}
+    assert untracked == {stage: set() for stage in STAGES} | {"cluster": warning}
 
 
 @pytest.mark.parametrize("key", OperatorDatasetSettings.model_fields)

@@ -72,7 +72,9 @@ def test_reading_the_workflow_loads_nothing_heavy():
 
 def test_a_dry_run_loads_nothing_but_this_package_beyond_what_an_empty_one_loads(tmp_path):
     (tmp_path / "Snakefile").write_text(EMPTY)
-    empty = set(shown(DRY_RUN, "--directory", str(tmp_path), "--snakefile", f"{tmp_path}/Snakefile"))
+    empty = set(
+        shown(DRY_RUN, "--directory", str(tmp_path), "--snakefile", f"{tmp_path}/Snakefile")
+    )
     loaded = set(shown(DRY_RUN, "results/arch_summary/report.html"))
     assert "snakemake" in empty
     assert loaded - empty == {"spinlock"}

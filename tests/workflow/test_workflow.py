@@ -13,8 +13,8 @@ import torch
 
 OUTPUTS = (
     "best_model.pt", "normalization_stats.npz", "training_history.json", "config.yaml",
-    "provenance.json", "metrics.json", "baselines.csv", "tokens.h5", "tokens.parquet", "report.html",
-    "figures/training.svg", "figures/rate_distortion.png",
+    "provenance.json", "metrics.json", "baselines.csv", "tokens.h5", "tokens.parquet",
+    "report.html", "figures/training.svg", "figures/rate_distortion.png",
 )  # fmt: skip
 CHECKPOINT_CONTENTS = {
     "model_state_dict", "optimizer_state_dict", "group_indices", "normalization_stats",
@@ -87,7 +87,12 @@ def test_the_report_of_snakemake_has_every_figure_with_its_caption(workspace, re
     figures = {path.name for path in (results / "figures").glob("*.png")}
     assert len(figures) > 10
     assert held >= {*figures, "metrics.json", "baselines.csv"}
-    for caption in ("A figure of", "The vocabulary of", "of other quantisers", "Everything that was"):
+    for caption in (
+        "A figure of",
+        "The vocabulary of",
+        "of other quantisers",
+        "Everything that was",
+    ):
         assert caption.encode() in page
 
 
@@ -213,7 +218,7 @@ def test_an_experiment_cannot_stand_in_a_folder_of_another(workspace):
 
 
 @pytest.mark.parametrize(
-    "name", ["it's \"one\" file.h5", "a$(touch PWNED)`touch PWNED`.h5", "a & touch PWNED; b #*.h5"]
+    "name", ['it\'s "one" file.h5', "a$(touch PWNED)`touch PWNED`.h5", "a & touch PWNED; b #*.h5"]
 )
 def test_a_path_of_the_user_is_no_part_of_a_program(workspace, own_experiment, name):
     own_experiment(f"my data/{name}")
