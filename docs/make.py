@@ -84,7 +84,7 @@ def target_table() -> str:
             f"them below {capped['percentile_10']:.3f}. Of the values before, "
             f"{before['capped_share']:.1%} of them beyond the caps, it is {before['median']:.3f} "
             f"and {before['percentile_10']:.3f}; with",
-            "`feature_cleaning.outliers: log` tokens tell of these, too.",
+            "`feature_cleaning.outliers: log` tokens tell of tails, too.",
         ]
     )
 

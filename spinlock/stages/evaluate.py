@@ -154,8 +154,8 @@ def measure_model(
     experiment = experiment_of_model(tokenizer.config, model)
     of, digest = {}, tokenizer.source_digest
     compared: list[Baseline] = []
-    train = _own_train_rows(model, tokenizer) if baselines else None
     if dataset:
+        train = _own_train_rows(model, tokenizer) if baselines else None
         with open_dataset(dataset, external=allow_external) as source:
             rows = RowsOfSplit.of_dataset(source, tokenizer)
             digest = source.digest(fields=tokenizer.reads_fields)
@@ -164,6 +164,7 @@ def measure_model(
     else:
         with _own_subset(model, tokenizer, "name a dataset to measure on") as table:
             rows = RowsOfSplit.of_table(table, tokenizer)
+        train = rows.x[rows.of(TRAIN)] if baselines else None
     if train is not None:
         compared = baselines_of(tokenizer, train, rows.x[rows.reported])
     if dataset:  # the reference is that of the train rows, and is not measured

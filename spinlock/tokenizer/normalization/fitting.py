@@ -138,8 +138,10 @@ def _knees(
     filled: np.ndarray, lower: np.ndarray, upper: np.ndarray, cleaning: FeatureCleaning
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where logarithms begin: at the caps of columns with tails; infinite for others."""
+    if cleaning.outliers == "cap":
+        return np.full_like(lower, -np.inf), np.full_like(upper, np.inf)
     beyond = ((filled < lower) | (filled > upper)).mean(axis=0)
-    tailed = (cleaning.outliers == "log") & (beyond >= TAIL) & np.isfinite(upper - lower)
+    tailed = (beyond >= TAIL) & np.isfinite(upper - lower)
     return np.where(tailed, lower, -np.inf), np.where(tailed, upper, np.inf)
 
 

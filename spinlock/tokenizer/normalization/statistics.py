@@ -130,9 +130,8 @@ class FeatureStatistics:
         return imputed, beyond
 
     def _compressed(self, values: np.ndarray, raw: np.ndarray) -> np.ndarray:
-        """Return values [n, columns] with tails as logarithms; as they are where none has any."""
-        low, high = self.log_below[raw], self.log_above[raw]
-        return compressed(values, low, high) if np.isfinite(low).any() else values
+        """Return values [n, columns] of raw columns with their tails as logarithms."""
+        return compressed(values, self.log_below[raw], self.log_above[raw])
 
     def _kept_blocks(self, values: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Give blocks of rows, and copies of their kept columns in float64."""

@@ -20,6 +20,8 @@ def log_units(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 def compressed(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Return values [n, columns] with those below and above the knees as logarithms."""
+    if not np.isfinite(low).any():
+        return values
     unit, within = log_units(low, high), np.clip(values, low, high)
     with np.errstate(over="ignore"):
         excess = values - within
@@ -29,6 +31,8 @@ def compressed(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndar
 
 def stretched(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Return what `compressed` was given; no more than `HUGE` beyond the knees."""
+    if not np.isfinite(low).any():
+        return values
     unit, within = log_units(low, high), np.clip(values, low, high)
     beyond = values - within
     ratio = np.minimum(np.abs(beyond) / unit, np.log(HUGE))
