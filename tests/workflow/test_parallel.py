@@ -118,9 +118,9 @@ def models(workspace) -> list[str]:
 
 
 def test_two_runs_on_two_experiments_share_a_checkout(workspace, models):
-    # Snakemake locks the files that a run reads and writes, not the folder; the second run ends
-    # first, as two that end at the same instant may both try to remove the folder of locks
-    targets = [models[0], models[1].replace("best_model.pt", "feature_statistics.npz")]
+    # Snakemake locks the files that a run reads and writes, not the folder; the first run goes
+    # on to its metrics, as two that end at the same instant both try to remove the folder of locks
+    targets = [models[0].replace("best_model.pt", "metrics.json"), models[1]]
     runs = [
         subprocess.Popen(
             [sys.executable, "-m", "snakemake", "--cores", "1", target],
@@ -134,7 +134,8 @@ def test_two_runs_on_two_experiments_share_a_checkout(workspace, models):
     ]
     said = [run.communicate(timeout=300)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], "\n".join(said)
-    assert [target for target in targets if not (workspace.path / target).is_file()] == []
+    made = [*models, *targets]
+    assert [path for path in made if not (workspace.path / path).is_file()] == []
 
 
 def test_one_gpu_is_given_to_one_training_at_a_time(workspace, models):
