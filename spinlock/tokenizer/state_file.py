@@ -20,11 +20,12 @@ NOT_OURS = "give a best_model.pt or checkpoint_epoch_*.pt that spinlock wrote"
 
 def write_state(path: str | Path, entries: Mapping[str, Any]) -> None:
     """Write plain values and tensors with torch.save, atomically; equal entries, equal bytes."""
-    # torch hides why a write failed, and names its entries after the file
-    buffer = io.BytesIO()
-    torch.save(_without_identity(entries, {}), buffer)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    # given a path, torch hides why a write failed, and names its entries after the file
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(_without_identity(entries, {}), file)
+        except RuntimeError as error:  # of an archive that ends where the disk is full
+            raise error.__context__ or error from None
 
 
 def _without_identity(value: Any, strings: dict[str, str]) -> Any:

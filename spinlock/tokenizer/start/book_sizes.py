@@ -79,7 +79,7 @@ def choose_book_sizes(
         caps, complete = [min(largest, limit)], min(complete, limit)
     folds = _folds(n_rows, generator)
     directions = rare or [z.new_empty(0, 2, z.shape[1]) for z in embeddings]
-    spaces = parts or [[] for _ in embeddings]
+    spaces = parts or [[]] * len(embeddings)
     beside = outliers or [z[:0] for z in embeddings]
     categories = [
         CategoryCurves(folds, generator, complete, *of_category)

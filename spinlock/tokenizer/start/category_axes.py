@@ -29,8 +29,11 @@ class CategoryAxes:
         cls, x: Tensor, limit: int, members: Sequence[int] | slice = slice(None)
     ) -> "CategoryAxes":
         """Fit principal components to columns of rows x [n, D], keeping at most `limit`."""
-        total = [block[:, members].sum(dim=0, dtype=torch.float64) for block in x.split(ROW_BLOCK)]
-        mean = (torch.stack(total).sum(dim=0) / len(x)).to(x.dtype)
+        # added up at once: small sums kept would each hold the memory of a block behind them
+        total = sum(
+            block[:, members].sum(dim=0, dtype=torch.float64) for block in x.split(ROW_BLOCK)
+        )
+        mean = (total / len(x)).to(x.dtype)
         gram = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=x.device)
         for block in x.split(ROW_BLOCK):
             centred = (block[:, members] - mean).double()

@@ -18,35 +18,32 @@ def fit_corrections(model: TokenizerModel, encodings: Encodings) -> None:
     the decoder's network adds. Columns with rare events are not corrected.
     """
     own, others, rare = encodings.own, encodings.others, encodings.rare
+    origin = own.rows.x.mean(dim=0)  # what is decoded has about the same
     for level in range(model.n_levels):
-        decoded, target = _decoded(model, own, level, rare)
-        alone = Moments(decoded.mean(dim=0))
-        alone.add(decoded, target)
+        alone, held_out = Moments(origin), Moments(origin)
+        _add(alone, model, own, level, rare)
+        _add(held_out, model, encodings.held_out, level, rare)
         fits = [alone]
         if others:
-            together = Moments(alone.origin)
-            together.add(decoded, target, encodings.own_weight)
+            together = alone.scaled(encodings.own_weight)
             for one in others:
-                together.add(*_decoded(model, one, level, rare))
+                _add(together, model, one, level, rare)
             fits.append(together)
-        correction = ridge_correction(fits, *_decoded(model, encodings.held_out, level, rare))
-        model.decoder.set_correction(level, *correction)
+        model.decoder.set_correction(level, *ridge_correction(fits, held_out))
 
 
-def _decoded(
-    model: TokenizerModel, encoding: Encoding, level: int, rare: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return what the codes of levels 0..level decode by category [n, D], and what they should.
+def _add(
+    moments: Moments, model: TokenizerModel, encoding: Encoding, level: int, rare: Tensor
+) -> None:
+    """Add what the codes of levels 0..level decode by category, and what they should.
 
     Of columns with rare events that is the same.
     """
     decoder, quantizer = model.decoder, encoding.quantizer
-    own, target = torch.empty_like(encoding.rows.x), encoding.rows.x.clone()
-    blocks = (values.split(ROW_BLOCK) for values in (own, target, encoding.tokens))
-    for part, wanted, tokens in zip(*blocks, strict=True):
+    blocks = (values.split(ROW_BLOCK) for values in (encoding.rows.x, encoding.tokens))
+    for x, tokens in zip(*blocks, strict=True):
         codes = quantizer.decode(tokens.transpose(0, 1), level + 1)
-        part.copy_(decoder.decode_own(codes))
-        if level == model.n_levels - 1:
-            wanted.sub_(decoder.decode_network(codes))
-        wanted[:, rare] = part[:, rare]
-    return own, target
+        own = decoder.decode_own(codes)
+        whole = level == model.n_levels - 1
+        target = x - decoder.decode_network(codes) if whole else x
+        moments.add(own, torch.where(rare, own, target))

@@ -24,7 +24,12 @@ from spinlock.tokenizer.start.category_curves import NO_ERROR
 from spinlock.tokenizer.start.column_parts import Parts
 from spinlock.tokenizer.start.corrections import fit_corrections
 from spinlock.tokenizer.start.cross_fitting import encodings_of
-from spinlock.tokenizer.start.rare_events import rare_directions, rows_at_caps, with_recombined
+from spinlock.tokenizer.start.rare_events import (
+    rare_columns,
+    rare_directions,
+    rows_at_caps,
+    with_recombined,
+)
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +69,7 @@ def decide_book_sizes(
 ) -> list[list[int]]:
     """Return the number of codes [C][L]: the settings' own where given, else by rate–distortion."""
     given = [[n for _, n in levels] for levels in request.explicit or []]
-    embeddings = [
-        one.project(x[:, list(members)]) for one, members in zip(axes, partition, strict=True)
-    ]
+    embeddings = _Embeddings(x, partition, axes)
     target = None
     if request.target_quality is not None:
         total, embedded = _variance(x), sum(_variance(z) for z in embeddings)
@@ -83,6 +86,21 @@ def decide_book_sizes(
         max_tokens=request.max_tokens,
         target_distortion=target,
     )
+
+
+@dataclass(frozen=True)
+class _Embeddings(Sequence[Tensor]):
+    """The embeddings [n, E_c] of rows in each category, made when asked for: never all at once."""
+
+    x: Tensor
+    partition: Sequence[Sequence[int]]
+    axes: Sequence[CategoryAxes]
+
+    def __len__(self) -> int:
+        return len(self.axes)
+
+    def __getitem__(self, category: int) -> Tensor:  # type: ignore[override]
+        return self.axes[category].project(self.x[:, list(self.partition[category])])
 
 
 def _variance(x: Tensor) -> float:
@@ -257,8 +275,9 @@ def _rare_directions(
     x: Tensor, partition: Sequence[Sequence[int]], axes: Sequence[CategoryAxes]
 ) -> list[Tensor]:
     """Return the directions of each category's columns that have rare events."""
+    rare = rare_columns(x)
     return [
-        rare_directions(x[:, list(members)], one)
+        rare_directions(rare[list(members)], one)
         for one, members in zip(axes, partition, strict=True)
     ]
 
@@ -274,7 +293,7 @@ def _outliers(
         return [x.new_empty(0, len(one.synthesis)) for one in axes]
     caps = caps.to(x.device)
     return [
-        one.project(rows_at_caps(x[:, list(members)], caps[:, list(members)]))
+        one.project(rows_at_caps(x, caps, members))
         for one, members in zip(axes, partition, strict=True)
     ]
 
@@ -282,5 +301,8 @@ def _outliers(
 @torch.no_grad()
 def _linear_embeddings(model: TokenizerModel, x: Tensor) -> Tensor:
     """Return embeddings [C, n, E] by the linear paths; padded columns stand for a block only."""
-    blocks = [model.encoder.linear(model.layout.gather(block)) for block in x.split(ROW_BLOCK)]
-    return torch.cat(blocks, dim=1)
+    linear, gather = model.encoder.linear, model.layout.gather
+    z = x.new_empty(len(linear.weight), len(x), model.shape.width)
+    for place, block in zip(z.split(ROW_BLOCK, dim=1), x.split(ROW_BLOCK), strict=True):
+        place.copy_(linear(gather(block)))
+    return z

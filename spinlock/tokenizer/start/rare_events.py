@@ -6,6 +6,8 @@ books that learn the combinations by heart fail on the next one, books that also
 apart can add them up.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -13,17 +15,21 @@ from spinlock.tokenizer.start.category_axes import CategoryAxes
 
 FEW_COLUMNS = 3
 AT_CAP = 1e-3  # deviations
-COLUMN_BLOCK = 256
+COLUMN_BLOCK = 32
 RARE = 25.0  # kurtosis, which one row in 27 with all the variance has
 
 
 def rare_columns(x: Tensor) -> Tensor:
     """Return which columns [d] of rows x [n, d] hardly vary but for rare events."""
-    return torch.cat([_kurtosis(part) > RARE for part in x.split(COLUMN_BLOCK, dim=1)])
+    kurtosis = x.new_empty(x.shape[1])
+    blocks = x.split(COLUMN_BLOCK, dim=1), kurtosis.split(COLUMN_BLOCK)
+    for part, place in zip(*blocks, strict=True):
+        place.copy_(_kurtosis(part))
+    return kurtosis > RARE
 
 
-def rare_directions(x: Tensor, axes: CategoryAxes) -> Tensor:
-    """Return what the columns of rows x [n, d] with rare events are in their embedding.
+def rare_directions(rare: Tensor, axes: CategoryAxes) -> Tensor:
+    """Return what the columns with rare events, `rare` [d] of a category's, are in its embedding.
 
     Returns
     -------
@@ -31,7 +37,6 @@ def rare_directions(x: Tensor, axes: CategoryAxes) -> Tensor:
         Of each: the direction that reads the column from an embedding, and the one in which
         the column moves it.
     """
-    rare = rare_columns(x)
     return torch.stack([axes.synthesis.T[rare], axes.analysis[rare]], dim=1)
 
 
@@ -60,18 +65,19 @@ def with_recombined(
     return torch.cat([z, recombined])
 
 
-def rows_at_caps(x: Tensor, caps: Tensor) -> Tensor:
-    """Return rows [m, d] of outliers that rows x [n, d] do not hold: one column at a cap.
+def rows_at_caps(x: Tensor, caps: Tensor, members: Sequence[int]) -> Tensor:
+    """Return rows [m, d] of outliers that d columns of rows x [n, D] do not hold: one at a cap.
 
     Cleaning puts an outlier at the cap of its column, far from all else, and where train rows
     have none there, no code is near. The rows are the mean but for one column, at a finite cap of
-    `caps` [2, d] that no row reaches. Many columns would take too many codes for what hardly
+    `caps` [2, D] that no row reaches. Many columns would take too many codes for what hardly
     ever comes: of more than `FEW_COLUMNS` there are none. Nor of columns with rare events, whose
     caps are very far out, on the side without events too.
     """
-    mean, n_columns = x.mean(dim=0), x.shape[1]
-    if n_columns > FEW_COLUMNS:
-        return x[:0]
+    if len(members) > FEW_COLUMNS:
+        return x.new_empty(0, len(members))
+    x, caps = x[:, list(members)], caps[:, list(members)]
+    mean = x.mean(dim=0)
     reached = torch.stack([x.amin(dim=0), x.amax(dim=0)])
     beyond = ((caps - reached).abs() > AT_CAP) & caps.isfinite() & (_kurtosis(x) <= RARE)
     rows = mean + torch.diag_embed(caps.nan_to_num() - mean)  # [2, d, d]: of each side and column
@@ -82,4 +88,4 @@ def _kurtosis(x: Tensor) -> Tensor:
     """Return the kurtosis [d] of columns x [n, d]; zero without spread."""
     deviation = x - x.mean(dim=0)
     squares = deviation.square().mean(dim=0).clamp_min(torch.finfo(x.dtype).tiny)
-    return (deviation / squares.sqrt()).pow(4).mean(dim=0)
+    return deviation.div_(squares.sqrt()).pow_(4).mean(dim=0)

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.network.rows import ROW_BLOCK
-
 STRENGTHS = (1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)  # in units of the mean variance
 
 Correction = tuple[Tensor, Tensor, Tensor]
@@ -30,6 +28,8 @@ class Moments:
         Σ w F, Σ w r
     gram, moment : Tensor [D, D]
         Σ w Fᵀ F, Σ w Fᵀ r
+    squares : Tensor []
+        Σ w ‖r‖²
     """
 
     def __init__(self, origin: Tensor):
@@ -40,16 +40,24 @@ class Moments:
         self.missed = torch.zeros_like(self.own)
         self.gram = self.own.new_zeros(n_columns, n_columns)
         self.moment = torch.zeros_like(self.gram)
+        self.squares = self.own.new_zeros(())
 
-    def add(self, own: Tensor, x: Tensor, weight: float = 1.0) -> None:
-        """Add rows own, x [n, D], each with the same weight."""
-        for part, target in zip(own.split(ROW_BLOCK), x.split(ROW_BLOCK), strict=True):
-            centred, missed = part.double() - self.origin, target.double() - part
-            self.weight += weight * len(part)
-            self.own += weight * centred.sum(dim=0)
-            self.missed += weight * missed.sum(dim=0)
-            self.gram.addmm_(centred.T, centred, alpha=weight)
-            self.moment.addmm_(centred.T, missed, alpha=weight)
+    def add(self, own: Tensor, x: Tensor) -> None:
+        """Add rows own, x [n, D], each with a weight of one."""
+        centred, missed = own.double() - self.origin, x.double() - own
+        self.weight += len(own)
+        self.own += centred.sum(dim=0)
+        self.missed += missed.sum(dim=0)
+        self.gram.addmm_(centred.T, centred)
+        self.moment.addmm_(centred.T, missed)
+        self.squares += missed.square_().sum()
+
+    def scaled(self, factor: float) -> "Moments":
+        """Return the moments of the same rows, with weights that are so many times as large."""
+        scaled = Moments(self.origin)
+        for name in ("weight", "own", "missed", "gram", "moment", "squares"):
+            setattr(scaled, name, getattr(self, name) * factor)
+        return scaled
 
     def means(self) -> tuple[Tensor, Tensor]:
         """Return the weighted means of own [D] and of what is missed [D]."""
@@ -63,12 +71,13 @@ class Moments:
         rest = self.missed - self.weight * missed
         return gram, self.moment - torch.outer(self.own, missed) - torch.outer(shift, rest)
 
+    def error(self, shift: Tensor | float = 0.0) -> Tensor:
+        """Return Σ w ‖r − shift‖²."""
+        return self.squares + (shift * (self.weight * shift - 2 * self.missed)).sum()
+
 
 def ridge_correction(
-    fits: Sequence[Moments],
-    own_held_out: Tensor,
-    x_held_out: Tensor,
-    strengths: Sequence[float] = STRENGTHS,
+    fits: Sequence[Moments], held_out: Moments, strengths: Sequence[float] = STRENGTHS
 ) -> Correction:
     """Fit x ≈ own + (own − mean) W + b by ridge regression that shrinks W to zero.
 
@@ -82,12 +91,9 @@ def ridge_correction(
     b : Tensor [D]
     mean : Tensor [D]
     """
-    origin = fits[0].origin
-    held_out = Moments(origin)
-    held_out.add(own_held_out, x_held_out)
-    lowest = _error(own_held_out, x_held_out, torch.zeros_like(held_out.own))
-    nothing = held_out.gram.new_zeros(held_out.gram.shape).float()
-    best = nothing, torch.zeros_like(held_out.missed).float(), origin
+    lowest = held_out.error()
+    nothing = torch.zeros_like(held_out.gram, dtype=torch.float32)
+    best = nothing, nothing.new_zeros(len(nothing)), held_out.origin
     for fit in fits:
         mean, b = fit.means()
         eigenvalues, vectors, rotated = _spectrum(*fit.about(mean, b))
@@ -96,7 +102,7 @@ def ridge_correction(
         if unit <= fit.weight * noise**2:  # codes that all decode alike tell nothing
             continue
         linear, quadratic = _error_terms(vectors, rotated, *held_out.about(mean, b))
-        shifted = _error(own_held_out, x_held_out, b)
+        shifted = held_out.error(b)
         chosen = None
         for strength in strengths:
             factors = 1 / (eigenvalues.clamp_min(0) + strength * unit)
@@ -126,9 +132,3 @@ def _error_terms(
     linear = (rotated * (vectors.T @ moment)).sum(dim=1)
     quadratic = vectors.T @ gram @ vectors
     return linear, quadratic.mul_(rotated @ rotated.T)
-
-
-def _error(own: Tensor, x: Tensor, shift: Tensor) -> Tensor:
-    """Return ‖x − own − shift‖² in float64."""
-    blocks = zip(own.split(ROW_BLOCK), x.split(ROW_BLOCK), strict=True)
-    return torch.stack([((b - a).double() - shift).square().sum() for a, b in blocks]).sum()

@@ -53,10 +53,10 @@ def test_train_rows_are_fitted_and_validation_rows_choose(start_of, draw_rows):
     model = with_network(start_of(train))
     fit_corrections(model, encodings_of(model, train, validation))
     for level in range(3):
-        own, target = own_and_target(model, train, level + 1)
-        moments = Moments(own.mean(dim=0))
-        moments.add(own, target)
-        expected = ridge_correction([moments], *own_and_target(model, validation, level + 1))
+        fitted, held_out = Moments(train.x.mean(dim=0)), Moments(train.x.mean(dim=0))
+        fitted.add(*own_and_target(model, train, level + 1))
+        held_out.add(*own_and_target(model, validation, level + 1))
+        expected = ridge_correction([fitted], held_out)
         torch.testing.assert_close(model.decoder.correction(level), expected)
 
 
@@ -102,9 +102,9 @@ def test_own_codes_keep_a_third_of_the_weight_and_may_be_taken_alone(
     train, validation, given = draw_rows(0, 60), draw_rows(1, 30), []
     model = start_of(train)
 
-    def watched(fits, *held_out):
+    def watched(fits, held_out):
         given.append([one.weight for one in fits])
-        return ridge_correction(fits, *held_out)
+        return ridge_correction(fits, held_out)
 
     monkeypatch.setattr(corrections, "ridge_correction", watched)
     fit_corrections(model, encodings_of(model, train, validation, generator()))

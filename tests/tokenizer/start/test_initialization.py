@@ -21,7 +21,7 @@ from spinlock.tokenizer.start.initialization import (
     initialize_model,
     partition_quality,
 )
-from spinlock.tokenizer.start.rare_events import rare_directions
+from spinlock.tokenizer.start.rare_events import rare_columns, rare_directions
 
 PARTITION = [[0, 2, 4, 6], [1, 3, 5]]
 SIZES = [[16, 8, 4], [8, 4, 2]]
@@ -223,7 +223,7 @@ def test_bits_are_chosen_with_rare_events_in_new_combinations(monkeypatch):
     (axes,) = principal_axes(x, [[0, 1, 2]], 3)
     decide_book_sizes(x, [[0, 1, 2]], [axes], BookRequest(), torch.Generator())
     (rare,) = given["rare"]
-    torch.testing.assert_close(rare, rare_directions(x, axes))
+    torch.testing.assert_close(rare, rare_directions(rare_columns(x), axes))
     assert len(rare) == 2
 
 

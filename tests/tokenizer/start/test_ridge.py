@@ -22,14 +22,15 @@ def problem(seed: int, noise: float, n_rows: int = 60) -> tuple[Tensor, Tensor, 
     return own[:n_rows], x[:n_rows], own[n_rows:], x[n_rows:]
 
 
-def moments(own: Tensor, x: Tensor, origin: Tensor | None = None, weight: float = 1.0) -> Moments:
+def moments(own: Tensor, x: Tensor, origin: Tensor | None = None) -> Moments:
     made = Moments(own.mean(dim=0) if origin is None else origin)
-    made.add(own, x, weight)
+    for block in zip(own.split(7), x.split(7), strict=True):
+        made.add(*block)
     return made
 
 
 def fitted(own: Tensor, x: Tensor, *held_out: Tensor, strengths=STRENGTHS) -> Correction:
-    return ridge_correction([moments(own, x)], *held_out, strengths=strengths)
+    return ridge_correction([moments(own, x)], moments(*held_out), strengths)
 
 
 def corrected(own: Tensor, fit: Correction) -> Tensor:
@@ -69,13 +70,15 @@ def test_the_correction_is_the_ridge_solution_in_float64(seed, strength):
 @given(seeds, st.integers(1, 5), st.floats(-3, 3))
 def test_weights_count_as_so_many_rows_wherever_the_origin_is(seed, times, origin):
     own, x, *_ = problem(seed, noise=1.0)
-    weighted = Moments(torch.full((4,), origin))
-    weighted.add(own[:30], x[:30], weight=times)
+    weighted = moments(own[:30], x[:30], torch.full((4,), origin)).scaled(times)
     weighted.add(own[30:], x[30:])
     rows = [*[slice(30)] * times, slice(30, None)]
     repeated = moments(*(torch.cat([values[one] for one in rows]) for values in (own, x)))
     mean, missed = repeated.means()
     torch.testing.assert_close(weighted.means(), (mean, missed), check_dtype=False)
+    assert weighted.weight == repeated.weight
+    for shift in (0.0, missed):
+        torch.testing.assert_close(weighted.error(shift), repeated.error(shift))
     torch.testing.assert_close(
         weighted.about(mean, missed), repeated.about(mean, missed), rtol=1e-9, atol=1e-9
     )
@@ -84,17 +87,18 @@ def test_weights_count_as_so_many_rows_wherever_the_origin_is(seed, times, origi
 @pytest.mark.parametrize("origin", [-2.0, 0.0, 3.0])
 def test_the_correction_is_the_same_wherever_the_origin_is(origin):
     own, x, *held_out = problem(0, noise=1.0)
-    elsewhere = moments(own, x, torch.full((4,), origin))
-    found = ridge_correction([elsewhere], *held_out)
+    elsewhere = [moments(*rows, torch.full((4,), origin)) for rows in ((own, x), held_out)]
+    found = ridge_correction(elsewhere[:1], elsewhere[1])
     torch.testing.assert_close(found, fitted(own, x, *held_out), rtol=1e-4, atol=1e-5)
 
 
 def test_held_out_rows_choose_the_rows_that_are_fitted():
     own, x, *held_out = problem(0, noise=0.1)
     right, wrong = moments(own, x), moments(own, 3 * own)
-    expected = ridge_correction([right], *held_out)
+    chosen_by = moments(*held_out)
+    expected = ridge_correction([right], chosen_by)
     for fits in ([right, wrong], [wrong, right]):
-        torch.testing.assert_close(ridge_correction(fits, *held_out), expected)
+        torch.testing.assert_close(ridge_correction(fits, chosen_by), expected)
 
 
 @pytest.mark.parametrize("noise", [0.3, 1.0])
@@ -111,6 +115,15 @@ def test_the_strength_is_about_the_best_for_held_out_rows_of_another_mean(noise)
         for strength in np.logspace(-3, 2, 60)
     ]
     assert error_of(fitted(own, x, *held_out), *held_out) < 1.01 * min(errors)
+
+
+@modest
+@given(seeds, st.floats(-3, 3))
+def test_the_error_of_moments_is_that_of_their_rows(seed, shift):
+    own, x, *_ = problem(seed, noise=1.0)
+    shifts = torch.tensor([shift, 0.0, 1.0, -shift], dtype=torch.float64)
+    expected = (x.double() - own - shifts).square().sum()
+    torch.testing.assert_close(moments(own, x).error(shifts), expected)
 
 
 def test_a_linear_dependence_is_found():
