@@ -40,10 +40,10 @@ def _add(
     Of columns with rare events that is the same.
     """
     decoder, quantizer = model.decoder, encoding.quantizer
+    whole = level == model.n_levels - 1
     blocks = (values.split(ROW_BLOCK) for values in (encoding.rows.x, encoding.tokens))
     for x, tokens in zip(*blocks, strict=True):
         codes = quantizer.decode(tokens.transpose(0, 1), level + 1)
         own = decoder.decode_own(codes)
-        whole = level == model.n_levels - 1
         target = x - decoder.decode_network(codes) if whole else x
         moments.add(own, torch.where(rare, own, target))

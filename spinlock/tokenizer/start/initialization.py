@@ -301,8 +301,9 @@ def _outliers(
 @torch.no_grad()
 def _linear_embeddings(model: TokenizerModel, x: Tensor) -> Tensor:
     """Return embeddings [C, n, E] by the linear paths; padded columns stand for a block only."""
-    linear, gather = model.encoder.linear, model.layout.gather
-    z = x.new_empty(len(linear.weight), len(x), model.shape.width)
+    layout = model.layout
+    z = x.new_empty(layout.n_categories, len(x), model.shape.width)
+    # put in place: parts that are kept would each hold the memory of a block behind them
     for place, block in zip(z.split(ROW_BLOCK, dim=1), x.split(ROW_BLOCK), strict=True):
-        place.copy_(linear(gather(block)))
+        place.copy_(model.encoder.linear(layout.gather(block)))
     return z

@@ -21,6 +21,7 @@ RARE = 25.0  # kurtosis, which one row in 27 with all the variance has
 
 def rare_columns(x: Tensor) -> Tensor:
     """Return which columns [d] of rows x [n, d] hardly vary but for rare events."""
+    # put in place: small results kept would each hold the memory of a block behind them
     kurtosis = x.new_empty(x.shape[1])
     blocks = x.split(COLUMN_BLOCK, dim=1), kurtosis.split(COLUMN_BLOCK)
     for part, place in zip(*blocks, strict=True):
