@@ -51,6 +51,7 @@ test-slurm: $(READY) ## Run the workflow on a real one-node Slurm (root on Debia
 	pytest -m slurm tests/slurm
 
 bench: $(READY) ## Measure speed and memory beside references into benchmarks/results.md
+	snakemake --cores $(CORES) results/arch_summary/subset.h5  # simulates the operators to train on
 	python -m benchmarks
 
 fuzz: $(READY) ## Fuzz the readers of files with new examples (FUZZ_SECONDS=600)

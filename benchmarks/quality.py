@@ -32,6 +32,7 @@ from spinlock.files import write_json, write_text
 from spinlock.settings import Experiment
 from spinlock.stages import cluster, normalize, subset, train
 from spinlock.stages.program import limit_threads
+from spinlock.stages.training_files import training_inputs
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 BITS = (24, 48, 96, 160, 288, 400)
@@ -121,7 +122,7 @@ def measure_table(
 
 
 def _train(experiment: Experiment, out: Path, *, recluster: bool = False) -> Path:
-    files = train.training_inputs(out)
+    files = training_inputs(out)
     if recluster:
         cluster.run(experiment, *files, out / "silhouette.csv", out / "linkage.npz")
     train.run(experiment, *files, out / "best_model.pt")

@@ -37,6 +37,7 @@ from spinlock.files import write_text
 from spinlock.settings import Experiment
 from spinlock.stages import cluster, normalize, subset, train
 from spinlock.stages.program import limit_threads
+from spinlock.stages.training_files import training_inputs
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.plain_files import read_model
 from spinlock.tokenizer.tokenizer import Tokenizer
@@ -278,7 +279,7 @@ class Workbench:
         settings = merged(settings, {"training": {"save_every": max(epochs, 1)}})
         experiment = Experiment.model_validate(settings)
         out = self._folder
-        files = train.training_inputs(out)
+        files = training_inputs(out)
         subset.run(experiment, [out / "dataset.h5"], files[0])
         normalize.run(experiment, *files[:2])
         cluster.run(experiment, *files, out / "silhouette.csv", out / "linkage.npz")

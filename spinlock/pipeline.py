@@ -29,6 +29,7 @@ from spinlock.settings.dataset_files import (
 from spinlock.stages import cluster, concatenate, generate, normalize, subset, train
 from spinlock.stages.program import limit_threads, usable_cores
 from spinlock.stages.progress import progress_bar
+from spinlock.stages.training_files import training_inputs
 from spinlock.termination import end_with_parent
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def train_experiment(
     dataset = dataset_files(experiment)
     require_start(experiment, (), resume_from)
     describe_data(experiment)
-    inputs, model = train.training_inputs(output), output / "best_model.pt"
+    inputs, model = training_inputs(output), output / "best_model.pt"
     with sole_writer(output):
         generate_missing(experiment)
         require_start(experiment, dataset, resume_from)
@@ -58,7 +59,7 @@ def train_experiment(
         else:  # what does not fit the checkpoint must not stand beside the model that is there
             with _unfinished(output) as folder, _told_of_place(folder, output):
                 _prepare(experiment, dataset, folder)
-                train.require_data(experiment, resume_from, train.training_inputs(folder))
+                train.require_data(experiment, resume_from, training_inputs(folder))
                 for made in sorted(folder.iterdir()):
                     made.replace(output / made.name)
         train.run(experiment, *inputs, model, resume_from)
@@ -69,7 +70,7 @@ def train_experiment(
 
 def _prepare(experiment: Experiment, dataset: Sequence[Path], folder: Path) -> None:
     """Write what a model is made from into a folder."""
-    inputs = train.training_inputs(folder)
+    inputs = training_inputs(folder)
     subset.run(experiment, dataset, inputs[0])
     normalize.run(experiment, *inputs[:2])
     cluster.run(experiment, *inputs, folder / "silhouette.csv", folder / "linkage.npz")

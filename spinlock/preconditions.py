@@ -19,7 +19,8 @@ from spinlock.settings import Experiment, load_dataset_settings
 from spinlock.settings.dataset_files import dataset_config, dataset_files, named_files
 from spinlock.settings.families import require_readable
 from spinlock.stages.subset import split_rows
-from spinlock.stages.train import training_inputs, training_outputs, training_stamp
+from spinlock.stages.train import training_stamp
+from spinlock.stages.training_files import training_inputs, training_outputs
 from spinlock.tokenizer.categories.mapping import MAPPING_REMEDY, mapped_columns, read_mapping
 from spinlock.tokenizer.device import choose_device
 from spinlock.training.resume import state_of_checkpoint

@@ -34,6 +34,7 @@ from spinlock.stages import (
     train,
     visualize,
 )
+from spinlock.stages.evaluation_files import read_metrics
 
 SUMMARY = "features/summary/aggregated/features"
 SPARE_MEMORY = 1_500_000_000  # bytes beyond what the process has when a case begins
@@ -774,4 +775,4 @@ def test_verbose_shows_the_traceback(good, tmp_path, run):
 def test_the_good_files_are_good(good, tmp_path, monkeypatch):
     encode.run(good.model, [good.dataset], tmp_path / "tokens.h5", subset=good.subset)
     decode.run(good.model, tmp_path / "tokens.h5", tmp_path / "features.csv")
-    assert evaluate.read_metrics(good.metrics) == json.loads(good.metrics.read_text())
+    assert read_metrics(good.metrics) == json.loads(good.metrics.read_text())

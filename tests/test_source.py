@@ -198,3 +198,16 @@ def test_training_depends_on_the_tokenizer_and_not_on_drawing():
     closure = source_closure("spinlock.stages.train")
     assert "spinlock.tokenizer.network.quantizer" in closure
     assert not [name for name in closure if "figures" in name or "operators" in name]
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "encode", "visualize", "decode", "export"])
+def test_what_reads_a_model_does_not_depend_on_how_models_are_made(stage):
+    closure = source_closure(f"spinlock.stages.{stage}")
+    making = ("tokenizer.start", "training.loop", "categories.clustering", "operators")
+    assert not [name for name in closure if any(part in name for part in making)]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_stage_depends_on_the_code_of_another(stage):
+    others = {name for name in source_closure(stage) if name in STAGES}
+    assert others == {stage}

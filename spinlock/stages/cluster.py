@@ -16,10 +16,10 @@ import torch
 from spinlock.errors import located, memory_for
 from spinlock.features.split import TRAIN, VALIDATION, sample_rows
 from spinlock.features.table import FeatureTable
-from spinlock.files import atomic_path, write_json, write_text
+from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
-from spinlock.stages.normalize import read_statistics
 from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.stages.training_files import read_statistics, write_categories
 from spinlock.tokenizer.categories.centroids import mean_abs_cosine
 from spinlock.tokenizer.categories.clustering import (
     Clustering,
@@ -69,23 +69,10 @@ def run(
             clustering = _automatic(experiment, x, held_out)
             partition = {f"category_{i:02d}": m for i, m in enumerate(clustering.partition)}
     kept_names = [names[i] for i in fitted.kept]
-    _write_categories(partition, kept_names, categories)
+    write_categories(partition, kept_names, categories)
     _write_candidates(clustering, silhouette)
     _write_tree(clustering, linkage)
     log.info("%d categories of %d features", len(partition), len(kept_names))
-
-
-def read_categories(path: Path, kept_names: list[str]) -> dict[str, np.ndarray]:
-    """Return category → positions among the kept columns.
-
-    Raises
-    ------
-    SpinlockError
-        When the file does not fit the columns.
-    """
-    mapping = read_mapping(path, remedy="make it with the stage `cluster`")
-    with located(path):
-        return mapped_partition(mapping, kept_names, np.arange(len(kept_names)))
 
 
 def _normalised(
@@ -177,11 +164,6 @@ def _manual(
         len(groups), silhouette_of(correlation, groups), mean_abs_cosine(x, groups)
     )
     return Clustering(groups, tree, correlation, [quality]), partition
-
-
-def _write_categories(partition: dict[str, np.ndarray], names: list[str], path: Path) -> None:
-    named = {category: [names[i] for i in members] for category, members in partition.items()}
-    write_json(path, named)
 
 
 def _write_candidates(clustering: Clustering, path: Path) -> None:

@@ -16,9 +16,9 @@ from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.table import FeatureTable
 from spinlock.files import refuse_overwriting, require_suffix
 from spinlock.settings import Experiment
+from spinlock.stages.model_settings import require_own_model
 from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.stages.progress import progress_bar
-from spinlock.stages.train import require_own_model
 from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.token_file import TokenWriter, write_parquet
 from spinlock.tokenizer.tokenizer import Tokenizer

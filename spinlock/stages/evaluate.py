@@ -22,10 +22,11 @@ from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import open_dataset
 from spinlock.features.split import TEST, TRAIN
 from spinlock.features.table import FeatureTable
-from spinlock.files import read_json, write_json, write_text
+from spinlock.files import write_json, write_text
 from spinlock.settings import Experiment
+from spinlock.stages.model_settings import require_own_model
 from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
-from spinlock.stages.train import require_own_model, training_inputs
+from spinlock.stages.training_files import training_inputs
 from spinlock.tokenizer.tokenizer import Tokenizer
 from spinlock.training.provenance import files_digest
 
@@ -34,14 +35,6 @@ log = logging.getLogger(__name__)
 FEW_ROWS = 30  # below, a metric is hardly one
 FALL = 0.01  # of R² from one level to the next: more is told
 BASELINE_COLUMNS = ["method", "bits", "quality"]
-SHAPE_OF_METRICS = {
-    "targets": list,
-    "rows": dict,
-    "quality_by_feature": dict,
-    "bits": dict,
-    "baselines": dict,
-    "cleaning": dict,
-}
 
 
 @memory_for("evaluate", "lower evaluation.max_pair_rows or max_samples, or turn baselines off")
@@ -235,63 +228,9 @@ def _require_own_subset(table: FeatureTable, tokenizer: Tokenizer, remedy: str) 
         )
 
 
-def read_baselines(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return method → its bits and R², arrays, of what `run` wrote to baselines.csv.
-
-    Raises
-    ------
-    SpinlockError
-        When the file is missing or something else.
-    """
-    try:
-        table = pd.read_csv(path)
-        return {
-            str(method): (rows["bits"].to_numpy(float), rows["quality"].to_numpy(float))
-            for method, rows in table.groupby("method", sort=False)
-        }
-    except (OSError, ValueError, KeyError) as error:
-        raise _another_file("baselines", path, error, "the stage `evaluate`") from error
-
-
-def read_metrics(path: Path) -> dict[str, Any]:
-    """Return what `run` wrote to metrics.json.
-
-    Raises
-    ------
-    SpinlockError
-        When the file is missing or something else.
-    """
-    try:
-        measured = read_json(path)
-        for key, kind in SHAPE_OF_METRICS.items():
-            if not isinstance(measured[key], kind):
-                raise TypeError(f"{key} is no {kind.__name__}")
-        if type(measured["rows"]["pairs_of"]) is not int:
-            raise TypeError("rows.pairs_of is no whole number")
-        return measured
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        if not path.parent.is_dir():
-            raise SpinlockError(
-                "there is no such folder",
-                where=path.parent,
-                remedy="name the result folder of an experiment, or its metrics.json",
-            ) from error
-        model = path.with_name("best_model.pt")
-        command = f"`spinlock evaluate --model {model} --output {path}`"
-        raise _another_file(
-            "metrics", path, error, f"the stage `evaluate`, or {command}"
-        ) from error
-
-
 def _write_baselines(compared: Sequence[Baseline], path: Path) -> None:
     rows = [asdict(one) for one in compared]
     write_text(path, pd.DataFrame(rows, columns=BASELINE_COLUMNS).to_csv(index=False))
-
-
-def _another_file(wanted: str, path: Path, error: Exception, maker: str) -> SpinlockError:
-    return SpinlockError(
-        f"this is not a file of {wanted} ({error})", where=path, remedy=f"make it with {maker}"
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from spinlock.errors import SpinlockError, located, memory_for
+from spinlock.errors import located, memory_for
 from spinlock.features.split import TRAIN
 from spinlock.features.table import FeatureTable
-from spinlock.files import atomic_path
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.stages.training_files import write_statistics
 from spinlock.tokenizer.normalization.fitting import fit_statistics
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics, Reason
 
@@ -79,33 +79,6 @@ def series_channels(table: FeatureTable) -> list[np.ndarray]:
         columns = [i for i, column in enumerate(table.columns) if column.family == family]
         groups += list(np.array(columns).reshape(-1, series.coefficients))
     return groups
-
-
-def write_statistics(statistics: FeatureStatistics, path: Path) -> None:
-    """Write statistics as arrays without pickles."""
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **statistics.arrays())
-
-
-def read_statistics(path: Path) -> FeatureStatistics:
-    """Read what `write_statistics` wrote.
-
-    Raises
-    ------
-    SpinlockError
-        When the file is missing, damaged or of another kind.
-    """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            statistics = FeatureStatistics.from_arrays(dict(arrays))
-        statistics.require_consistent()
-        return statistics
-    except Exception as error:  # damaged archives make their reader raise nearly anything
-        raise SpinlockError(
-            f"this is not a file of feature statistics: {error}",
-            where=path,
-            remedy="make it with the stage `normalize`",
-        ) from error
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -22,21 +22,16 @@ import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-from spinlock.errors import SpinlockError, listed, memory_for
+from spinlock.errors import memory_for
 from spinlock.features.split import TRAIN, VALIDATION
 from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, file_digest, sole_writer, write_json, write_text
 from spinlock.settings import Experiment, stage_settings, to_yaml
 from spinlock.source import source_digest
-from spinlock.stages.cluster import read_categories
-from spinlock.stages.normalize import read_statistics
-from spinlock.stages.program import (
-    execute,
-    experiment_of,
-    experiment_of_model,
-    stage_parser,
-)
+from spinlock.stages.model_settings import training_settings
+from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.stages.progress import progress_bar
+from spinlock.stages.training_files import read_categories, read_statistics
 from spinlock.termination import delayed_termination, end_with_parent
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.device import choose_device
@@ -60,8 +55,6 @@ from spinlock.training.summary import summary_metrics
 from spinlock.training.tracking import Tracker, tracked
 
 log = logging.getLogger(__name__)
-
-STAGES_OF_MODEL = ("subset", "normalize", "cluster", "train")
 
 
 @memory_for(
@@ -286,39 +279,6 @@ def _write_outputs(checkpoint: Checkpoint, experiment: Experiment, output: Path)
     checkpoint.save(output)
 
 
-def training_outputs(results: Path) -> list[Path]:
-    """Return the model of a result folder, and what every training writes beside it."""
-    beside = (
-        "normalization_stats.npz", "training_history.json", "config.yaml", "provenance.json"
-    )  # fmt: skip
-    return [results / name for name in ("best_model.pt", *beside)]
-
-
-def training_inputs(results: Path) -> list[Path]:
-    """Return the files of a result folder that its model is made from."""
-    return [results / name for name in ("subset.h5", "feature_statistics.npz", "categories.json")]
-
-
-def model_settings(experiment: Experiment) -> dict[str, Any]:
-    """Return the settings that a model depends on: of its training, and of what it reads.
-
-    Where the dataset stands is none: its content counts.
-    """
-    settings = {stage: stage_settings(experiment, stage) for stage in STAGES_OF_MODEL}
-    del settings["subset"]["dataset_path"]
-    return settings
-
-
-def training_settings(experiment: Experiment) -> dict[str, Any]:
-    """Return the settings that a resumed training must share; how long it goes on is free."""
-    settings = model_settings(experiment)
-    training = settings["train"]["training"]
-    kept = {
-        key: value for key, value in training.items() if key not in ("num_epochs", "save_every")
-    }
-    return settings | {"train": settings["train"] | {"training": kept}}
-
-
 def require_data(experiment: Experiment, resume_from: Path, inputs: Sequence[Path]) -> None:
     """Check that a training can go on from a checkpoint with these files.
 
@@ -329,43 +289,6 @@ def require_data(experiment: Experiment, resume_from: Path, inputs: Sequence[Pat
     """
     stamp = training_stamp(experiment) | {"data": files_digest(inputs)}
     state_of_checkpoint(resume_from, stamp, experiment.training.num_epochs)
-
-
-def require_own_model(experiment: Experiment, config: object, model: Path) -> None:
-    """Check that a model was trained with the settings of an experiment, but for its length.
-
-    Parameters
-    ----------
-    experiment : Experiment
-    config : dict
-        Settings that the model keeps.
-    model : Path
-
-    Raises
-    ------
-    SpinlockError
-        When not: another program than the workflow may have made it, which then does not know.
-    """
-    kept = training_settings(experiment_of_model(config, model))
-    differing = _differing(kept, training_settings(experiment))
-    if differing:
-        raise SpinlockError(
-            f"this model was trained with another {listed(differing)} than the configuration says",
-            where=model,
-            remedy="train it again (remove the file), or configure what config.yaml beside it says",
-        )
-
-
-def _differing(one: Mapping[str, Any], other: Mapping[str, Any], within: str = "") -> list[str]:
-    """Return the names, with those of their sections, of what differs between settings."""
-    found = []
-    for key in {**one, **other}:
-        pair = one.get(key), other.get(key)
-        if all(isinstance(value, dict) for value in pair):
-            found += _differing(*pair, within=f"{key}.")
-        elif pair[0] != pair[1]:
-            found.append(f"{within}{key}")
-    return found
 
 
 def training_stamp(experiment: Experiment) -> dict[str, str]:

@@ -13,9 +13,10 @@ from spinlock.settings import Experiment, load_experiment
 from spinlock.settings.dataset_files import dataset_files
 from spinlock.settings.experiment import EXPERIMENTS, RESULTS
 from spinlock.source import source_digest
-from spinlock.stages.evaluate import read_metrics
+from spinlock.stages.evaluation_files import read_metrics
+from spinlock.stages.model_settings import model_settings, training_settings
 from spinlock.stages.program import experiment_of_model
-from spinlock.stages.train import model_settings, training_inputs, training_settings
+from spinlock.stages.training_files import training_inputs
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.token_file import open_tokens
 from spinlock.training.provenance import files_digest, settings_digest

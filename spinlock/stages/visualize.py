@@ -40,9 +40,9 @@ from spinlock.features.split import SPLIT_NAMES, sample_rows
 from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
-from spinlock.stages.evaluate import read_baselines, read_metrics
+from spinlock.stages.evaluation_files import read_baselines, read_metrics
+from spinlock.stages.model_settings import require_own_model
 from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.stages.train import require_own_model
 from spinlock.tokenizer.token_file import open_tokens, require_tokens_of
 from spinlock.tokenizer.tokenizer import Tokenizer
 

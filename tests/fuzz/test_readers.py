@@ -23,7 +23,7 @@ from spinlock.features import hdf5
 from spinlock.features.dataset import open_dataset
 from spinlock.features.inspection import inspect_dataset
 from spinlock.settings import load_dataset_settings, load_experiment
-from spinlock.stages.normalize import read_statistics
+from spinlock.stages.training_files import read_statistics
 from spinlock.tokenizer.categories.mapping import read_mapping
 from spinlock.tokenizer.token_file import open_tokens
 

@@ -14,6 +14,7 @@ from spinlock.features.split import TEST, TRAIN, VALIDATION
 from spinlock.features.table import FeatureTable
 from spinlock.settings import Experiment, load_experiment
 from spinlock.stages import cluster, encode, evaluate, normalize, subset, train
+from spinlock.stages.training_files import read_statistics
 
 SMALL: dict[str, Any] = {
     "model": {"bits": 24, "group_hidden_dim": 8, "group_embedding_dim": 8},
@@ -116,7 +117,7 @@ def run_stages(experiment: Experiment, dataset: list[Path], out: Path) -> None:
 @pytest.fixture(scope="session")
 def rows_of(finished: Finished) -> Callable[[int], np.ndarray]:
     """Give a function that returns the normalised rows of one side of the finished experiment."""
-    statistics = normalize.read_statistics(finished.path("feature_statistics.npz"))
+    statistics = read_statistics(finished.path("feature_statistics.npz"))
     with FeatureTable(finished.path("subset.h5")) as table:
         rows = {side: statistics.apply(table.read(table.rows(side))) for side in range(3)}
     return rows.__getitem__
@@ -138,3 +139,11 @@ def run_pipeline(tmp_path: Path) -> Callable[..., Path]:
         return out
 
     return run
+
+
+@pytest.fixture
+def kept_names(finished: Finished) -> list[str]:
+    """Give the names of the columns that the finished experiment keeps."""
+    kept = read_statistics(finished.path("feature_statistics.npz")).kept
+    with FeatureTable(finished.path("subset.h5")) as table:
+        return [table.columns[i].full_name for i in kept]

@@ -7,20 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spinlock.errors import SpinlockError
 from spinlock.features.split import TRAIN, VALIDATION
-from spinlock.features.table import FeatureTable
 from spinlock.stages import cluster
-from spinlock.stages.normalize import read_statistics
+from spinlock.stages.training_files import read_categories
 from spinlock.tokenizer.categories.column_tree import correlation_matrix
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics
-
-
-@pytest.fixture
-def kept_names(finished):
-    kept = read_statistics(finished.path("feature_statistics.npz")).kept
-    with FeatureTable(finished.path("subset.h5")) as table:
-        return [table.columns[i].full_name for i in kept]
 
 
 def run(finished, experiment, folder):
@@ -40,7 +31,7 @@ def with_training(finished, **changes):
 def test_every_kept_feature_is_in_exactly_one_category(finished, kept_names):
     found = json.loads(finished.path("categories.json").read_text())
     assert sorted(name for names in found.values() for name in names) == sorted(kept_names)
-    partition = cluster.read_categories(finished.path("categories.json"), kept_names)
+    partition = read_categories(finished.path("categories.json"), kept_names)
     assert sorted(np.concatenate(list(partition.values()))) == list(range(len(kept_names)))
 
 
@@ -104,12 +95,6 @@ def test_categories_that_a_user_gives_are_taken(finished, kept_names, tmp_path):
         finished, category_assignment="manual", category_mapping_file=str(tmp_path / "map.json")
     )
     assert run(finished, experiment, tmp_path) == wanted
-
-
-def test_categories_of_other_features_are_told(finished, kept_names):
-    with pytest.raises(SpinlockError, match="leaves features out") as caught:
-        cluster.read_categories(finished.path("categories.json"), [*kept_names, "other/feature"])
-    assert "categories.json" in str(caught.value)
 
 
 def test_of_many_rows_some_are_compared_the_same_with_the_same_seed(

@@ -9,6 +9,7 @@ from spinlock.analysis.baselines import REFERENCE
 from spinlock.errors import SpinlockError
 from spinlock.files import write_json
 from spinlock.stages import compare, evaluate
+from spinlock.stages.evaluation_files import read_metrics
 
 
 def test_metrics_of_the_model_beside_them_are_shown(finished, caplog):
@@ -37,7 +38,7 @@ def test_rows_that_training_saw_are_told(finished, tmp_path):
 
 
 def test_metrics_of_different_datasets_are_told(finished, tmp_path, caplog):
-    metrics = evaluate.read_metrics(finished.path("metrics.json"))
+    metrics = read_metrics(finished.path("metrics.json"))
     metrics["dataset_digest"] = "another"
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     compare.run([finished.out, tmp_path])
@@ -51,7 +52,7 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
 
 
 def test_the_best_baseline_is_the_one_of_the_highest_quality_that_can_be_built(finished, tmp_path):
-    metrics = evaluate.read_metrics(finished.path("metrics.json"))
+    metrics = read_metrics(finished.path("metrics.json"))
     qualities = {"a": 0.4, "b": 0.7, "c": None, "d": 0.5, REFERENCE: 0.9}
     metrics["baselines"] = {
         method: {"bits": 24, "quality": quality} for method, quality in qualities.items()
@@ -72,7 +73,7 @@ def test_metrics_of_an_earlier_model_are_told(finished, tmp_path, caplog):
 
 
 def test_metrics_that_do_not_record_their_model_are_told(finished, tmp_path, caplog):
-    metrics = evaluate.read_metrics(finished.path("metrics.json"))
+    metrics = read_metrics(finished.path("metrics.json"))
     del metrics["model_digest"]
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     shutil.copy(finished.path("best_model.pt"), tmp_path)

@@ -15,7 +15,8 @@ from spinlock.features.split import SPLIT_NAMES, TEST, TRAIN
 from spinlock.features.table import FeatureTable
 from spinlock.files import file_digest
 from spinlock.stages import evaluate
-from spinlock.stages.normalize import read_statistics
+from spinlock.stages.evaluation_files import read_baselines, read_metrics
+from spinlock.stages.training_files import read_statistics
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 MOSTLY_CAPPED = {"quality_before_caps": {"median": 0.2, "capped_share": 0.4}}
@@ -111,9 +112,9 @@ def test_what_is_measured_follows_the_settings(finished, tmp_path):
         *[finished.path(name) for name in ("best_model.pt", "subset.h5")],
         *[tmp_path / name for name in ("metrics.json", "baselines.csv")],
     )
-    metrics = evaluate.read_metrics(tmp_path / "metrics.json")
+    metrics = read_metrics(tmp_path / "metrics.json")
     assert metrics["rows"]["pairs_of"] == 12
-    assert metrics["baselines"] == evaluate.read_baselines(tmp_path / "baselines.csv") == {}
+    assert metrics["baselines"] == read_baselines(tmp_path / "baselines.csv") == {}
     assert metrics["probe"] is None
 
 

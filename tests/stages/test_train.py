@@ -16,7 +16,7 @@ from spinlock.errors import SpinlockError
 from spinlock.features.split import TRAIN, VALIDATION
 from spinlock.files import sole_writer
 from spinlock.settings import load_experiment
-from spinlock.stages import encode, evaluate, train, visualize
+from spinlock.stages import train
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.state_file import read_state
@@ -282,33 +282,6 @@ def test_a_mistake_in_two_processes_is_told(finished, tmp_path):
     assert done.returncode != 0
     assert "none.yaml" in done.stderr
     assert not (tmp_path / "best_model.pt").exists()
-
-
-def test_later_stages_refuse_a_model_of_other_settings(finished, tmp_path):
-    experiment, model = finished.experiment, finished.path("best_model.pt")
-    config = Checkpoint.load(model).config
-    train.require_own_model(experiment, config, model)
-    longer = experiment.training.model_copy(update={"num_epochs": 50, "save_every": 3})
-    train.require_own_model(experiment.model_copy(update={"training": longer}), config, model)
-    other = experiment.model_copy(
-        update={
-            "model": experiment.model.model_copy(update={"bits": 77}),
-            "training": experiment.training.model_copy(update={"learning_rate": 0.5}),
-            "random_seed": 3,
-        }
-    )
-    where = [finished.path("subset.h5"), tmp_path / "a", tmp_path / "b"]
-    for run_stage in (
-        lambda: evaluate.run(other, model, *where),
-        lambda: encode.run(model, [finished.dataset], tmp_path / "t.h5", config=other),
-        lambda: visualize.run(other, model, *[tmp_path / "unread"] * 8),
-    ):
-        with pytest.raises(SpinlockError, match="trained with another") as caught:
-            run_stage()
-        for name in ("random_seed", "model.bits", "training.learning_rate"):
-            assert name in caught.value.problem
-        assert caught.value.where == model
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_networks_that_have_no_part_in_the_model_are_told(finished, tmp_path, caplog):

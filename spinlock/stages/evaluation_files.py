@@ -1,0 +1,73 @@
+"""What the stage `evaluate` wrote: metrics.json and baselines.csv."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spinlock.errors import SpinlockError
+from spinlock.files import read_json
+
+SHAPE_OF_METRICS = {
+    "targets": list,
+    "rows": dict,
+    "quality_by_feature": dict,
+    "bits": dict,
+    "baselines": dict,
+    "cleaning": dict,
+}
+
+
+def read_baselines(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return method → its bits and R², arrays, of what `run` wrote to baselines.csv.
+
+    Raises
+    ------
+    SpinlockError
+        When the file is missing or something else.
+    """
+    try:
+        table = pd.read_csv(path)
+        return {
+            str(method): (rows["bits"].to_numpy(float), rows["quality"].to_numpy(float))
+            for method, rows in table.groupby("method", sort=False)
+        }
+    except (OSError, ValueError, KeyError) as error:
+        raise _another_file("baselines", path, error, "the stage `evaluate`") from error
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Return what `run` wrote to metrics.json.
+
+    Raises
+    ------
+    SpinlockError
+        When the file is missing or something else.
+    """
+    try:
+        measured = read_json(path)
+        for key, kind in SHAPE_OF_METRICS.items():
+            if not isinstance(measured[key], kind):
+                raise TypeError(f"{key} is no {kind.__name__}")
+        if type(measured["rows"]["pairs_of"]) is not int:
+            raise TypeError("rows.pairs_of is no whole number")
+        return measured
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        if not path.parent.is_dir():
+            raise SpinlockError(
+                "there is no such folder",
+                where=path.parent,
+                remedy="name the result folder of an experiment, or its metrics.json",
+            ) from error
+        model = path.with_name("best_model.pt")
+        command = f"`spinlock evaluate --model {model} --output {path}`"
+        raise _another_file(
+            "metrics", path, error, f"the stage `evaluate`, or {command}"
+        ) from error
+
+
+def _another_file(wanted: str, path: Path, error: Exception, maker: str) -> SpinlockError:
+    return SpinlockError(
+        f"this is not a file of {wanted} ({error})", where=path, remedy=f"make it with {maker}"
+    )
