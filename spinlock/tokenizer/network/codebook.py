@@ -116,18 +116,18 @@ def _spread_rows(x: Tensor, k: int, generator: torch.Generator) -> Tensor:
 
     Arthur & Vassilvitskii (2007).
     """
-    draws = torch.rand(k, generator=generator, dtype=torch.float64).to(x.device)
-    norms = x.square().sum(1)
-    distance = torch.ones_like(norms)
-    centres = x.new_empty(k, x.shape[1])
-    for i in range(k):
-        cumulative = distance.double().cumsum(0)
-        target = (draws[i] * cumulative[-1]).clamp_max(cumulative[-1])
-        row = torch.searchsorted(cumulative, target).clamp_max(len(x) - 1)
-        centres[i] = x[row]
-        to_new = (norms - 2 * (x @ centres[i]) + centres[i].square().sum()).clamp_min(0)
-        distance = to_new if i == 0 else torch.minimum(distance, to_new)
-    return centres
+    # one row after another: numpy has little to do between them, and a GPU would wait
+    draws = torch.rand(k, generator=generator, dtype=torch.float64).numpy()
+    rows = x.detach().cpu().numpy()
+    norms = np.square(rows).sum(axis=1)
+    distance, chosen = np.ones_like(norms), np.empty(k, np.int64)
+    for i, draw in enumerate(draws):
+        cumulative = distance.cumsum(dtype=np.float64)
+        row = min(int(cumulative.searchsorted(draw * cumulative[-1])), len(rows) - 1)
+        to_new = norms - 2 * (rows @ rows[row]) + norms[row]
+        distance = to_new.clip(0) if i == 0 else np.minimum(distance, to_new.clip(0))
+        chosen[i] = row
+    return x[torch.from_numpy(chosen).to(x.device)]
 
 
 class Book(NamedTuple):
@@ -268,9 +268,9 @@ def residual_books(
     quantization", 2015).
     """
     partial = Beam(z, beam)
-    books = []
+    books: list[Tensor] = []
     for size in sizes:
-        codes = kmeans(partial.residual.flatten(0, 1), size, generator, iterations)
-        books.append(codes)
-        partial.extend(codes)
+        if books:
+            partial.extend(books[-1])
+        books.append(kmeans(partial.residual.flatten(0, 1), size, generator, iterations))
     return books

@@ -111,20 +111,19 @@ class Channel:
 
         `posterior` [D, D] is the covariance of all columns given what all categories say.
         """
-        one, information = self.one, self.information
+        one, before = self.one, self.information
         toward = posterior[:, self.columns] @ self.whitening
         own = self.whitening.T @ toward[self.columns]
         # what the others leave: the posterior without what this one said
-        left = torch.linalg.solve(one - information @ own, toward, left=False)
-        posterior = posterior + left @ information @ toward.T
+        left = torch.linalg.solve(one - before @ own, toward, left=False)
         own = self.whitening.T @ left[self.columns]
-        error = torch.linalg.inv(one + information)
+        error = torch.linalg.inv(one + before)
         cost = torch.linalg.solve(error + (one - error) @ own, left, left=False)
         weights, self.directions = torch.linalg.eigh(cost.T @ cost)
         self.weights = weights.clamp_min(LEAST_WEIGHT * weights[-1])
         self._say(level)
         gained = torch.linalg.solve(one + self.information @ own, self.information @ left.T)
-        posterior = posterior - left @ gained
+        posterior = posterior + left @ (before @ toward.T - gained)
         return (posterior + posterior.T) / 2
 
     def _say(self, level: float) -> None:
