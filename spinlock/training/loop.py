@@ -167,7 +167,7 @@ class Trainer:
         return EpochPlace(order, noise, CodebookUse(self.model))
 
     def _run_batches(self, place: EpochPlace, at_rest: Callable[[], None]) -> tuple[Tensor, Any]:
-        """Run what is left of an epoch's batches; nothing in here waits for the device."""
+        """Run what is left of an epoch's batches; only saves and reports wait for the device."""
         rows, quantized = self.train_rows, None
         batches = [
             index

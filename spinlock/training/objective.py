@@ -53,7 +53,8 @@ class Objective(nn.Module):
         self.bfloat16 = bfloat16
         self.weights = weights
         vector = [getattr(weights, name) for name in TERMS]
-        self.register_buffer("vector", torch.tensor(vector), persistent=False)
+        device = model.quantizer.all_codes.device
+        self.register_buffer("vector", torch.tensor(vector, device=device), persistent=False)
 
     def forward(
         self, clean: Rows, noisy: Rows, n_rows: int | None = None

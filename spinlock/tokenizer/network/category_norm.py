@@ -41,7 +41,7 @@ class CategoryNorm(nn.Module):
     def _together(self, flat: Tensor) -> Tensor:
         """Normalise [b, C · H] by the moments of all processes' rows, and keep their averages."""
         norm = self.norm
-        n_rows = float(sum_over_processes(torch.tensor(float(len(flat)))))
+        n_rows = float(sum_over_processes(torch.tensor(float(len(flat)), device=flat.device)))
         mean = differentiable_sum(flat.sum(dim=0)) / n_rows
         centred = flat - mean
         variance = differentiable_sum(centred.square().sum(dim=0)) / n_rows

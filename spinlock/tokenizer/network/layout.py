@@ -22,7 +22,6 @@ class CategoryLayout(nn.Module):
     """
 
     index: Tensor
-    mask: Tensor
     order: Tensor
 
     def __init__(self, partition: Sequence[np.ndarray], n_columns: int):
@@ -31,13 +30,10 @@ class CategoryLayout(nn.Module):
         self.width = max(self.sizes)
         self.n_columns = n_columns
         index = torch.full((len(partition), self.width), n_columns)
-        mask = torch.zeros(len(partition), self.width)
         for c, members in enumerate(partition):
             columns = torch.as_tensor(np.asarray(members), dtype=torch.long)
             index[c, : len(columns)] = columns
-            mask[c, : len(columns)] = 1.0
         self.register_buffer("index", index, persistent=False)
-        self.register_buffer("mask", mask, persistent=False)
         order = torch.from_numpy(np.argsort(np.concatenate(partition)))
         self.register_buffer("order", order, persistent=False)
 
