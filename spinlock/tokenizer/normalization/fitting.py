@@ -188,7 +188,9 @@ def _center_and_scale(usual: np.ndarray, method: str) -> tuple[np.ndarray, np.nd
     if method == "mad":
         median = np.median(usual, axis=0)
         return median, _robust_deviation(usual, median)
-    return usual.mean(axis=0), _safe_std(usual)
+    # the mean of large equal values is beside them, by rounding
+    mean = usual.mean(axis=0).clip(usual.min(axis=0), usual.max(axis=0))
+    return mean, _safe_std(usual)
 
 
 def _safe_std(values: np.ndarray) -> np.ndarray:
@@ -203,15 +205,18 @@ def _share_scale(fitted: dict[str, np.ndarray], group: np.ndarray) -> None:
     kept = group[fitted["reason"][group] == Reason.KEPT]
     if not len(kept):
         return
-    center, own = fitted["center"][group], fitted["scale"][group]
-    unit = fitted["scale"][kept].max()
-    shared = unit * np.sqrt(((fitted["scale"][kept] / unit) ** 2).sum())
-    fitted["scale"][group] = shared
+    center, own = fitted["center"][kept], fitted["scale"][kept]
+    unit = own.max()
+    shared = unit * np.sqrt(((own / unit) ** 2).sum())
+    fitted["scale"][kept] = shared
     with np.errstate(over="ignore"):
         for name, sign in (("lower", -1), ("upper", 1)):
-            free = sign * (fitted[name][group] - center) >= LARGEST / 2 * own
+            bound = fitted[name][kept]
+            free = sign * (bound - center) >= LARGEST / 2 * own
             farthest = np.clip(center + sign * LARGEST * shared, -HUGE, HUGE)
-            fitted[name][group] = np.where(free, farthest, fitted[name][group])
+            # never nearer: what is as far as numbers go stays there
+            wider = sign * np.maximum(sign * bound, sign * farthest)
+            fitted[name][kept] = np.where(free, wider, bound)
 
 
 def _find_duplicates(

@@ -294,6 +294,36 @@ def test_columns_of_a_group_are_capped_as_they_would_be_alone(method):
         np.testing.assert_array_equal(grouped.lower, alone.lower)
 
 
+@pytest.mark.parametrize("n_rows", [60, 80, 97, 200])
+@pytest.mark.parametrize("constant", [6e23, 5.97e24, 1.989e30, -9.97e36])
+def test_large_constants_are_dropped_with_caps_in_order(constant, n_rows):
+    values = np.random.default_rng(0).normal(size=(n_rows, 3))
+    values[:, 1] = constant
+    statistics = fit(values)
+    statistics.require_consistent()
+    assert statistics.kept.tolist() == [0, 2]
+    assert statistics.capped[1] == 0
+
+
+@pytest.mark.parametrize("constant", [1.0, 5.97e24, 1.989e30, 9.97e36, -3e200])
+@pytest.mark.parametrize("method", ["mad", "none"])
+def test_a_large_constant_in_a_group_is_dropped_and_leaves_the_others_as_they_are(constant, method):
+    values, cleaning = sample(), FeatureCleaning(outlier_method=method)
+    values[:, 1] = constant
+    statistics = fit(values, cleaning, scale_groups=[np.arange(3)])
+    statistics.require_consistent()
+    assert statistics.kept.tolist() == [0, 2, 3, 4, 5]
+    without = fit(values[:, [0, 2]], cleaning, scale_groups=[np.arange(2)])
+    np.testing.assert_array_equal(statistics.upper[[0, 2]], without.upper)
+    np.testing.assert_array_equal(statistics.scale[[0, 2]], without.scale)
+
+
+@pytest.mark.parametrize("magnitude", [1e290, 1e299, 1e300, 1e306])
+def test_groups_of_the_largest_numbers_stay_consistent(magnitude):
+    values = sample() * magnitude
+    fit(values, scale_groups=[np.arange(values.shape[1])]).require_consistent()
+
+
 def test_a_group_of_which_no_column_is_kept_has_no_scale_of_its_own():
     values = sample()
     values[:, [1, 2]] = [3.0, np.nan]
