@@ -243,12 +243,15 @@ def evaluate(
 
     Example: `spinlock evaluate --model results/arch_summary/best_model.pt other.h5 --json`
     """
-    from spinlock.files import refuse_overwriting, write_json
+    from spinlock.files import refuse_overwriting, require_suffix, write_json
     from spinlock.stages import evaluate as stage
+    from spinlock.stages.training_files import training_inputs
 
     show_log(verbose)
     if output is not None:
-        refuse_overwriting([output], [model, *(dataset or [])])
+        require_suffix(output, ".json")
+        beside = training_inputs(model.parent)  # which tell the rows that the model has seen
+        refuse_overwriting([output], [model, *beside, *(dataset or [])])
     measured = stage.measure_model(
         model, dataset or [], baselines=baselines, allow_external=allow_external
     )

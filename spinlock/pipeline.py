@@ -54,14 +54,13 @@ def train_experiment(
     with sole_writer(output):
         generate_missing(experiment)
         require_start(experiment, dataset, resume_from)
-        if resume_from is None:
-            _prepare(experiment, dataset, output)
-        else:  # what does not fit the checkpoint must not stand beside the model that is there
-            with _unfinished(output) as folder, _told_of_place(folder, output):
-                _prepare(experiment, dataset, folder)
+        # what fails, or does not fit the checkpoint, must not stand beside the model that is there
+        with _unfinished(output) as folder, _told_of_place(folder, output):
+            _prepare(experiment, dataset, folder)
+            if resume_from is not None:
                 train.require_data(experiment, resume_from, training_inputs(folder))
-                for made in sorted(folder.iterdir()):
-                    made.replace(output / made.name)
+            for made in sorted(folder.iterdir()):
+                made.replace(output / made.name)
         train.run(experiment, *inputs, model, resume_from)
         if config is not None:
             note_config(output, config)

@@ -141,7 +141,8 @@ def test_train_encode_decode_evaluate_compare_verify(spinlock, experiment, tmp_p
     status, shown, message = spinlock("compare", out, "--json")
     assert (status, message) == (0, "")
     assert json.loads(shown)[str(out)]["rows"] == 100
-    assert spinlock("evaluate", "--model", model, "--output", model)[0] == 2
+    for read in (model.name, "subset.h5", "metrics.txt"):
+        assert spinlock("evaluate", "--model", model, "--output", model.with_name(read))[0] == 2
     status, shown, _ = spinlock("evaluate", "--model", model, dataset, "--baselines")
     assert status == 0
     assert "spinlock" in shown

@@ -115,6 +115,20 @@ def test_data_that_a_checkpoint_was_not_made_from_does_not_come_beside_it(experi
     assert not list(out.glob(".*"))
 
 
+def test_a_preparation_that_fails_leaves_the_model_that_is_there_what_it_was_made_from(
+    experiment, tmp_path
+):
+    write_given(tmp_path / "given.h5")
+    out, given = tmp_path / "out", {"dataset_path": "given.h5"}
+    pipeline.train_experiment(experiment(**given), out)
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    all_dropped = {"feature_cleaning": {"variance_tolerance": 0.99}, "max_samples": 20}
+    with pytest.raises(SpinlockError):
+        pipeline.train_experiment(experiment(**given, **all_dropped), out)
+    assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+    assert not list(out.glob(".*"))
+
+
 def test_a_training_writes_over_nothing_that_it_reads(experiment, tmp_path):
     write_given(tmp_path / "given.h5")
     (tmp_path / "out").mkdir()
