@@ -6,7 +6,9 @@ from spinlock.errors import SpinlockError
 
 TRAIN, VALIDATION, TEST = 0, 1, 2  # the sides, as files hold them
 SPLIT_NAMES = ("train", "validation", "test")
-SIDE_OF_NAME = dict(zip(SPLIT_NAMES, range(3), strict=True)) | {"val": VALIDATION, "": -1}
+SIDE_OF_NAME = {"val": VALIDATION, "": -1, "-1": -1} | {
+    text: side for side, name in enumerate(SPLIT_NAMES) for text in (name, str(side))
+}
 
 
 def random_split(n_rows: int, val_fraction: float, test_fraction: float, seed: int) -> np.ndarray:

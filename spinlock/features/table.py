@@ -244,7 +244,13 @@ class FeatureTable(AbstractContextManager):
     def fields(self, rows: slice | np.ndarray) -> np.ndarray | None:
         """Return the initial fields [n, C, H, W] of the rows, None when the subset has none."""
         with damage_told(self.path, "/fields"):
-            return self._file["fields"][rows] if "fields" in self._file else None
+            if "fields" not in self._file:
+                return None
+            fields = self._file["fields"]
+            if isinstance(rows, slice) or not len(rows):
+                return fields[rows]
+            # reading the span and choosing from it is far faster than h5py's own choosing
+            return fields[rows.min() : rows.max() + 1][rows - rows.min()]
 
     def label_names(self) -> list[str]:
         """Return the names of the labels that the subset carries."""

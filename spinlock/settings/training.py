@@ -99,7 +99,8 @@ class Training(Section):
     val_every_n_epochs: int = setting(5, "epochs between validations", ge=1)
     memory_budget: float = setting(
         1.0,
-        "GiB of normalised rows that stay in memory; more are read from a file, batch by batch",
+        "GiB of normalised rows that stay in memory; more are read from a file, batch by batch "
+        "(a GPU holds all of them)",
         stages=(),
         ge=0,
     )

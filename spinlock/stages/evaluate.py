@@ -34,10 +34,11 @@ log = logging.getLogger(__name__)
 
 FEW_ROWS = 30  # below, a metric is hardly one
 FALL = 0.01  # of R² from one level to the next: more is told
+LESS_MEMORY = "lower evaluation.max_pair_rows or max_samples, or turn baselines off"
 BASELINE_COLUMNS = ["method", "bits", "quality"]
 
 
-@memory_for("evaluate", "lower evaluation.max_pair_rows or max_samples, or turn baselines off")
+@memory_for("evaluate", LESS_MEMORY)
 def run(
     config: Path | Experiment, model: Path, subset: Path, metrics: Path, baselines: Path
 ) -> None:
@@ -126,6 +127,7 @@ def _warn_of_caps(measured: Mapping[str, Any]) -> None:
         )
 
 
+@memory_for("evaluate", LESS_MEMORY)
 def measure_model(
     model: Path,
     dataset: Sequence[Path] = (),

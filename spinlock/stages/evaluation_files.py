@@ -20,7 +20,7 @@ SHAPE_OF_METRICS = {
 
 
 def read_baselines(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return method → its bits and R², arrays, of what `run` wrote to baselines.csv.
+    """Return method → its bits and R², arrays, of what the stage wrote to baselines.csv.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def read_baselines(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """Return what `run` wrote to metrics.json.
+    """Return what the stage wrote to metrics.json.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from spinlock.errors import SpinlockError, require_packages
+from spinlock.errors import SpinlockError, memory_for, require_packages
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.plain_files import read_model, write_safetensors
 
@@ -19,6 +19,7 @@ PACKAGES = {"safetensors": ("safetensors",), "torch": (), "onnx": ("onnx", "onnx
 FORMATS = tuple(PACKAGES)
 
 
+@memory_for("export", "export fewer formats at once (--format), or give the process more memory")
 def run(
     model: Path, output: Path, formats: Sequence[str] = FORMATS, grid: int | None = None
 ) -> list[Path]:

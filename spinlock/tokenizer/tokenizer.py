@@ -95,7 +95,7 @@ class Tokenizer(FittedTransformer):
     @property
     def columns(self) -> list[Column]:
         """Raw columns in order, families by name; each has `family`, `name` and `full_name`."""
-        return self._checkpoint.header.columns
+        return list(self._checkpoint.header.columns)
 
     @property
     def source_digest(self) -> str:

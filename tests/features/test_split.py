@@ -159,6 +159,12 @@ def test_a_published_split_is_taken_as_it_is(dtype):
     assert split_by_column(published).tolist() == [0, 1, 2, 2, -1, -1, 0]
 
 
+def test_sides_may_be_numbers_as_text():
+    published = np.array(["0", "1 ", "2", "-1", "7", "0"])
+    assert split_by_column(published).tolist() == [0, 1, 2, -1, -1, 0]
+    assert strange_sides(published).tolist() == ["7"]
+
+
 def test_values_that_name_no_side_are_not_used():
     published = np.array([0, 1, 2, -1, -5, 256, 257, 2**40, 0])
     assert split_by_column(published).tolist() == [0, 1, 2, -1, -1, -1, -1, -1, 0]

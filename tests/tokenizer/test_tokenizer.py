@@ -47,6 +47,14 @@ def test_dropped_columns_come_back_as_what_was_measured_of_them(tokenizer, raw_v
     assert (decoded[:, 12] == 1.0).all()
 
 
+def test_the_columns_that_are_given_are_a_copy(tokenizer, raw_values):
+    before = tokenizer.encode(raw_values)
+    names = [column.full_name for column in tokenizer.columns]
+    tokenizer.columns.reverse()
+    assert [column.full_name for column in tokenizer.columns] == names
+    np.testing.assert_array_equal(tokenizer.encode(raw_values), before)
+
+
 def test_decoding_more_levels_is_closer(tokenizer, raw_values):
     x, tokens = tokenizer.normalize(raw_values), tokenizer.encode(raw_values)
     left = [((x - tokenizer.reconstruct(tokens, levels)) ** 2).mean() for levels in (1, 2, 3)]

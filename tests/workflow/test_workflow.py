@@ -129,6 +129,14 @@ def test_an_unknown_experiment_names_the_known_ones(workspace):
     assert "known: other, tiny" in shown.stdout + shown.stderr
 
 
+def test_a_shard_beyond_the_last_is_told(workspace):
+    shown = workspace.snakemake("datasets/tiny/shard_00009.h5", check=False)
+    assert shown.returncode != 0
+    assert "tiny has 2 shards, the last one is datasets/tiny/shard_00001.h5" in (
+        shown.stdout + shown.stderr
+    )
+
+
 def test_an_experiment_written_as_yml_is_found_out(workspace):
     other = workspace.path / "configs/vqvae/mine.yml"
     other.touch()

@@ -197,6 +197,10 @@ def shards_of_dataset(wildcards):
 def operators_of_shard(wildcards):
     """Return the options that say which operators a shard holds."""
     all_of_it = shards(wildcards.dataset, settings_of_dataset(wildcards.dataset))
+    if int(wildcards.shard) >= len(all_of_it):
+        raise WorkflowError(
+            f"{wildcards.dataset} has {len(all_of_it)} shards, the last one is {all_of_it[-1].path}"
+        )
     shard = all_of_it[int(wildcards.shard)]
     return f"--first {shard.first} --count {shard.count}"
 

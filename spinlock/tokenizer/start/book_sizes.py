@@ -88,7 +88,7 @@ def choose_book_sizes(
     choices = [_Choice(cap, categories, all_used=budget >= free) for cap in caps]
     chosen = min(choices, key=lambda one: one.distortion(budget))
     if target_distortion is not None:
-        return chosen.sizes_for(target_distortion, budget)
+        return chosen.sizes_for(target_distortion, budget, settled)
     return chosen.sizes_within(budget, settled)
 
 
@@ -104,14 +104,17 @@ class _Choice:
         """Return the summed distortion that a budget of bits leaves."""
         return distortion_at(self._curves, allocate_bits(self._curves, budget))
 
-    def sizes_for(self, target: float, budget: int) -> list[list[int]]:
-        """Return the sizes of the fewest bits, at most `budget`, that leave at most `target`."""
+    def sizes_for(self, target: float, budget: int, settled: int) -> list[list[int]]:
+        """Return the sizes of the fewest bits, at most `budget`, that leave at most `target`.
+
+        The budget is beside the `settled` bits of books that are given.
+        """
         bits = fewest_bits(self._curves, budget, target)
         if distortion_at(self._curves, bits) > target:
             log.warning(
                 "model.target_quality is not reached by each category alone with the %d bits of "
-                "model.bits; all of them are used",
-                budget,
+                "model.bits",
+                budget + settled,
             )
         return self._sizes(bits)
 

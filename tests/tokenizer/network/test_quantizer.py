@@ -1,5 +1,6 @@
 """Residual quantisation against brute force in float64 and against plain loops."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -371,6 +372,19 @@ def test_a_dead_code_moves_to_a_row_with_its_sum_and_its_count():
         assert (z[0] == quantizer.book(0, 0)[k]).all(1).any()
         assert quantizer.count(0)[0, k] == share
         torch.testing.assert_close(quantizer.sums(0)[0, k], share * quantizer.book(0, 0)[k])
+
+
+def test_dead_codes_move_to_rows_of_their_own_as_many_as_there_are():
+    quantizer, _, quantized = quantizer_with_dead_codes()
+    few = dataclasses.replace(quantized, residuals=tuple(r[:, :1] for r in quantized.residuals))
+    assert reset(quantizer, few).tolist() == [[1]]
+    for seed in range(20):
+        quantizer, _, quantized = quantizer_with_dead_codes()
+        two = dataclasses.replace(quantized, residuals=tuple(r[:, :2] for r in quantized.residuals))
+        generator = torch.Generator().manual_seed(seed)
+        quantizer.reset_dead_codes(two, generator, threshold=10.0, max_fraction=0.5)
+        placed = quantizer.book(0, 0)[[0, 5]]
+        assert not torch.equal(placed[0], placed[1])
 
 
 def test_a_revived_code_is_still_there_after_the_step_that_revived_it():

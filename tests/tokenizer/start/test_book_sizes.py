@@ -128,6 +128,11 @@ def test_a_quality_that_the_bits_do_not_reach_is_told(caplog):
     choose_book_sizes(embeddings((3.0, 1.0)), 6, generator, target_distortion=1e-9)
     assert "target_quality is not reached" in caplog.text
     caplog.clear()
+    given = [[256, None, None], [None, None, None]]
+    two = embeddings((3.0, 1.0)), 12
+    choose_book_sizes(*two, generator, given=given, target_distortion=1e-9)
+    assert "with the 12 bits of model.bits" in caplog.text  # those of given books are among them
+    caplog.clear()
     choose_book_sizes(embeddings((3.0, 1.0)), 6, generator, target_distortion=1e9)
     assert not caplog.text
 
