@@ -5,6 +5,7 @@ subset.h5; writes tokens.h5 and tokens.parquet.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -95,10 +96,11 @@ def _write_tokens(
 ) -> dict[str, float]:
     """Write the tokens of all operators; return the share of their cells that cleaning changed."""
     imputed = capped = 0
+    filled: Counter[str] = Counter()
     with progress_bar() as progress:
         task = progress.add_task("encode", total=source.n_operators)
         first = 0
-        for values, fields in tokenizer.read_blocks(source):
+        for values, fields in tokenizer.read_blocks(source, filled):
             writer.write(first, tokenizer.encode(values, fields))
             missing, beyond = tokenizer.statistics.altered_cells(values)
             imputed += np.count_nonzero(missing)
@@ -106,11 +108,24 @@ def _write_tokens(
             first += len(values)
             progress.update(task, completed=first)
     cells = source.n_operators * len(tokenizer.kept)
-    return {"imputed": float(imputed / cells), "capped": float(capped / cells)}
+    shares = {"imputed": float(imputed / cells), "capped": float(capped / cells)}
+    if tokenizer.series:
+        of_one = sum(one.steps * len(one.channels) for one in tokenizer.series.values())
+        bridged = sum(filled[family] for family in tokenizer.series)
+        shares["of series bridged"] = bridged / (source.n_operators * of_one)
+    return shares
 
 
 def _warn_of_unlike_data(altered: Mapping[str, float], where: str) -> None:
-    if sum(altered.values()) > MOSTLY:
+    bridged = altered.get("of series bridged", 0.0)
+    if bridged > MOSTLY:
+        log.warning(
+            "%s: %.0f %% of the cells of series are missing, and were bridged from those that are "
+            "there: these tokens tell little",
+            where,
+            100 * bridged,
+        )
+    if altered["imputed"] + altered["capped"] > MOSTLY:
         log.warning(
             "%s: %.0f %% of the cells are missing and %.0f %% beyond the caps of the model's train "
             "rows: these tokens tell little; was this dataset made, or are its units, as theirs?",

@@ -1,5 +1,6 @@
 """The public tokenizer: from features in original units to tokens, and back."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from spinlock.features.columns import (
     read_fields,
 )
 from spinlock.features.dataset import OperatorDataset, open_dataset
-from spinlock.features.table import Column, TableHeader
+from spinlock.features.table import Column, Series, TableHeader
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.network.rows import Rows
@@ -190,12 +191,18 @@ class Tokenizer(FittedTransformer):
         """
         return [f"{category}_{level}" for category in self.categories for level in self.levels]
 
+    @property
+    def series(self) -> dict[str, Series]:
+        """Families of series: `steps`, `coefficients` kept of them, names of the `channels`."""
+        return dict(self._checkpoint.header.series)
+
     def read_blocks(
-        self, source: OperatorDataset
+        self, source: OperatorDataset, filled: Counter[str] | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Give raw columns [m, columns], and fields where the model reads them, of all operators.
 
-        Columns of a family are matched by name, in any order.
+        Columns of a family are matched by name, in any order. Cells of series and fields that are
+        not finite, and are bridged or zero, are added to `filled`.
 
         Raises
         ------
@@ -218,8 +225,8 @@ class Tokenizer(FittedTransformer):
         with_fields = self.reads_fields
         for first in range(0, source.n_operators, ROW_BLOCK):
             rows = np.arange(first, min(first + ROW_BLOCK, source.n_operators))
-            fields = read_fields(source, rows) if with_fields else None
-            yield read_columns(source, chosen, rows)[:, order], fields
+            fields = read_fields(source, rows, filled) if with_fields else None
+            yield read_columns(source, chosen, rows, filled)[:, order], fields
 
     def encode(
         self,

@@ -169,6 +169,19 @@ def test_data_unlike_that_of_the_train_rows_are_told(
     assert len([one for one in caplog.records if "beyond the caps" in one.message]) == told
 
 
+@pytest.mark.parametrize(("steps", "told"), [(2, True), (10, False)])
+def test_cells_of_series_that_are_bridged_are_counted(finished, tmp_path, caplog, steps, told):
+    dataset = tmp_path / "data.h5"
+    shutil.copy(finished.dataset, dataset)
+    with h5py.File(dataset, "a") as file:
+        values = file["features/temporal/features"]
+        values[:, steps:] = np.nan
+        share = np.mean(~np.isfinite(values[:]))
+    result = encode.run(finished.path("best_model.pt"), [dataset], tmp_path / "tokens.h5")
+    assert result["share of cells of series bridged"] == pytest.approx(share)
+    assert ("cells of series are missing" in caplog.text) is told
+
+
 def test_missing_cells_are_counted(finished, tmp_path, caplog):
     dataset = tmp_path / "data.h5"
     shutil.copy(finished.dataset, dataset)
