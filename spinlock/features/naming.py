@@ -59,7 +59,7 @@ def column_names(
             attribute,
             len(names),
             n_columns,
-            problem,
+            problem if names else " (is it JSON?)",
             family,
             family,
         )

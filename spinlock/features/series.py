@@ -104,9 +104,10 @@ def _numbers(values: ArrayLike, what: str, n_axes: int) -> np.ndarray:
 
 
 def _require_coefficients(coefficients: int, steps: int) -> None:
-    if not 1 <= coefficients <= steps:
+    whole = isinstance(coefficients, int | np.integer)
+    if not whole or not 1 <= coefficients <= steps:
         raise SpinlockError(
-            f"{coefficients} coefficients of {steps} steps; there may be 1 to {steps}",
+            f"{coefficients!r} coefficients of {steps} steps; there may be 1 to {steps}",
             remedy="give as many coefficients per channel as the model keeps",
         )
 

@@ -252,8 +252,9 @@ class Tokenizer(FittedTransformer):
         Raises
         ------
         SpinlockError
-            When columns are missing, unknown, or of another number, the fields of another shape,
-            or the beam is no whole number of at least 1.
+            When columns are missing, an array or a dataset has others than the model reads (a
+            frame may have more), the fields are of another shape, or the beam is no whole number
+            of at least 1.
         """
         paths = [features] if isinstance(features, str | Path) else features
         if _are_paths(paths):

@@ -172,6 +172,7 @@ def test_names_that_do_not_fit_are_passed_over_with_one_warning(names_of, value,
     assert names == NUMBERED
     assert len(warnings) == 1
     assert f"feature_names has {count} names for 3 columns" in warnings[0]
+    assert ("is it JSON?" in warnings[0]) is (count == 0)
     assert (", a more than once; it is not used" in warnings[0]) is (count == 3)
     assert "columns are called summary_0, summary_1, …" in warnings[0]
 
