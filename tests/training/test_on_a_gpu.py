@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 import torch._dynamo
@@ -22,6 +23,7 @@ from spinlock.tokenizer.network.rows import Rows
 from spinlock.training.loop import Trainer
 from spinlock.training.refinement import refine
 from spinlock.training.start import start_model
+from spinlock.training.summary import summary_metrics
 from spinlock.training.validation import row_errors
 
 GPU = torch.device("cuda", 0)
@@ -142,8 +144,9 @@ def pretended_gpu() -> Iterator[None]:
 
 
 @pytest.fixture
-def on_gpu(train, validation):
+def on_gpu(train, validation, monkeypatch):
     """A few rows of training and validation, with fields, on the GPU."""
+    monkeypatch.setattr("spinlock.tokenizer.start.cross_fitting.TIMES", 1)  # it takes long
     with pretended_gpu():
         yield [
             Rows(rows.x[:40].to(GPU), torch.randn(40, 2, 4, 4).to(GPU))
@@ -200,3 +203,5 @@ def test_a_training_runs_to_its_end_and_goes_on(
     before = row_errors(model, on_gpu[1]).mean()
     refine(model, *on_gpu, seed=0)
     assert bool(row_errors(model, on_gpu[1]).mean() <= before)
+    partition = [np.array(members) for members in model.shape.partition]
+    assert summary_metrics(model, on_gpu[1], trainer.train_mean, partition)["quality"] > 0.5
