@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from spinlock.errors import SpinlockError, memory_for, require_packages
+from spinlock.files import refusal_told
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.plain_files import read_model, write_safetensors
 
@@ -42,6 +43,8 @@ def run(
             where=model,
             remedy="leave --grid out",
         )
+    with refusal_told(output):
+        output.mkdir(parents=True, exist_ok=True)
     written = []
     if {"torch", "onnx"} & set(formats):
         written += _write_graphs(checkpoint, output, formats, grid)

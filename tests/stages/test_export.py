@@ -59,6 +59,14 @@ def test_the_code_of_the_page_runs_the_graphs(exported, finished, monkeypatch):
     np.testing.assert_allclose(names["x"], tokenizer.decode(names["tokens"]), rtol=1e-5, atol=1e-5)
 
 
+def test_a_file_in_the_place_of_the_folder_is_told_at_once(finished, tmp_path, monkeypatch):
+    (tmp_path / "taken").touch()
+    monkeypatch.setattr(export, "_write_graphs", pytest.fail)
+    with pytest.raises(SpinlockError, match="a file stands where") as caught:
+        export.run(finished.path("best_model.pt"), tmp_path / "taken")
+    assert caught.value.where == tmp_path / "taken"
+
+
 def test_a_grid_for_a_model_that_reads_no_fields_is_an_error(finished, tmp_path):
     with pytest.raises(SpinlockError, match="reads no initial fields"):
         export.run(finished.path("best_model.pt"), tmp_path, grid=32)

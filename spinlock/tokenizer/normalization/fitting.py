@@ -12,6 +12,7 @@ from spinlock.tokenizer.normalization.tails import HUGE, compressed, stretched
 MAD_TO_DEVIATION = 1.4826  # of a Gaussian
 GRAM_ROWS = 2048  # rows of all columns that correlations are accumulated from at once
 NOISE, NOISE_VALUES = 1e-12, 16  # deviation, or different values, that rounding of constants has
+FEWEST_ROWS = 4  # that tell repeated columns: two rows correlate all columns, three some
 FEWEST_OTHERS = 4  # rows that differ from what most have, to tell what is usual among them
 ROUNDING = 1e-6  # relative deviations below this are rounding noise
 TAIL = 0.01  # of the rows beyond the caps, at least: fewer are outliers, and no tail
@@ -226,7 +227,7 @@ def _find_duplicates(
     n_columns = len(fitted["reason"])
     twin = np.full(n_columns, -1)
     slope, intercept = np.zeros(n_columns), np.zeros(n_columns)
-    kept = np.flatnonzero(fitted["reason"] == Reason.KEPT)
+    kept = np.flatnonzero((fitted["reason"] == Reason.KEPT) & (n_rows >= FEWEST_ROWS))
     correlation = np.triu(_correlations(read_train, fitted, kept, n_rows), k=1)
     for first, second in kept[np.argwhere(np.abs(correlation) > threshold)]:
         if fitted["reason"][first] == fitted["reason"][second] == Reason.KEPT:

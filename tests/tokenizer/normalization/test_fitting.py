@@ -294,6 +294,14 @@ def test_columns_of_a_group_are_capped_as_they_would_be_alone(method):
         np.testing.assert_array_equal(grouped.lower, alone.lower)
 
 
+@pytest.mark.parametrize(("n_rows", "told"), [(2, False), (3, False), (4, True)])
+def test_few_rows_do_not_tell_which_columns_repeat_others(n_rows, told):
+    values = np.random.default_rng(0).normal(size=(n_rows, 40))
+    values[:, 7] = 1 - 2 * values[:, 3]
+    assert (7 not in fit(values, UNCAPPED).kept) is told
+    assert len(fit(values, UNCAPPED).kept) == 40 - told
+
+
 @pytest.mark.parametrize("n_rows", [60, 80, 97, 200])
 @pytest.mark.parametrize("constant", [6e23, 5.97e24, 1.989e30, -9.97e36])
 def test_large_constants_are_dropped_with_caps_in_order(constant, n_rows):
