@@ -17,7 +17,16 @@ from spinlock.settings import (
 from spinlock.settings.dataset_files import shards
 from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.settings.section import Section
-from spinlock.stages import cluster, encode, evaluate, normalize, subset, train, visualize
+from spinlock.stages import (
+    cluster,
+    encode,
+    evaluate,
+    model_settings,
+    normalize,
+    subset,
+    train,
+    visualize,
+)
 
 # the first stage that reruns; what follows it reruns too, and nothing before it
 FIRST_STAGE = {
@@ -191,7 +200,7 @@ def reads(monkeypatch):
         with monkeypatch.context() as patch:
             # what is told apart by a digest reads all keys
             patch.setattr(train, "stage_settings", lambda *_: {})
-            patch.setattr(train, "model_settings", lambda _: {"train": {"training": {}}})
+            patch.setattr(model_settings, "model_settings", lambda _: {"train": {"training": {}}})
             patch.setattr(Section, "__getattribute__", noting)
             function()
         return read
