@@ -72,8 +72,7 @@ def baselines_of(tokenizer: Tokenizer, train: np.ndarray, x: np.ndarray) -> list
     train, x : array [n, D], [m, D]
         Normalised rows that they are fitted to, and measured on.
     """
-    budgets = np.cumsum(np.log2(tokenizer.codebook_sizes).sum(axis=0))
-    return compare_baselines(train, x, budgets.tolist())
+    return compare_baselines(train, x, tokenizer.bits_by_level.cumsum().tolist())
 
 
 def probe_label(tokenizer: Tokenizer, rows: RowsOfSplit, labels: np.ndarray) -> dict[str, Any]:
@@ -178,7 +177,7 @@ def _distances(tokenizer: Tokenizer, rows: RowsOfSplit, pairs: np.ndarray) -> di
 
 
 def _bits(tokenizer: Tokenizer, counts: list[list[np.ndarray]]) -> dict[str, Any]:
-    by_level = np.log2(tokenizer.codebook_sizes).sum(axis=0).tolist()
+    by_level = tokenizer.bits_by_level.tolist()
     return {
         "nominal": tokenizer.bits,
         "entropy": float(sum(metrics.entropy_bits(book) for books in counts for book in books)),

@@ -166,7 +166,7 @@ def stage_settings(experiment: Experiment, stage: str) -> dict[str, Any]:
     if stage == "cluster" and training.category_assignment == "auto":
         number = training.num_categories_auto
         names |= {"cluster_by_validation"} if number == "validation" else set()
-        names |= {"cluster_by_budget"} if number is None else set()
+        names |= {"cluster_by_silhouette"} if number is None else set()
     chosen = _slice(experiment, names)
     for section, key, _ in _without_effect(experiment):
         chosen.get(section, {}).pop(key, None)

@@ -38,13 +38,13 @@ class Model(Section):
         [],
         "[]: three levels, sizes by rate–distortion; or a list of {latent_dim, num_tokens} for "
         "every category, coarse to fine; or a mapping category → list",
-        stages=("train", "cluster_by_validation", "cluster_by_budget"),
+        stages=("train", "cluster_by_validation", "cluster_by_silhouette"),
     )
     bits: int = setting(
         288,
         "budget per operator in bits, for the levels whose sizes are automatic: those that "
         "`levels` gives take their share first",
-        stages=("train", "cluster_by_validation", "cluster_by_budget"),
+        stages=("train", "cluster_by_validation", "cluster_by_silhouette"),
         ge=1,
         le=100_000,
     )
@@ -52,14 +52,14 @@ class Model(Section):
         None,
         "reach this held-out R² with as few bits as possible, at most `bits` and at least one for "
         "each book; what categories tell of one another comes on top",
-        stages=("train", "cluster_by_validation", "cluster_by_budget"),
+        stages=("train", "cluster_by_validation", "cluster_by_silhouette"),
         gt=0,
         lt=1,
     )
     max_tokens: int | None = setting(
         None,
         "largest book of automatic levels; null: the size with the lowest held-out error",
-        stages=("train", "cluster_by_validation", "cluster_by_budget"),
+        stages=("train", "cluster_by_validation", "cluster_by_silhouette"),
         ge=2,
         le=65536,
     )

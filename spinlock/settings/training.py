@@ -49,7 +49,7 @@ class Training(Section):
     orthogonality_target: float = setting(
         0.15,
         "largest mean |cosine| between category centroids that K by silhouette may have",
-        stages=("cluster", "visualize"),
+        stages=("cluster_by_silhouette", "visualize"),
         gt=0,
         le=1,
     )

@@ -89,13 +89,14 @@ def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> C
     n_rows = _rows_of_books(experiment, len(x))
     budget = _budget(experiment, x)
     fixed = None if by_validation else number
+    target = training.orthogonality_target if number is None else 1.0
     clustering = discover_categories(
         x,
         method=training.category_correlation,
         num_categories=fixed,
         max_clusters=training.max_clusters,
         min_features=training.min_features_per_category,
-        orthogonality_target=training.orthogonality_target,
+        orthogonality_target=target,
         useful=useful_categories(budget, n_rows) if n_rows else None,
         demand=BitDemand(x, budget, n_rows) if n_rows else None,
         validation_quality=_quality_of(experiment, budget, x, held_out) if by_validation else None,

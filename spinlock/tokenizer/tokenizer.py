@@ -150,6 +150,11 @@ class Tokenizer(FittedTransformer):
         return float(np.log2(self.codebook_sizes).sum())
 
     @property
+    def bits_by_level(self) -> np.ndarray:
+        """Those of each level [L], of all categories together."""
+        return np.log2(self.codebook_sizes).sum(axis=0)
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """Training history, one entry per epoch."""
         return self._checkpoint.history

@@ -15,7 +15,7 @@ from spinlock.settings import (
 )
 from spinlock.settings.families import ENCODER_PARAMS
 
-KNOWN = {*STAGES, "generate", "cluster_by_validation", "cluster_by_budget"}
+KNOWN = {*STAGES, "generate", "cluster_by_validation", "cluster_by_silhouette"}
 EXAMPLE = {
     "dataset_path": "data.h5",
     "families": {"summary": {"encoder": "MLPEncoder"}, "temporal": {"encoder": "MLPEncoder"}},
@@ -184,13 +184,21 @@ def test_another_value_is_known_for_every_key_of_an_experiment():
 def test_a_change_is_noticed_by_exactly_the_stages_that_declare_it(key, value):
     section, _, name = key.partition(".")
     stages = set(ALL_KEYS["Experiment"][key]["stages"]) - {"cluster_by_validation"}
-    if "cluster_by_budget" in stages:  # the example leaves the number of categories open
-        stages = stages - {"cluster_by_budget"} | {"cluster"}
+    if "cluster_by_silhouette" in stages:  # the example leaves the number of categories open
+        stages = stages - {"cluster_by_silhouette"} | {"cluster"}
     after = changed(key, value)
     assert after != example()
     if key == "training.category_mapping_file":
         stages = set()  # the example finds its categories
     assert stages_that_notice(example(), after) == stages, f"{section} {name}"
+
+
+@pytest.mark.parametrize("number", [None, 5, "validation"])
+def test_the_bound_of_orthogonality_counts_where_silhouettes_choose(number):
+    fixed = changed("training.num_categories_auto", number) if number else example()
+    training = fixed.training.model_copy(update={"orthogonality_target": 0.2})
+    noticed = stages_that_notice(fixed, fixed.model_copy(update={"training": training}))
+    assert noticed == ({"visualize"} if number else {"cluster", "visualize"})
 
 
 def test_all_other_keys_belong_to_a_stage():

@@ -162,7 +162,7 @@ def test_a_model_of_one_level_and_one_code_works(make_checkpoint, raw_values):
     assert tokens.shape == (len(raw_values), 2, 1)
     assert not tokens[:, 1].any()
     assert tokenizer.decode(tokens, levels=1).shape == raw_values.shape
-    assert tokenizer.bits == 3
+    assert tokenizer.bits == tokenizer.bits_by_level.sum() == 3
     np.testing.assert_array_equal(
         tokenizer.inverse_transform(tokenizer.transform(raw_values)), tokenizer.decode(tokens)
     )

@@ -139,9 +139,8 @@ def draw_feature_quality(evidence: Evidence) -> Figure | str:
 
 def draw_rate_distortion(evidence: Evidence) -> Figure | str:
     """Draw R² against bits."""
-    bits = np.cumsum(np.log2(evidence.tokenizer.codebook_sizes).sum(axis=0))
     return reconstruction.rate_distortion_figure(
-        bits,
+        evidence.tokenizer.bits_by_level.cumsum(),
         evidence.reconstruction.by_level,
         evidence.levels,
         {METHOD_NAMES.get(name, name): line for name, line in evidence.baselines.items()},
