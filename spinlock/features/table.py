@@ -232,7 +232,7 @@ class FeatureTable(AbstractContextManager):
             if rows is None or isinstance(rows, slice):
                 return self._values[rows or slice(None), columns]
             return np.concatenate(
-                [block[chosen] for block, chosen in self._blocks(rows, columns)]
+                [self._values[block, columns][chosen] for block, chosen in self._blocks(rows)]
                 or [self._values[:0, columns]]
             )
 
@@ -249,8 +249,8 @@ class FeatureTable(AbstractContextManager):
             fields = self._file["fields"]
             if isinstance(rows, slice) or not len(rows):
                 return fields[rows]
-            # reading the span and choosing from it is far faster than h5py's own choosing
-            return fields[rows.min() : rows.max() + 1][rows - rows.min()]
+            # reading a block and choosing from it is far faster than h5py's own choosing
+            return np.concatenate([fields[block][chosen] for block, chosen in self._blocks(rows)])
 
     def label_names(self) -> list[str]:
         """Return the names of the labels that the subset carries."""
@@ -279,12 +279,12 @@ class FeatureTable(AbstractContextManager):
     def _values(self) -> h5py.Dataset:
         return self._file["values"]
 
-    def _blocks(self, rows: np.ndarray, columns: slice) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _blocks(self, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Give each block of rows that is needed, and the positions of the chosen rows in it."""
         for block in self.blocks():
             chosen = rows[(rows >= block.start) & (rows < block.stop)] - block.start
             if len(chosen):
-                yield self._values[block, columns], chosen
+                yield block, chosen
 
 
 def _text(value: Any) -> Any:

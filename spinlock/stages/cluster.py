@@ -89,6 +89,7 @@ def _automatic(experiment: Experiment, x: np.ndarray, held_out: np.ndarray) -> C
     n_rows = _rows_of_books(experiment, len(x))
     budget = _budget(experiment, x)
     fixed = None if by_validation else number
+    # else another rule chooses, which any cosine is good for
     target = training.orthogonality_target if number is None else 1.0
     clustering = discover_categories(
         x,

@@ -254,10 +254,10 @@ class ResidualQuantizer(nn.Module):
                 share = use.mean()
                 least_used = use.argsort()[: int(max_fraction * size)]
                 dead = least_used[use[least_used] < share / threshold]
-                # no row twice: of equal codes only one would be taken
-                rows = torch.randperm(residual.shape[1], generator=generator)[: len(dead)]
-                dead = dead[: len(rows)]
                 if len(dead):
+                    # no row twice: of equal codes only one would be taken
+                    rows = torch.randperm(residual.shape[1], generator=generator)[: len(dead)]
+                    dead = dead[: len(rows)]
                     self._place(c, level, dead, residual[c, rows.to(residual.device)], share)
                     moved[c, level] = len(dead)
         return moved
