@@ -16,14 +16,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from benchmarks.quality_figure import quality_figure
 from benchmarks.quality_page import CURVE, PEER_BEAM, page
 from benchmarks.tables import FOREIGN_FILE, SIDES, RawTable, known_tables
 from spinlock.analysis.baselines import compare_baselines
 from spinlock.analysis.figures.style import render
-from spinlock.analysis.metrics import orthogonality, quality, topographic
 from spinlock.analysis.rows import RowsOfSplit
 from spinlock.errors import SpinlockError
 from spinlock.features.split import TRAIN
@@ -33,6 +30,13 @@ from spinlock.settings import Experiment
 from spinlock.stages import cluster, normalize, subset, train
 from spinlock.stages.program import limit_threads
 from spinlock.stages.training_files import training_inputs
+from spinlock.tokenizer.target_metrics import (
+    code_counts,
+    orthogonality,
+    quality,
+    topographic,
+    utilization,
+)
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 BITS = (24, 48, 96, 160, 288, 400)
@@ -135,17 +139,13 @@ def _measure(model: Path, out: Path) -> tuple[dict[str, Any], RowsOfSplit]:
         rows = RowsOfSplit.of_table(table, tokenizer)
     x, tokens = rows.x[rows.reported], rows.tokens[rows.reported]
     partition = list(tokenizer.categories.values())
-    used = [
-        len(np.unique(rows.tokens[:, c, level])) / size
-        for c, sizes in enumerate(tokenizer.codebook_sizes)
-        for level, size in enumerate(sizes)
-    ]
+    counts = code_counts(rows.tokens, tokenizer.codebook_sizes)
     codes = tokenizer.embed(tokens).reshape(len(tokens), -1)
     return {
         "bits": tokenizer.bits,
         "categories": len(partition),
         "quality": quality(x, tokenizer.reconstruct(tokens), tokenizer.statistics.normalized_mean),
-        "utilization": float(np.mean(used)),
+        "utilization": utilization(counts),
         "orthogonality": orthogonality(x, partition)["mean"],
         "topographic": topographic(x, codes),
     }, rows

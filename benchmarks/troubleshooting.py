@@ -23,14 +23,7 @@ from scipy import stats
 
 from benchmarks.data import generated_shards
 from benchmarks.tables import operators
-from spinlock.analysis.metrics import (
-    code_counts,
-    code_dependence,
-    orthogonality,
-    quality,
-    topographic,
-    utilization,
-)
+from spinlock.analysis.metrics import code_dependence
 from spinlock.analysis.rows import RowsOfSplit
 from spinlock.features.table import FeatureTable
 from spinlock.files import write_text
@@ -40,6 +33,13 @@ from spinlock.stages.program import limit_threads
 from spinlock.stages.training_files import training_inputs
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.plain_files import read_model
+from spinlock.tokenizer.target_metrics import (
+    code_counts,
+    orthogonality,
+    quality,
+    topographic,
+    utilization,
+)
 from spinlock.tokenizer.tokenizer import Tokenizer
 from spinlock.training.loop import Trainer
 

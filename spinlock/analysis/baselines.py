@@ -11,7 +11,8 @@ import faiss
 import numpy as np
 from sklearn.cluster import KMeans
 
-from spinlock.analysis.metrics import gaussian_reference, quality
+from spinlock.analysis.metrics import gaussian_reference
+from spinlock.tokenizer.target_metrics import quality
 
 REFERENCE = "gaussian_reference"  # among the baselines, but no method: nothing reaches it
 MOST_SCALAR_BITS = 10  # of one principal component

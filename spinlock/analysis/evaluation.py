@@ -12,6 +12,7 @@ from spinlock.analysis.cleaning import describe_cleaning
 from spinlock.analysis.probe import probe
 from spinlock.analysis.rows import RowsOfSplit, pair_rows
 from spinlock.features.split import SPLIT_NAMES, TRAIN
+from spinlock.tokenizer import target_metrics
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 # the seed's targets: the metric must be above, or below where `below` is true
@@ -34,7 +35,7 @@ def measure(tokenizer: Tokenizer, rows: RowsOfSplit, max_pair_rows: int) -> dict
     max_pair_rows : int
         Rows whose distances are compared, at most.
     """
-    counts = metrics.code_counts(rows.tokens, tokenizer.codebook_sizes)
+    counts = target_metrics.code_counts(rows.tokens, tokenizer.codebook_sizes)
     pairs = pair_rows(rows.split, max_pair_rows)
     measured = (
         {"rows": _row_numbers(rows, len(pairs))}
@@ -110,9 +111,9 @@ def _reconstruction(tokenizer: Tokenizer, rows: RowsOfSplit) -> dict[str, Any]:
     by_feature = partial(metrics.quality_by_feature, decoded=whole, train_mean=mean)
     names = tokenizer.kept_names
     return {
-        "quality": metrics.quality(x, whole, mean),
+        "quality": target_metrics.quality(x, whole, mean),
         "quality_by_level": {
-            level: metrics.quality(x, values, mean) for level, values in decoded.items()
+            level: target_metrics.quality(x, values, mean) for level, values in decoded.items()
         },
         "quality_by_feature": by_feature(x, names=names),
         "quality_before_caps": by_feature(x + rows.beyond.toarray(), names=names)
@@ -148,9 +149,9 @@ def _books(
     """Return how the codes of all books are used: by all rows, and by the reported ones."""
     sizes, tokens = tokenizer.codebook_sizes, rows.tokens[rows.reported]
     return {
-        "utilization": metrics.utilization(counts),
+        "utilization": target_metrics.utilization(counts),
         "utilization_test": {
-            "value": metrics.utilization(metrics.code_counts(tokens, sizes)),
+            "value": target_metrics.utilization(target_metrics.code_counts(tokens, sizes)),
             "reachable": metrics.reachable_utilization(sizes, len(tokens)),
         },
         "books": metrics.book_table(counts, list(tokenizer.categories), tokenizer.levels),
@@ -158,7 +159,9 @@ def _books(
 
 
 def _orthogonality(tokenizer: Tokenizer, rows: RowsOfSplit) -> dict[str, Any]:
-    between = metrics.orthogonality(rows.x[rows.reported], list(tokenizer.categories.values()))
+    between = target_metrics.orthogonality(
+        rows.x[rows.reported], list(tokenizer.categories.values())
+    )
     return {"orthogonality": between["mean"], "orthogonality_maximum": between["maximum"]}
 
 
@@ -167,7 +170,7 @@ def _distances(tokenizer: Tokenizer, rows: RowsOfSplit, pairs: np.ndarray) -> di
     x, levels = rows.x[pairs], tokenizer.levels
     embedded = [tokenizer.embed(rows.tokens[pairs], level + 1) for level in range(len(levels))]
     flat = [codes.reshape(len(pairs), -1) for codes in embedded]
-    near = [metrics.topographic(x, codes) for codes in flat]
+    near = [target_metrics.topographic(x, codes) for codes in flat]
     return {
         "code_dependence": metrics.code_dependence(embedded[-1]),
         "topographic": near[-1],

@@ -1,4 +1,4 @@
-"""How good tokens are, each metric with one definition (docs/metrics.md)."""
+"""What tells how good tokens are beside the four metrics that have targets (docs/metrics.md)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,27 +8,13 @@ from scipy.optimize import brentq
 from scipy.spatial.distance import pdist, squareform
 from sklearn.manifold import trustworthiness
 
-from spinlock.tokenizer.categories.centroids import centroid_cosines
+from spinlock.tokenizer.target_metrics import RATIO_LIMIT, quality, squared_errors
 
 WORST_FEATURES = 10
 NEIGHBOURS = 10
 DEPENDENCE_ROWS = 1000  # each pair of categories costs the square of it
 CAPS_MATTER = 0.05  # of R² of the median feature, that capping hides
 DOMINANT = 0.5  # share of the variance: a feature that has more decides the pooled R²
-RATIO_LIMIT = 1e-300
-
-
-def quality(x: np.ndarray, decoded: np.ndarray, train_mean: np.ndarray) -> float | None:
-    """Return R², 1 − Σ‖x − x̂‖² / Σ‖x − μ‖², pooled over features; None when nothing varies.
-
-    Parameters
-    ----------
-    x, decoded : arrays [n, D]
-        Normalised rows and what their tokens decode to.
-    train_mean : array [D]
-    """
-    error, total = _squared_errors(x, decoded, train_mean)
-    return float(1 - error.sum() / total.sum()) if total.sum() > RATIO_LIMIT else None
 
 
 def quality_by_feature(
@@ -39,7 +25,7 @@ def quality_by_feature(
     Features that do not vary in these rows have no R²; they are counted as `undefined`. The one
     that weighs most in the pooled R² is named, with its share of the variance.
     """
-    error, total = _squared_errors(x, decoded, train_mean)
+    error, total = squared_errors(x, decoded, train_mean)
     varies = (total > RATIO_LIMIT) & (np.ptp(x, axis=0) > 0)
     r2 = 1 - error[varies] / total[varies]
     order = np.argsort(r2, kind="stable")[:WORST_FEATURES]
@@ -92,23 +78,6 @@ def quality_by_group(
     }
 
 
-def code_counts(tokens: np.ndarray, sizes: np.ndarray) -> list[list[np.ndarray]]:
-    """Return how often each code of each book is used in tokens [n, C, L]."""
-    return [
-        [np.bincount(tokens[:, c, level], minlength=size) for level, size in enumerate(row)]
-        for c, row in enumerate(sizes)
-    ]
-
-
-def utilization(counts: Sequence[Sequence[np.ndarray]]) -> float | None:
-    """Return the mean over books of the share of codes that are used at least once.
-
-    A book of a single code tells nothing, and does not count; without others there is none.
-    """
-    shares = [(book > 0).mean() for books in counts for book in books if len(book) > 1]
-    return float(np.mean(shares)) if shares else None
-
-
 def reachable_utilization(sizes: np.ndarray, n_rows: int) -> float | None:
     """Return the utilization that `n_rows` uniform draws reach on average, 1 − (1 − 1/K)^n."""
     sizes = np.asarray(sizes, float)
@@ -139,18 +108,6 @@ def book_table(
     }
 
 
-def orthogonality(x: np.ndarray, partition: Sequence[np.ndarray]) -> dict[str, float | None]:
-    """Return mean and maximum |cosine| between category centroids on rows x [n, D].
-
-    A category of which nothing varies in these rows has no centroid; None of fewer than two.
-    """
-    varying = [members for members in partition if np.ptp(x[:, members], axis=0).any()]
-    cosines = centroid_cosines(x, varying)
-    if not len(cosines):
-        return {"mean": None, "maximum": None}
-    return {"mean": float(cosines.mean()), "maximum": float(cosines.max())}
-
-
 def code_dependence(embeddings: np.ndarray) -> dict[str, float | None]:
     """Return mean and maximum squared distance correlation of the codes [n, C, E] of categories.
 
@@ -167,23 +124,6 @@ def code_dependence(embeddings: np.ndarray) -> dict[str, float | None]:
     pairs = np.triu_indices(n_categories, k=1)
     dependence = (products / np.outer(norms, norms))[pairs]
     return {"mean": float(dependence.mean()), "maximum": float(dependence.max())}
-
-
-def topographic(x: np.ndarray, codes: np.ndarray) -> float | None:
-    """Return the Pearson correlation of input and code distances over pairs i < j.
-
-    Parameters
-    ----------
-    x : array [n, D]
-    codes : array [n, E]
-        All categories' decoded embeddings side by side.
-    """
-    if len(x) < 3:
-        return None
-    inputs, latent = pdist(x.astype(np.float64)), pdist(codes.astype(np.float64))
-    if min(inputs.std(), latent.std()) == 0:
-        return None
-    return float(np.corrcoef(inputs, latent)[0, 1])
 
 
 def neighbourhood_trust(x: np.ndarray, codes: np.ndarray) -> float | None:
@@ -214,13 +154,6 @@ def gaussian_reference(covariance: np.ndarray, bits: float) -> float | None:
     low = float(np.log2(eigenvalues.min())) - 2 * bits - 1
     log_theta = brentq(excess, low, float(np.log2(eigenvalues.max())))
     return float(1 - np.minimum(eigenvalues, 2.0**log_theta).sum() / eigenvalues.sum())
-
-
-def _squared_errors(
-    x: np.ndarray, decoded: np.ndarray, train_mean: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    x = x.astype(np.float64)
-    return ((x - decoded) ** 2).sum(axis=0), ((x - train_mean) ** 2).sum(axis=0)
 
 
 def _u_centred(codes: np.ndarray) -> np.ndarray:

@@ -28,7 +28,6 @@ from spinlock.analysis.evidence import (
 )
 from spinlock.analysis.figures.catalog import EXHIBITS, Exhibit
 from spinlock.analysis.figures.style import render
-from spinlock.analysis.metrics import code_counts
 from spinlock.analysis.projections import METHODS
 from spinlock.analysis.report.contents import page_data
 from spinlock.analysis.report.page import Shown, embedded, render_page
@@ -43,6 +42,7 @@ from spinlock.settings import Experiment
 from spinlock.stages.evaluation_files import read_baselines, read_metrics
 from spinlock.stages.model_settings import require_own_model
 from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.tokenizer.target_metrics import code_counts
 from spinlock.tokenizer.token_file import open_tokens, require_tokens_of
 from spinlock.tokenizer.tokenizer import Tokenizer
 

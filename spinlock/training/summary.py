@@ -1,12 +1,11 @@
-"""The seed's four metrics, on the rows that chose the model."""
+"""The four metrics that have targets, on the rows that chose the model."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from spinlock.tokenizer.categories.centroids import mean_abs_cosine
-from spinlock.tokenizer.network.losses import correlation, distances
+from spinlock.tokenizer import target_metrics as metrics
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
 
@@ -17,34 +16,29 @@ PAIR_ROWS = 2000
 def summary_metrics(
     model: TokenizerModel, rows: Rows, train_mean: torch.Tensor, partition: Sequence[np.ndarray]
 ) -> dict[str, float | None]:
-    """Return quality, utilization, orthogonality and topographic of rows.
-
-    None where there is no book of several codes, no two categories, and no two distances that
-    differ; 0 where rows do not vary.
+    """Return quality, utilization, orthogonality and topographic of rows; None where undefined.
 
     For a first look while training; the stage `evaluate` measures everything on test rows.
     """
     tokens = model.tokenize(rows)
+    first = slice(0, PAIR_ROWS)
+    x, codes = rows.x.cpu().numpy(), model.embed(tokens[first]).flatten(1).cpu().numpy()
+    counts = metrics.code_counts(tokens.cpu().numpy(), np.asarray(model.quantizer.sizes))
+    return {
+        "quality": _quality(model, rows, tokens, train_mean.cpu().numpy()),
+        "utilization": metrics.utilization(counts),
+        "orthogonality": metrics.orthogonality(x, partition)["mean"],
+        "topographic": metrics.topographic(x[first], codes),
+    }
+
+
+def _quality(
+    model: TokenizerModel, rows: Rows, tokens: torch.Tensor, train_mean: np.ndarray
+) -> float | None:
+    """Return the quality of rows, decoded block by block."""
     error, total = 0.0, 0.0
     for x, block in zip(rows.x.split(ROW_BLOCK), tokens.split(ROW_BLOCK), strict=True):
-        error += float((x - model.reconstruct(block)).double().square().sum())
-        total += float((x - train_mean).double().square().sum())
-    used = [
-        len(tokens[:, c, level].unique()) / model.quantizer.sizes[c, level]
-        for c in range(tokens.shape[1])
-        for level in range(tokens.shape[2])
-        if model.quantizer.sizes[c, level] > 1
-    ]
-    first = slice(0, PAIR_ROWS)
-    x = rows.x[first].double()
-    i, j = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
-    codes = model.embed(tokens[first]).flatten(1).double()
-    between = distances(x)[i, j], distances(codes)[i, j]
-    varies = all(len(one) > 1 and one.std() > 0 for one in between)
-    several = len(partition) > 1
-    return {
-        "quality": 1 - error / total if total else 0.0,
-        "utilization": float(np.mean(used)) if used else None,
-        "orthogonality": mean_abs_cosine(rows.x.cpu().numpy(), partition) if several else None,
-        "topographic": float(correlation(*between)) if varies else None,
-    }
+        decoded = model.reconstruct(block).cpu().numpy()
+        errors = metrics.squared_errors(x.cpu().numpy(), decoded, train_mean)
+        error, total = error + float(errors[0].sum()), total + float(errors[1].sum())
+    return metrics.explained_share(error, total)

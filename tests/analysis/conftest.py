@@ -15,7 +15,6 @@ from spinlock.analysis.evidence import (
     measure_distances,
     measure_reconstruction,
 )
-from spinlock.analysis.metrics import code_counts
 from spinlock.features.table import Column, TableHeader
 from spinlock.settings.data import FeatureCleaning
 from spinlock.tokenizer.categories.column_tree import correlation_matrix, merge_tree
@@ -23,6 +22,7 @@ from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.normalization.fitting import fit_statistics
+from spinlock.tokenizer.target_metrics import code_counts
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 HOSTILE = '<img src=x onerror="window.broken=1">'

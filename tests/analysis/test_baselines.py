@@ -8,8 +8,9 @@ from spinlock.analysis.baselines import (
     product_reconstruction,
     residual_reconstruction,
 )
-from spinlock.analysis.metrics import gaussian_reference, quality
+from spinlock.analysis.metrics import gaussian_reference
 from spinlock.settings.model import Model
+from spinlock.tokenizer.target_metrics import quality
 
 
 @pytest.fixture(scope="module")

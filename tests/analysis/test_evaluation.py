@@ -19,6 +19,7 @@ from spinlock.analysis.evaluation import (
 from spinlock.analysis.probe import probe
 from spinlock.analysis.rows import RowsOfSplit, pair_rows
 from spinlock.features.split import TEST, TRAIN, VALIDATION
+from spinlock.tokenizer import target_metrics
 
 N_ROWS, N_PAIR_ROWS = 400, 120
 REACHED = {"quality": 0.95, "utilization": 0.3, "orthogonality": 0.1, "topographic": 0.7}
@@ -177,7 +178,7 @@ def test_altered_rows_are_counted_on_their_side(rows, measured):
 
 
 def test_categories_are_compared_on_the_test_rows(tokenizer, rows, held_out, measured):
-    between = metrics.orthogonality(rows.x[held_out], list(tokenizer.categories.values()))
+    between = target_metrics.orthogonality(rows.x[held_out], list(tokenizer.categories.values()))
     assert measured["orthogonality"] == between["mean"]
     assert measured["orthogonality_maximum"] == between["maximum"]
 
@@ -186,7 +187,7 @@ def test_distances_are_compared_at_the_levels_that_they_say(tokenizer, rows, mea
     chosen = pair_rows(rows.split, N_PAIR_ROWS)
     x, embed = rows.x[chosen], partial(tokenizer.embed, rows.tokens[chosen])
     flat = [embed(n).reshape(len(chosen), -1) for n in (1, 2, 3)]
-    near = [metrics.topographic(x, codes) for codes in flat]
+    near = [target_metrics.topographic(x, codes) for codes in flat]
     assert len(set(near)) == 3
     assert list(measured["topographic_by_level"].values()) == near
     assert measured["topographic"] == near[2]

@@ -9,8 +9,8 @@ from spinlock.analysis.evidence import (
     measure_distances,
     measure_reconstruction,
 )
-from spinlock.analysis.metrics import code_counts, orthogonality, topographic
 from spinlock.tokenizer.categories.centroids import category_centroids
+from spinlock.tokenizer.target_metrics import code_counts, orthogonality, topographic
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ TARGETS = {
     "spinlock/tokenizer/network/losses.py": ["tests/tokenizer/network/test_losses.py"],
     "spinlock/tokenizer/normalization/statistics.py": NORMALIZATION,
     "spinlock/tokenizer/normalization/fitting.py": NORMALIZATION,
+    "spinlock/tokenizer/target_metrics.py": ["tests/tokenizer/test_target_metrics.py"],
     "spinlock/analysis/metrics.py": ["tests/analysis/test_metrics.py"],
 }
 SURVIVORS = Path(__file__).with_name("survivors.yaml")
