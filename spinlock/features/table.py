@@ -180,6 +180,9 @@ class FeatureTable(AbstractContextManager):
             texts = [self._file, self._file["header"]]
             self.header, self.account = read_text(self._description, self.path, texts)
             self._require_arrays(len(self.header.columns))
+            with damage_told(self.path):
+                self.split: np.ndarray = self._file["split"][:]
+                self.row_ids: np.ndarray = self._file["row_ids"][:]
         except SpinlockError:
             self._file.close()
             raise
@@ -194,9 +197,6 @@ class FeatureTable(AbstractContextManager):
         self.columns = self.header.columns
         self.source_digest = self.header.source_digest
         self.series = self.header.series
-        with damage_told(self.path):
-            self.split: np.ndarray = self._file["split"][:]
-            self.row_ids: np.ndarray = self._file["row_ids"][:]
         self.n_rows = len(self.split)
 
     def __exit__(self, *_: object) -> None:

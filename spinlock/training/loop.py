@@ -10,8 +10,10 @@ from torch import Tensor
 
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.processes import (
+    made_once,
     own_rows,
     process_count,
+    process_rank,
     sum_over_processes,
     whole_batch,
 )
@@ -138,7 +140,7 @@ class Trainer:
     def _train_epoch(self, at_rest: Callable[[], None]) -> dict[str, Any]:
         if self.place is None:
             self.epoch += 1
-            torch.manual_seed(self._draw_seed())  # dropout
+            torch.manual_seed(self._draw_seed() + process_rank())  # dropout: others, of other rows
             self.place = self._new_place()
         rate = self.schedule.at(self.epoch)
         for group in self.optimizer.param_groups:
@@ -234,20 +236,29 @@ class Trainer:
         return self.epoch % every == 0 or self.epoch >= self.plan.num_epochs
 
     def _validate(self, epoch: int) -> dict[str, float]:
-        entry = validation_entries(self.model, self.validation_rows, self.train_mean)
+        entry = self._validation_entries()
         self.best.observe(self.model, epoch, entry["val_loss"])
         return entry
+
+    def _validation_entries(self) -> dict[str, float]:
+        """Return what one process measures, so that all decide alike when to stop."""
+        return made_once(
+            lambda: validation_entries(self.model, self.validation_rows, self.train_mean)
+        )
 
     def _report(self, terms: Tensor) -> None:
         plan = self.plan
         if self.batches % plan.log_interval == 0:
-            log.info(
-                "batch %d: loss %.5f", self.batches, float(self.objective.weighted(terms).detach())
-            )
+            whole = share_terms(terms.detach().unsqueeze(0))[0]
+            self._tell("loss", float(self.objective.weighted(whole)))
         if plan.eval_interval and self.batches % plan.eval_interval == 0:
-            entry = validation_entries(self.model, self.validation_rows, self.train_mean)
+            entry = self._validation_entries()
             self.model.train()
-            log.info("batch %d: validation loss %.5f", self.batches, entry["val_loss"])
+            self._tell("validation loss", entry["val_loss"])
+
+    def _tell(self, name: str, value: float) -> None:
+        if process_rank() == 0:
+            log.info("batch %d: %s %.5f", self.batches, name, value)
 
     def _draw_seed(self) -> int:
         return int(torch.randint(2**31, (1,), generator=self.generator))

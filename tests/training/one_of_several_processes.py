@@ -1,5 +1,6 @@
 """A process of a training in several, started by test_processes.py; writes what it ends with."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -12,7 +13,11 @@ from spinlock.training.loop import Trainer
 
 
 def train(start: Path, use_rank: int, ends: Path) -> None:
-    """Train from what `start` holds, and write the state of model and history."""
+    """Train from what `start` holds, and write the state of model, history and what it told."""
+    told: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     shape, weights, rows, validation, plan, state = torch.load(start, weights_only=False)
     model = TokenizerModel(shape).double()
     model.load_weights(weights)
@@ -21,7 +26,7 @@ def train(start: Path, use_rank: int, ends: Path) -> None:
         trainer.load_state_dict(state)
     for _ in trainer.run():
         pass
-    torch.save((model.state_dict(), trainer.history), ends / f"{use_rank}.pt")
+    torch.save((model.state_dict(), trainer.history, told), ends / f"{use_rank}.pt")
 
 
 if __name__ == "__main__":

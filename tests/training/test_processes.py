@@ -1,6 +1,7 @@
 """Several processes end as one process on the whole batch, and as each other."""
 
 import copy
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -29,8 +30,9 @@ NORMALISED = ENCODER_PARAMS["MLPEncoder"](
     ],
 )
 def test_several_processes_end_with_the_books_of_one(
-    make_model, make_plan, train, validation, tmp_path, n_processes, n_rows, batch_size, begun
-):
+    make_model, make_plan, train, validation, tmp_path, caplog, n_processes, n_rows, batch_size,
+    begun,
+):  # fmt: skip
     encoders = {"summary": {"encoder": "MLPEncoder", "encoder_params": NORMALISED}}
     model = make_model(encoders=encoders, dropout=0.0).double()
     rows = Rows(train.x[:n_rows].double())
@@ -41,6 +43,8 @@ def test_several_processes_end_with_the_books_of_one(
         optimizer="sgd",
         learning_rate=0.05,
         dead_code_threshold=1.0,  # codes used less than others count as dead
+        log_interval=1,
+        eval_interval=2,
     )
     one = Trainer(copy.deepcopy(model), rows, held_out, plan)
     state = _state_after(begun, one) if begun else None
@@ -52,16 +56,20 @@ def test_several_processes_end_with_the_books_of_one(
         subprocess.Popen([*command, str(rank), str(n_processes), str(tmp_path)]) for rank in ranks
     ]
     alone = Trainer(model, rows, held_out, plan)
-    for _ in alone.run():
-        pass
+    with caplog.at_level(logging.INFO, logger="spinlock.training.loop"):
+        for _ in alone.run():
+            pass
     assert [process.wait(timeout=120) for process in running] == [0] * n_processes
-    (first, history), *others = (
+    (first, history, told), *others = (
         torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in ranks
     )
     assert any(entry.get("codes_reset") for entry in history)
     for name, values in alone.model.state_dict().items():
-        assert all(torch.equal(first[name], other[name]) for other, _ in others), name
+        assert all(torch.equal(first[name], other[name]) for other, *_ in others), name
         torch.testing.assert_close(first[name], values, rtol=1e-9, atol=1e-10, msg=name)
+    assert told == caplog.messages[-len(told) :]  # in one that was begun, those that are left
+    assert len(told) > 6
+    assert [messages for *_, messages in others] == [[]] * (n_processes - 1)
     for entry, expected in zip(history, alone.history, strict=True):
         assert entry.keys() == expected.keys()
         for key in expected.keys() - {"step"}:

@@ -1,4 +1,4 @@
-# What rules share: settings and code as tracked parameters. No rules here.
+# What rules share: settings and code as tracked parameters, resources. No rules here.
 import json
 import re
 from contextlib import contextmanager
@@ -83,6 +83,11 @@ def config_of(wildcards):
             "remove the link, or name the experiment otherwise"
         )
     return str(path)
+
+
+def each_attempt(amount):
+    """Return a resource of which the first attempt gets `amount`, the second twice that, and so on."""
+    return lambda wildcards, attempt: attempt * amount
 
 
 @cache

@@ -10,8 +10,8 @@ rule generate:
         "../../envs/spinlock.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=each_attempt(1000),
+        runtime=each_attempt(60),
     params:
         config=lambda wildcards: str(dataset_config(wildcards.dataset)),
         operators=operators_of_shard,
@@ -38,8 +38,8 @@ rule concatenate:
         "../../envs/spinlock.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=each_attempt(1000),
+        runtime=each_attempt(60),
     params:
         code=code("concatenate"),
     shell:

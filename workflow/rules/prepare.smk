@@ -12,8 +12,8 @@ rule subset:
         "../../envs/spinlock.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=each_attempt(2000),
+        runtime=each_attempt(30),
     params:
         config=config_of,
         settings=settings("subset"),
@@ -39,8 +39,8 @@ rule normalize:
         "../../envs/spinlock.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=each_attempt(2000),
+        runtime=each_attempt(30),
     params:
         config=config_of,
         settings=settings("normalize"),
@@ -68,8 +68,8 @@ rule cluster:
         "../../envs/spinlock.yaml"
     threads: 4
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=each_attempt(2000),
+        runtime=each_attempt(60),
     params:
         config=config_of,
         settings=settings("cluster"),

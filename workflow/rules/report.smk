@@ -31,8 +31,8 @@ rule visualize:
         "../../envs/spinlock.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=each_attempt(4000),
+        runtime=each_attempt(60),
     params:
         config=config_of,
         settings=settings("visualize"),

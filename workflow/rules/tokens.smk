@@ -24,8 +24,8 @@ rule evaluate:
         "../../envs/spinlock.yaml"
     threads: 4
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=each_attempt(4000),
+        runtime=each_attempt(60),
     params:
         config=config_of,
         settings=settings("evaluate"),
@@ -53,8 +53,8 @@ rule encode:
         "../../envs/spinlock.yaml"
     threads: 4
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=each_attempt(4000),
+        runtime=each_attempt(60),
         gpu=1,
     params:
         config=config_of,

@@ -18,8 +18,8 @@ rule train:
         "../../envs/spinlock.yaml"
     threads: 8
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=each_attempt(8000),
+        runtime=each_attempt(240),
         gpu=1,
     params:
         config=config_of,

@@ -1,24 +1,36 @@
-"""Float32 matrix products of training, by the quicker of the libraries that torch has for a CPU."""
+"""How precise and how quick float32 products are."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.backends import cuda, cudnn, mkldnn
 
 MANY_ROWS = 128  # of a batch; with fewer oneDNN takes longer
 ONE_BIT_MORE = 1 + 2**-12  # than bfloat16 can hold
+ONEDNN = mkldnn.matmul
+SETTINGS = (ONEDNN, cuda.matmul, cudnn.conv, mkldnn.conv)
 
 
 def quick_products(x: Tensor) -> AbstractContextManager[None]:
     """Let oneDNN take the float32 products of a batch on a CPU, as long as they stay float32.
 
     On processors that are not Intel's its large products are twice as fast as MKL's, which torch
-    takes by default. torch offers them as precision "medium", which allows bfloat16 too: a
+    takes by default. torch offers them as precision "bf16", which allows bfloat16 too: a
     processor with units for it then rounds, and there everything stays as it is.
     """
-    return float32_products("medium") if go_to_onednn(x) else nullcontext()
+    return precision("bf16", ONEDNN) if go_to_onednn(x) else nullcontext()
+
+
+def full_float32() -> AbstractContextManager[None]:
+    """Keep all bits of float32 in products and convolutions, whatever torch was told.
+
+    It rounds those of cuDNN to TF32 unless told otherwise.
+    """
+    return precision("ieee", *SETTINGS)
 
 
 def go_to_onednn(x: Tensor) -> bool:
@@ -27,14 +39,16 @@ def go_to_onednn(x: Tensor) -> bool:
 
 
 @contextmanager
-def float32_products(precision: str) -> Iterator[None]:
-    """Take float32 products as torch does at a precision, and afterwards as before."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
+def precision(name: str, *settings: Any) -> Iterator[None]:
+    """Set precisions of float32 arithmetic in torch, and afterwards as before."""
+    before = [one.fp32_precision for one in settings]
     try:
+        for one in settings:
+            one.fp32_precision = name
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        for one, kept in zip(settings, before, strict=True):
+            one.fp32_precision = kept
 
 
 @cache
@@ -42,6 +56,6 @@ def keeps_float32() -> bool:
     """Whether products on this CPU keep all bits where torch may take fewer."""
     values = torch.full((2, 128, 128), ONE_BIT_MORE)
     one = torch.eye(128).expand_as(values)
-    with float32_products("medium"):
+    with precision("bf16", ONEDNN):
         products = torch.bmm(values, one), (values[0] @ one[0]).expand_as(values)
     return all(torch.equal(product, values) for product in products)

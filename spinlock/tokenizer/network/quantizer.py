@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spinlock.tokenizer.network.codebook import code_norms, code_scores, lowest
 from spinlock.tokenizer.network.processes import sum_over_processes
 
-SMOOTHING = 1e-5
+SMOOTHING = 1e-5  # of a row at every code's own place
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,9 @@ class ResidualQuantizer(nn.Module):
         # in numpy: on the device "meta", where checkpoints compare shapes, tensors have no values
         level_of = np.repeat(np.arange(self.n_levels), self.widths)
         first = np.cumsum([0, *self.widths[:-1]])
-        size_of = self.sizes[:, level_of]
         buffers = {
-            "all_valid": np.arange(shape[1]) - first[level_of] < size_of,
+            "all_valid": np.arange(shape[1]) - first[level_of] < self.sizes[:, level_of],
             "first_place": (np.arange(self.n_categories) * shape[1] + first[:, None])[..., None],
-            "smoothing": (SMOOTHING * size_of).astype(np.float32),
-            "level_member": np.eye(self.n_levels, dtype=np.float32)[level_of],
         }
         for name, values in buffers.items():
             self.register_buffer(name, torch.from_numpy(values), persistent=False)
@@ -206,7 +203,8 @@ class ResidualQuantizer(nn.Module):
             self.all_codes.copy_(self._smoothed_codes())
         else:
             for level in range(self.n_levels):
-                self.codes(level).copy_(self.project(self.codes(level), level))
+                if getattr(self, f"projector_{level}").numel():
+                    self.codes(level).copy_(self.project(self.codes(level), level))
 
     def _batch_statistics(self, quantized: Quantized) -> tuple[Tensor, Tensor]:
         """Return the use of each code by a batch, and the sum of what it stood for."""
@@ -224,10 +222,13 @@ class ResidualQuantizer(nn.Module):
         return (tokens + first).flatten()
 
     def _smoothed_codes(self) -> Tensor:
-        """Return sum / count with Laplace smoothing, which never enters the averages themselves."""
-        mass = self.all_counts @ self.level_member @ self.level_member.T
-        smoothed = (self.all_counts + SMOOTHING) / (mass + self.smoothing) * mass
-        return self.all_sums / smoothed.clamp_min(SMOOTHING).unsqueeze(-1)
+        """Return sum / count with additive smoothing, which never enters the averages themselves.
+
+        What is added stands at the code's own place, so a code that no row takes stays there:
+        it may be one for a combination that train rows have not.
+        """
+        smoothed = self.all_sums + SMOOTHING * self.all_codes
+        return smoothed / (self.all_counts + SMOOTHING).unsqueeze(-1)
 
     @torch.no_grad()
     def reset_dead_codes(

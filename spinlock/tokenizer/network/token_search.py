@@ -14,6 +14,7 @@ from torch import Tensor
 from spinlock.tokenizer.network.category_encoder import CategoryEncoder
 from spinlock.tokenizer.network.category_path import CategoryPath, families_read_together
 from spinlock.tokenizer.network.codebook import ROW_BLOCK, Book, Found, search
+from spinlock.tokenizer.network.products import full_float32
 from spinlock.tokenizer.network.quantizer import ResidualQuantizer
 from spinlock.tokenizer.network.rows import Rows, joined
 from spinlock.tokenizer.network.threads import map_parts, row_blocks
@@ -69,8 +70,9 @@ class TokenSearch:
             return self._draft(read(block))
 
         blocks = row_blocks(n_rows)
-        drafts = map(draft, blocks) if self.given.on_gpu else map_parts(draft, blocks)
-        tokens, unclear, doubtful = zip(*drafts, strict=True)
+        with full_float32():
+            drafts = map(draft, blocks) if self.given.on_gpu else map_parts(draft, blocks)
+            tokens, unclear, doubtful = zip(*drafts, strict=True)
         return tokens, unclear, doubtful
 
     @torch.no_grad()

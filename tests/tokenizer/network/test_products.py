@@ -3,7 +3,13 @@ import torch
 from torch import Tensor
 
 from spinlock.tokenizer.network import products
-from spinlock.tokenizer.network.products import MANY_ROWS, float32_products, quick_products
+from spinlock.tokenizer.network.products import (
+    MANY_ROWS,
+    ONEDNN,
+    full_float32,
+    precision,
+    quick_products,
+)
 
 BATCH = torch.zeros(MANY_ROWS, 2)
 
@@ -15,7 +21,7 @@ def keeps_float32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def precision_inside(x: Tensor) -> str:
     with quick_products(x):
-        return torch.get_float32_matmul_precision()
+        return ONEDNN.fp32_precision
 
 
 def test_products_have_the_error_of_float32() -> None:
@@ -29,25 +35,36 @@ def test_products_have_the_error_of_float32() -> None:
 
 @pytest.mark.usefixtures("keeps_float32")
 def test_batches_of_many_rows_take_the_quicker_products() -> None:
-    assert precision_inside(BATCH) == "medium"
-    assert torch.get_float32_matmul_precision() == "highest"
+    assert precision_inside(BATCH) == "bf16"
+    assert ONEDNN.fp32_precision == "none"
 
 
 @pytest.mark.usefixtures("keeps_float32")
 def test_small_batches_and_gpus_stay_as_they_are() -> None:
-    assert precision_inside(BATCH[1:]) == "highest"
-    assert precision_inside(BATCH.to("meta")) == "highest"
+    assert precision_inside(BATCH[1:]) == "none"
+    assert precision_inside(BATCH.to("meta")) == "none"
 
 
 def test_processor_that_would_round_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "keeps_float32", lambda: False)
-    assert precision_inside(BATCH) == "highest"
+    assert precision_inside(BATCH) == "none"
 
 
 def test_precision_comes_back_after_an_error() -> None:
-    with pytest.raises(ValueError, match="lost"), float32_products("medium"):
+    with pytest.raises(ValueError, match="lost"), precision("bf16", ONEDNN):
         raise ValueError("lost")
-    assert torch.get_float32_matmul_precision() == "highest"
+    assert ONEDNN.fp32_precision == "none"
+
+
+@pytest.mark.parametrize("asked", ["high", "medium"])
+def test_full_float32_overrules_what_torch_was_told(asked: str) -> None:
+    with precision("none", *products.SETTINGS):
+        torch.set_float32_matmul_precision(asked)
+        before = [one.fp32_precision for one in products.SETTINGS]
+        assert "tf32" in before
+        with full_float32():
+            assert {one.fp32_precision for one in products.SETTINGS} == {"ieee"}
+        assert [one.fp32_precision for one in products.SETTINGS] == before
 
 
 @pytest.mark.parametrize("batched", [True, False])
@@ -58,4 +75,4 @@ def test_rounding_to_bfloat16_is_seen(monkeypatch: pytest.MonkeyPatch, *, batche
     owner, name = (torch, "bmm") if batched else (Tensor, "__matmul__")
     monkeypatch.setattr(owner, name, rounded)
     assert not products.keeps_float32.__wrapped__()
-    assert torch.get_float32_matmul_precision() == "highest"
+    assert ONEDNN.fp32_precision == "none"

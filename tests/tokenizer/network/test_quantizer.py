@@ -18,7 +18,7 @@ from spinlock.tokenizer.network.quantizer import (
 )
 
 modest = settings(deadline=None, max_examples=40)
-SMOOTHING = 1e-5  # of the published method, van den Oord et al. 2017
+SMOOTHING = 1e-5
 
 
 def on_grid(shape: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -264,6 +264,7 @@ def test_averages_and_codes_follow_their_formula_in_float64(case, decay):
     levels = range(quantizer.n_levels)
     counts = [quantizer.count(level).double().numpy() for level in levels]
     totals = [quantizer.sums(level).double().numpy() for level in levels]
+    codes = [quantizer.codes(level).double().numpy() for level in levels]
     for _ in range(4):
         quantized = quantizer(z)
         quantizer.update_averages(quantized)
@@ -282,13 +283,13 @@ def test_averages_and_codes_follow_their_formula_in_float64(case, decay):
                 atol=1e-5,
             )
             for c, size in enumerate(quantizer.sizes[:, level]):
-                mass = counts[level][c].sum()
-                smoothed = (counts[level][c, :size] + SMOOTHING) / (mass + size * SMOOTHING) * mass
-                well_used = smoothed > 1e-2  # below, float32 sums decide
-                expected = totals[level][c, :size] / np.maximum(smoothed, SMOOTHING)[:, None]
+                own = codes[level][c, :size]
+                count = counts[level][c, :size, None]
+                own[:] = (totals[level][c, :size] + SMOOTHING * own) / (count + SMOOTHING)
+                well_used = count[:, 0] > 1e-2  # below, float32 sums decide
                 np.testing.assert_allclose(
                     quantizer.book(c, level)[torch.from_numpy(well_used)],
-                    expected[well_used],
+                    own[well_used],
                     rtol=1e-3,
                     atol=1e-4,
                 )
@@ -335,6 +336,28 @@ def test_codes_used_alike_stay_in_place_however_little_they_are_used():
     quantizer.set_books([[book]], share=1e-3)  # the smoothing is a twelfth of the use of a code
     quantizer.update_averages(quantizer(torch.zeros(1, 0, 3)))
     torch.testing.assert_close(quantizer.book(0, 0), book)
+
+
+def test_a_code_that_no_row_takes_stays_in_place_however_long():
+    book = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [9.0, 9.0]])
+    quantizer = ResidualQuantizer([[4]], 2, decay=0.5)
+    quantizer.set_books([[book]], share=3)
+    z = book[:3].unsqueeze(0)
+    for _ in range(300):  # its count is far below the smallest float32
+        quantizer.update_averages(quantizer(z))
+    assert float(quantizer.count(0)[0, 3]) == 0
+    torch.testing.assert_close(quantizer.book(0, 0), book)
+
+
+def test_a_code_that_is_taken_again_after_long_moves_at_once_to_what_takes_it():
+    book = torch.tensor([[0.0, 0.0], [9.0, 9.0]])
+    quantizer = ResidualQuantizer([[2]], 2, decay=0.5)
+    quantizer.set_books([[book]], share=2)
+    for _ in range(60):
+        quantizer.update_averages(quantizer(book[:1].unsqueeze(0)))
+    row = torch.tensor([[[8.0, 7.0]]])
+    quantizer.update_averages(quantizer(row))
+    torch.testing.assert_close(quantizer.book(0, 0)[1], row[0, 0], rtol=1e-4, atol=0)
 
 
 def test_a_saved_quantizer_holds_codes_averages_and_projectors_alone():

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spinlock.tokenizer.network import products, token_search
 from spinlock.tokenizer.network.codebook import Book, search
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
@@ -158,3 +159,18 @@ def test_where_an_encoder_makes_rounding_several_times_larger_all_that_errs_is_u
     assert not errs()
     monkeypatch.setattr("spinlock.tokenizer.network.token_search.UNCLEAR", 0.0)
     assert errs(), "of such rows float32 alone takes other tokens"
+
+
+def test_nothing_of_float32_is_rounded_off_whatever_torch_was_told(randomize, monkeypatch):
+    model = linear_model(randomize, 0)
+    seen = []
+
+    def watched(*arguments):
+        seen.append({one.fp32_precision for one in products.SETTINGS})
+        return search(*arguments)
+
+    monkeypatch.setattr(token_search, "search", watched)
+    with products.precision("none", *products.SETTINGS):
+        torch.set_float32_matmul_precision("medium")
+        model.tokenize(rows_near_ties(model, 3, 0))
+    assert seen[:2] == [{"ieee"}] * 2
