@@ -14,7 +14,7 @@ from spinlock.errors import SpinlockError, located
 from spinlock.features.hdf5 import damage_told, read_text
 from spinlock.features.links import own_item
 from spinlock.files import atomic_path
-from spinlock.tokenizer.tokenizer import Tokenizer
+from spinlock.tokenizer.tokenizer import Tokenizer, token_columns
 
 FORMAT = "spinlock-tokens-1"
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
@@ -171,8 +171,8 @@ def write_parquet(path: Path, tokens_file: Path) -> None:
 
 
 def _frames(file: h5py.File) -> Iterator[pd.DataFrame]:
-    tokens, levels = file["tokens"], file.attrs["levels"]
-    names = [f"{category}_{level}" for category in file.attrs["categories"] for level in levels]
+    tokens = file["tokens"]
+    names = token_columns(file.attrs["categories"], file.attrs["levels"])
     for first in range(0, max(len(tokens), 1), ROWS_OF_TABLE):
         block = slice(first, first + ROWS_OF_TABLE)
         flat = tokens[block].reshape(-1, len(names))

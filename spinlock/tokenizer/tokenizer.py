@@ -1,7 +1,7 @@
 """The public tokenizer: from features in original units to tokens, and back."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +194,7 @@ class Tokenizer(FittedTransformer):
 
         `input_features` is there for scikit-learn's pipelines, and is not read.
         """
-        return [f"{category}_{level}" for category in self.categories for level in self.levels]
+        return token_columns(self.categories, self.levels)
 
     @property
     def series(self) -> dict[str, Series]:
@@ -436,6 +436,11 @@ def level_names(n_levels: int) -> list[str]:
     if n_levels == 3:
         return ["coarse", "medium", "fine"]
     return [f"level_{level}" for level in range(n_levels)]
+
+
+def token_columns(categories: Iterable[str], levels: Sequence[str]) -> list[str]:
+    """Return the names of the columns of a table of tokens."""
+    return [f"{category}_{level}" for category in categories for level in levels]
 
 
 def _order(found: Sequence[Column], wanted: Sequence[Column]) -> slice | list[int]:
