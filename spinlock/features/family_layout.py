@@ -79,12 +79,16 @@ def _without_family(file: h5py.File, path: Path) -> SpinlockError:
 
 
 def warn_of_unread(file: h5py.File, families: Collection[str], where: object) -> None:
-    """Tell of what stands under /features and is no family."""
+    """Tell of what stands under /features and is no family, or a second table of one."""
     unread = [f"/features/{name}" for name in file["features"] if name not in families]
     if unread:
         log.warning(
             "%s: not read: %s; a family stands at /features/<name>/features", where, listed(unread)
         )
+    for name in families:
+        first, second = (place.format(name) for place in PLACES)
+        if first in file and file.get(second, getlink=True):
+            log.warning("%s: not read: /%s; the family is read from /%s", where, second, first)
 
 
 def layout_of(

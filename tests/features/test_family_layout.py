@@ -87,6 +87,13 @@ def test_what_is_no_family_beside_others_is_told(write_h5, values, caplog):
     assert "not read: /features/b, /features/extra;" in told
 
 
+def test_of_two_tables_of_a_family_the_one_that_is_not_read_is_told(write_h5, values, caplog):
+    path = write_h5(values() | {"features/summary/features": np.zeros((10, 3))})
+    open_dataset(path).close()
+    (told,) = caplog.messages
+    assert "not read: /features/summary/features; the family is read from" in told
+
+
 def test_a_huge_number_of_columns_is_refused(tmp_path, refused):
     with h5py.File(tmp_path / "wide.h5", "w") as file:
         file.create_dataset(SUMMARY, (4, 10**10), np.float32, chunks=(1, 1000))
