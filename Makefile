@@ -67,7 +67,7 @@ coverage: $(READY) ## Run the tests and measure which lines and branches of spin
 	  --cov-report json:$(COVERAGE) tests
 	python -m tests.coverage_shares $(COVERAGE)
 
-mutate: $(READY) ## Put small mistakes into seven modules: do their tests notice? (half an hour)
+mutate: $(READY) ## Put small mistakes into nine modules: do their tests notice? (half an hour)
 	python -c 'import cosmic_ray' 2> /dev/null || pip install --quiet 'cosmic-ray>=8.7,<9'
 	python -m tests.mutation --jobs $$(nproc)
 

@@ -30,6 +30,7 @@ NORMALIZATION = [  # what was fitted is applied: the tests of both tell mistakes
 TARGETS = {
     "spinlock/tokenizer/network/quantizer.py": ["tests/tokenizer/network/test_quantizer.py"],
     "spinlock/tokenizer/network/codebook.py": ["tests/tokenizer/network/test_codebook.py"],
+    "spinlock/tokenizer/start/kmeans.py": ["tests/tokenizer/start/test_kmeans.py"],
     "spinlock/tokenizer/network/token_search.py": ["tests/tokenizer/network/test_token_search.py"],
     "spinlock/tokenizer/network/losses.py": ["tests/tokenizer/network/test_losses.py"],
     "spinlock/tokenizer/normalization/statistics.py": NORMALIZATION,

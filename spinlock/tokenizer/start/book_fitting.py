@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.network.codebook import residual_books, residual_tokens
+from spinlock.tokenizer.network.codebook import residual_tokens
 from spinlock.tokenizer.start.category_axes import CategoryAxes
 from spinlock.tokenizer.start.combinations import codes_of_values
+from spinlock.tokenizer.start.kmeans import residual_books
 from spinlock.tokenizer.start.rows_between import with_rows_between
 
 FIT_BEAMS = (1, 4, 8, 16)  # widths that residual books are fitted with

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.network.codebook import Beam, kmeans
+from spinlock.tokenizer.network.codebook import Beam
 from spinlock.tokenizer.start.bit_allocation import RateDistortion, allocations, distortion_at
 from spinlock.tokenizer.start.bit_budget import LEVELS
 from spinlock.tokenizer.start.combinations import all_combinations, codes_of_values
+from spinlock.tokenizer.start.kmeans import kmeans
 from spinlock.tokenizer.start.rare_events import with_recombined
 
 LLOYD_STEPS = 8

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.network.codebook import kmeans
+from spinlock.tokenizer.start.kmeans import kmeans
 
 ROUNDING = 1e-3  # deviations that rounding may be off: neighbours that are closer are one value
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.network.codebook import residual_books
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.quantizer import ResidualQuantizer
 from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
 from spinlock.tokenizer.network.token_search import TokenSearch
 from spinlock.tokenizer.start.book_fitting import books_within
 from spinlock.tokenizer.start.column_parts import columns_of_space
+from spinlock.tokenizer.start.kmeans import residual_books
 from spinlock.tokenizer.start.rare_events import rare_columns
 
 OWN_ROWS = 20_000  # that are encoded by the model's own books, at most, spread over all

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.network.codebook import residual_books
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
@@ -24,6 +23,7 @@ from spinlock.tokenizer.start.category_curves import NO_ERROR
 from spinlock.tokenizer.start.column_parts import Parts
 from spinlock.tokenizer.start.corrections import fit_corrections
 from spinlock.tokenizer.start.cross_fitting import encodings_of
+from spinlock.tokenizer.start.kmeans import residual_books
 from spinlock.tokenizer.start.rare_events import (
     rare_columns,
     rare_directions,

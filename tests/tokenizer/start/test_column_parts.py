@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spinlock.tokenizer.network.codebook import residual_books
 from spinlock.tokenizer.start.book_fitting import books_error, books_within
 from spinlock.tokenizer.start.category_axes import CategoryAxes
 from spinlock.tokenizer.start.column_parts import (
@@ -17,6 +16,7 @@ from spinlock.tokenizer.start.column_parts import (
     columns_of_space,
     parts_of_categories,
 )
+from spinlock.tokenizer.start.kmeans import residual_books
 
 GROUPS = [[0, 3, 6], [1, 4], [2, 5]]  # of alike columns
 

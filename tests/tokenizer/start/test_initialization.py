@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.network.codebook import residual_books, residual_tokens
+from spinlock.tokenizer.network.codebook import residual_tokens
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.rows import Rows
@@ -21,6 +21,7 @@ from spinlock.tokenizer.start.initialization import (
     initialize_model,
     partition_quality,
 )
+from spinlock.tokenizer.start.kmeans import residual_books
 from spinlock.tokenizer.start.rare_events import rare_columns, rare_directions
 
 PARTITION = [[0, 2, 4, 6], [1, 3, 5]]
