@@ -102,6 +102,12 @@ def test_residual_books_with_enough_codes_leave_nothing():
     assert errors(z, books, beam=1).max() < 1e-9
 
 
+def test_each_level_is_fitted_to_what_all_levels_before_it_leave():
+    z = torch.tensor([[float(a + b + c)] for a in (-99, 99) for b in (-9, 9) for c in (-1, 1)])
+    books = residual_books(z, [2, 2, 2], generator_of(0), beam=1)
+    assert errors(z, books, beam=1).max() < 1e-9
+
+
 def test_an_empty_cluster_moves_to_the_row_that_is_farthest_from_its_centre():
     x = torch.tensor([[0.0]] * 40 + [[100.0], [103.0], [107.0], [-60.0]])
     for seed in range(20):  # random rows are nearly always forty times the same
