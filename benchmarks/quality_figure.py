@@ -5,7 +5,7 @@ from statistics import mean, stdev
 
 from matplotlib.figure import Figure
 
-from benchmarks.quality_page import OTHERS, Runs, budgets_of, measured_at, peer_at
+from benchmarks.quality_page import OTHERS, Runs, budgets_of, measured_at, quality_at
 from spinlock.analysis.baselines import REFERENCE
 from spinlock.analysis.figures.style import GREY, MARKERS, PALETTE, color_of, new_figure, styled
 
@@ -17,11 +17,13 @@ def quality_figure(runs: Runs) -> Figure:
     axes = figure.subplots()
     budgets = budgets_of(runs)
     known = {b: [run for run, _ in measured_at(runs, b)] for b in budgets}
-    reference = _curve(budgets, [[peer_at(run, REFERENCE, b) for run in known[b]] for b in budgets])
+    reference = _curve(
+        budgets, [[quality_at(run, REFERENCE, b) for run in known[b]] for b in budgets]
+    )
     if reference:
         axes.plot(*reference[:2], color=GREY, linestyle="--", label="Gaussian reference")
     for i, (method, name) in enumerate(OTHERS.items(), 1):
-        peer = _curve(budgets, [[peer_at(run, method, b) for run in known[b]] for b in budgets])
+        peer = _curve(budgets, [[quality_at(run, method, b) for run in known[b]] for b in budgets])
         if peer:
             axes.errorbar(*peer, color=color_of(i), marker=MARKERS[i], linewidth=1, label=name)
     own = _curve(budgets, [[one["quality"] for _, one in measured_at(runs, b)] for b in budgets])

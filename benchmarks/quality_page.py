@@ -28,7 +28,8 @@ Written by `python -m benchmarks.quality --seeds 0 1 2 3 4 --gradient-steps 280 
 quality`: one seed, 280 steps; operators are those of `datasets/baseline_100k`, where it is
 simulated); the numbers are in [quality.json](quality.json). R² (the metric `quality` of
 [metrics.md](metrics.md)) on test rows that took no part in any fit, mean ± standard deviation
-over seeds (split, start and training; for unseen kinds another kind is held out for each seed).
+over seeds (split, start and training; of unseen kinds the three policies, or the four kinds of
+initial condition, are held out in turn, so that of five seeds two, or one, repeat a kind).
 
 *start*: categories, linear embeddings, residual k-means, and a decoder fitted to these (ridge and
 a network), without end-to-end training.
@@ -39,9 +40,11 @@ test rows**, at no fewer bits than the budget, or at the most that it can spend.
 better one.
 
 Where a table has few columns or rows, three levels of books with no more codes than half the
-train rows hold fewer bits than the budget: what ours uses is then given, and the peers may have
-the whole. *Foreign operators* are those of a file that another program wrote (`--foreign FILE`;
-without it, of its excerpt under `tests/data/`). *Shared factors* and *blobs* are made to be hard
+train rows hold fewer bits than the budget, and peers may not spend all either: the bits of both
+are then given. *Foreign operators* are those of a file that another program wrote (`--foreign
+FILE`; without it, of its excerpt under `tests/data/`).
+
+*Shared factors* and *blobs* are made to be hard
 for categories: all columns depend on common factors, or on the same clusters, which categories
 that know nothing of one another must each tell again. *Counts* (low ones, of
 sixty kinds of events) and *mixed kinds* (lognormal columns, counts, a class as yes and no, curves)
@@ -86,14 +89,14 @@ def page(results: Mapping[str, Runs]) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def best_peer(run: Mapping[str, Any], bits: float) -> tuple[float, str]:
-    """Return the best R² of the other methods, see `peer_at`, and the method's name."""
-    found = [(peer_at(run, method, bits), name) for method, name in OTHERS.items()]
-    return max((value, name) for value, name in found if value is not None)
+def best_peer(run: Mapping[str, Any], bits: float) -> Mapping[str, Any]:
+    """Return what was measured of the best of the other methods, see `peer_at`."""
+    found = [peer_at(run, method, bits) for method in OTHERS]
+    return max((one for one in found if one is not None), key=lambda one: one["quality"])
 
 
-def peer_at(run: Mapping[str, Any], method: str, bits: float) -> float | None:
-    """Return a method's R² at the first budget that is no less than `bits`.
+def peer_at(run: Mapping[str, Any], method: str, bits: float) -> Mapping[str, Any] | None:
+    """Return what was measured of a method at the first budget that is no less than `bits`.
 
     Where it cannot spend so many, at the most that it can; None where it was not measured.
     """
@@ -101,7 +104,13 @@ def peer_at(run: Mapping[str, Any], method: str, bits: float) -> float | None:
         (one for one in run["others"] if one["method"] == method), key=lambda one: one["bits"]
     )
     enough = [one for one in known if one["bits"] >= bits]
-    return (enough or known[-1:])[0]["quality"] if known else None
+    return (enough or known[-1:])[0] if known else None
+
+
+def quality_at(run: Mapping[str, Any], method: str, bits: float) -> float | None:
+    """Return the R² of what `peer_at` finds."""
+    found = peer_at(run, method, bits)
+    return None if found is None else found["quality"]
 
 
 def budgets_of(runs: Runs) -> list[int]:
@@ -146,14 +155,27 @@ def summary_table(results: Mapping[str, Runs]) -> str:
         cells = []
         for budget in (96, 160, 288):
             known = measured_at(runs, budget)
-            own = [shipped(one) for _, one in known]
-            peer = [best_peer(run, budget)[0] for run, _ in known]
-            bits = mean(one["bits"] for _, one in known) if known else 0
-            used = "" if bits > budget - 1 else f" ({bits:.0f} bits)"
-            cells.append(" / ".join(against(own, peer)) + used if known else "–")
-        size = f"{runs[0]['train_rows']} × {runs[0]['columns']}"
+            peers = [best_peer(run, budget) for run, _ in known]
+            cells.append(_compared([one for _, one in known], peers, budget) if known else "–")
+        size = f"{_range(runs, 'train_rows')} × {_range(runs, 'columns')}"
         lines.append(f"| {name}{_mark(runs)} | {size} | {len(runs)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _compared(
+    own: Sequence[Mapping[str, Any]], peers: Sequence[Mapping[str, Any]], budget: int
+) -> str:
+    """Return ours beside peers of the same seeds, and the bits of both where one spent fewer."""
+    bits = [mean(one["bits"] for one in measured) for measured in (own, peers)]
+    told = "" if min(bits) > budget - 1 else f" ({bits[0]:.0f} / {bits[1]:.0f} bits)"
+    quality = [shipped(one) for one in own], [one["quality"] for one in peers]
+    return " / ".join(against(*quality)) + told
+
+
+def _range(runs: Runs, name: str) -> str:
+    """Return the least and the most of a number over seeds."""
+    least, most = (choose(run[name] for run in runs) for choose in (min, max))
+    return f"{least}" if least == most else f"{least}–{most}"
 
 
 def _mark(runs: Runs) -> str:
@@ -179,7 +201,7 @@ def scaling(results: Mapping[str, Runs]) -> str:
                 start = [one["quality"] for _, one in known]
                 trained = [trainings(one)[steps] for _, one in known]
                 gain = [b - a for a, b in zip(start, trained, strict=True)]
-                peer = [best_peer(run, budget)[0] for run, _ in known]
+                peer = [best_peer(run, budget)["quality"] for run, _ in known]
                 lines.append(
                     f"| {known[0][0]['train_rows']} | {budget} | {steps} | {spread(start)} | "
                     f"{spread(trained)} | {mean(gain):+.4f} | {spread(peer)}{_mark(runs)} |"
@@ -234,10 +256,9 @@ def _when(runs: Runs) -> str:
 
 def table_of(runs: Runs) -> str:
     """Return the curve of R² against bits of one table, all methods."""
-    first = runs[0]
     lines = [
-        f"{first['train_rows']} train rows, {first['test_rows']} test rows, {first['columns']} "
-        f"columns, {len(runs)} seeds{_mark(runs)}; ours {_when(runs)}.\n",
+        f"{_range(runs, 'train_rows')} train rows, {_range(runs, 'test_rows')} test rows, "
+        f"{_range(runs, 'columns')} columns, {len(runs)} seeds{_mark(runs)}; ours {_when(runs)}.\n",
         "| budget | our bits | categories | start | trained | "
         + " | ".join(OTHERS.values())
         + " | Gaussian reference | utilization | orthogonality |",
@@ -263,5 +284,5 @@ def table_of(runs: Runs) -> str:
 
 
 def _other(runs: Sequence[Mapping[str, Any]], method: str, budget: int) -> str:
-    found = [value for run in runs if (value := peer_at(run, method, budget)) is not None]
+    found = [value for run in runs if (value := quality_at(run, method, budget)) is not None]
     return spread(found) if found else "–"

@@ -83,7 +83,8 @@ def target_table() -> str:
             f"{capped['median']:.3f}, of a tenth of",
             f"them below {capped['percentile_10']:.3f}. Of the values before, "
             f"{before['capped_share']:.1%} of them beyond the caps, it is {before['median']:.3f} "
-            f"and {before['percentile_10']:.3f}; with",
+            f"and {before['percentile_10']:.3f}, and",
+            f"pooled, where the longest tails decide, {before['pooled']:.3f}; with "
             "`feature_cleaning.outliers: log` tokens tell of tails, too.",
         ]
     )

@@ -110,14 +110,18 @@ def _reconstruction(tokenizer: Tokenizer, rows: RowsOfSplit) -> dict[str, Any]:
     by_group = partial(_quality_by_group, x, decoded, mean)
     by_feature = partial(metrics.quality_by_feature, decoded=whole, train_mean=mean)
     names = tokenizer.kept_names
+    uncapped = x + rows.beyond.toarray()
     return {
         "quality": target_metrics.quality(x, whole, mean),
         "quality_by_level": {
             level: target_metrics.quality(x, values, mean) for level, values in decoded.items()
         },
         "quality_by_feature": by_feature(x, names=names),
-        "quality_before_caps": by_feature(x + rows.beyond.toarray(), names=names)
-        | {"capped_share": rows.beyond.nnz / max(x.size, 1)},
+        "quality_before_caps": {
+            "pooled": target_metrics.quality(uncapped, whole, mean),
+            **by_feature(uncapped, names=names),
+            "capped_share": rows.beyond.nnz / max(x.size, 1),
+        },
         "quality_by_family": by_group(_columns_of_families(tokenizer)),
         "quality_by_category": by_group(tokenizer.categories),
     }

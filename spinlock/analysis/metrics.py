@@ -13,7 +13,7 @@ from spinlock.tokenizer.target_metrics import RATIO_LIMIT, quality, squared_erro
 WORST_FEATURES = 10
 NEIGHBOURS = 10
 DEPENDENCE_ROWS = 1000  # each pair of categories costs the square of it
-CAPS_MATTER = 0.05  # of R² of the median feature, that capping hides
+CAPS_MATTER = 0.05  # of R² of the worst tenth of the features, that capping hides
 DOMINANT = 0.5  # share of the variance: a feature that has more decides the pooled R²
 
 
@@ -55,12 +55,12 @@ def dominant_feature(by_feature: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def hidden_by_caps(measured: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Return the median feature's R² with and without caps; None where they are much the same.
+    """Return the R² that a tenth of the features do not reach, with and without caps.
 
-    `measured` is what metrics.json holds.
+    None where they are much the same. `measured` is what metrics.json holds.
     """
     capped, whole = (
-        measured.get(name, {}).get("median")
+        measured.get(name, {}).get("percentile_10")
         for name in ("quality_by_feature", "quality_before_caps")
     )
     if capped is None or whole is None or capped - whole <= CAPS_MATTER:

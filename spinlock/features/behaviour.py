@@ -34,6 +34,7 @@ TEMPORAL_NAMES = tuple(f"{name}/{spread}" for spread in SPREADS for name in FRAM
 SUMMARY_NAMES = tuple(f"{name}/{kind}" for kind in AGGREGATES for name in TRAJECTORY_NAMES)
 TINY = 1e-12
 ROUNDING = 1e-6  # part of a value that float32 may round off, where it adds up a field
+POWER_ROUNDING = 1e-12  # of the power of a field: what a transform in float32 makes of nothing
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def _initial_features(initial: np.ndarray) -> np.ndarray:
     Initial fields are made with one mean and one deviation. What float32 rounds off there is zero:
     as a number it would be scaled like any feature, and differ from one processor to the next.
     """
-    frames = frame_features(initial)[..., : len(STATIC_NAMES)]
+    frames = frame_features(initial, POWER_ROUNDING)[..., : len(STATIC_NAMES)]
     mean = frames[..., FRAME_NAMES.index("mean")]
     mean[np.abs(mean) <= ROUNDING * np.abs(frames[..., FRAME_NAMES.index("deviation")])] = 0
     features = _spread(frames[:, None])[0]

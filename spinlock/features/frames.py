@@ -31,7 +31,7 @@ TINY = np.float32(1e-12)
 LARGEST_SHAPE_MOMENT = 50.0  # of kurtosis: heavier tails than this are not told apart
 
 
-def frame_features(frames: np.ndarray) -> np.ndarray:
+def frame_features(frames: np.ndarray, rounding: float = 0.0) -> np.ndarray:
     """Return the features of every frame but `change`, [..., 20].
 
     Parameters
@@ -39,11 +39,14 @@ def frame_features(frames: np.ndarray) -> np.ndarray:
     frames : float32 array [..., G, G]
         Periodic fields. Features of a frame that is not finite are NaN. One that hardly varies
         (a deviation far below 1e-3) has no shape: skewness and kurtosis fade to 0.
+    rounding : float
+        Share of a frame's power that the slope of its spectrum takes for no power, in fields that
+        have none at some wavenumbers.
     """
     shape, grid = frames.shape[:-2], frames.shape[-1]
     flat = frames.reshape(-1, grid, grid)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        columns = _moments(flat) | _gradients(flat) | _spectrum(flat)
+        columns = _moments(flat) | _gradients(flat) | _spectrum(flat, rounding)
     features = np.stack([columns[name] for name in FRAME_NAMES[:-1]], axis=-1)
     features[~np.isfinite(columns["mean"])] = np.nan  # the mean sees every value
     return features.reshape(*shape, -1)
@@ -108,7 +111,7 @@ def _gradients(u: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _spectrum(u: np.ndarray) -> dict[str, np.ndarray]:
+def _spectrum(u: np.ndarray, rounding: float) -> dict[str, np.ndarray]:
     """Return features of the isotropic power spectrum; one transform serves all of them."""
     grid = u.shape[-1]
     transform = rfft2(u)
@@ -121,7 +124,7 @@ def _spectrum(u: np.ndarray) -> dict[str, np.ndarray]:
     k = np.arange(1, share.shape[1] + 1, dtype=np.float32)
     centroid = share @ k
     log_k = np.log(k) - np.log(k).mean()
-    log_power = np.log(by_wavenumber / weights + TINY)
+    log_power = np.log(by_wavenumber / weights + np.float32(rounding) * total + TINY)
     thirds = np.array_split(np.arange(len(k)), 3)
     entropy = -(share * np.log(share + TINY)).sum(axis=1) / np.log(len(k))
     return {

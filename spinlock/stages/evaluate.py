@@ -119,8 +119,8 @@ def _warn_of_caps(measured: Mapping[str, Any]) -> None:
     hidden = hidden_by_caps(measured)
     if hidden:
         log.warning(
-            "quality is of values as they are capped: R² of the median feature is %.3f, and %.3f "
-            "of the values before, of which %.1f %% are beyond the caps; with "
+            "quality is of values as they are capped: R² of a tenth of the features is below %.3f, "
+            "and below %.3f of the values before, of which %.1f %% are beyond the caps; with "
             "feature_cleaning.outliers: log, or logarithms of such features, tokens tell of these",
             *hidden,
             100 * measured["quality_before_caps"]["capped_share"],

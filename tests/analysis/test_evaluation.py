@@ -120,6 +120,7 @@ def test_quality_before_caps_is_of_the_values_with_what_caps_take(
     found = measured["quality_before_caps"]
     assert found["median"] == pytest.approx(np.median(r2), abs=1e-6)
     assert found["minimum"] == pytest.approx(r2.min(), abs=1e-6)
+    assert found["pooled"] == pytest.approx(target_metrics.quality(whole, decoded, mean))
     assert found["capped_share"] == pytest.approx((beyond != 0).mean())
     assert found["median"] != measured["quality_by_feature"]["median"]
 

@@ -156,8 +156,9 @@ def test_a_feature_is_dominant_that_has_more_than_half_of_the_variance_of_severa
         (0.9, None, None),
     ],
 )
-def test_caps_hide_what_the_median_feature_loses_by_them(capped, whole, hidden):
-    measured = {"quality_by_feature": {"median": capped}, "quality_before_caps": {"median": whole}}
+def test_caps_hide_what_the_worst_tenth_of_the_features_lose_by_them(capped, whole, hidden):
+    names = ("quality_by_feature", "quality_before_caps")
+    measured = dict(zip(names, ({"percentile_10": r2} for r2 in (capped, whole)), strict=True))
     assert metrics.hidden_by_caps(measured) == hidden
 
 

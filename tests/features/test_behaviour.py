@@ -185,7 +185,7 @@ def test_initial_and_temporal_spread_over_realizations_and_channels():
         feature, kind = name.split("/")
         expected = spread_slowly(frames[:, 5, :, FRAME_NAMES.index(feature)], kind)
         np.testing.assert_allclose(value, expected, atol=1e-5, err_msg=name)
-    static = frame_features(initial).astype(np.float64)
+    static = frame_features(initial, rounding=1e-12).astype(np.float64)
     for value, name in zip(behaviour.initial, INITIAL_NAMES, strict=True):
         feature, kind = name.split("/")
         expected = spread_slowly(static[..., STATIC_NAMES.index(feature)], kind)
@@ -208,6 +208,17 @@ def test_what_all_initial_fields_share_is_no_noise_of_rounding(kind, amplitude, 
         values = dict(zip(INITIAL_NAMES, found, strict=True))
         assert {name for name, value in values.items() if value == 0} == shared
         assert np.sinh(values["deviation/mean"]) == pytest.approx(amplitude, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("amplitude", [0.3, 3.2])
+def test_where_a_field_has_no_power_its_slope_is_no_noise_of_rounding(kind, amplitude):
+    place = INITIAL_NAMES.index("spectral_slope/mean")
+    _, states = wandering(0, grid=32, steps=8)
+    initial = initial_fields(kind, (3, 3, 32), 0.2, amplitude, np.random.default_rng(0))
+    slope = describe_behaviour(initial, states).initial[place]
+    for same in (8 * initial, np.roll(initial, 5, axis=-1), initial.swapaxes(-1, -2)):
+        assert describe_behaviour(same, states).initial[place] == pytest.approx(slope, abs=1e-2)
 
 
 @settings(deadline=None, max_examples=15)

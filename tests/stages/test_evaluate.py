@@ -19,7 +19,7 @@ from spinlock.stages.evaluation_files import read_baselines, read_metrics
 from spinlock.stages.training_files import read_statistics
 from spinlock.tokenizer.tokenizer import Tokenizer
 
-MOSTLY_CAPPED = {"quality_before_caps": {"median": 0.2, "capped_share": 0.4}}
+MOSTLY_CAPPED = {"quality_before_caps": {"percentile_10": 0.2, "capped_share": 0.4}}
 OTHERS = ("feature_statistics.npz", "categories.json")
 
 
@@ -206,10 +206,10 @@ def test_rows_are_counted_for_every_metric(rows_of, metrics):
 
 
 def test_what_caps_hide_is_told(caplog):
-    evaluate._warn_of_caps({"quality_by_feature": {"median": 0.9}} | MOSTLY_CAPPED)
-    assert "median feature is 0.900, and 0.200 of the values before, of which 40.0 %" in caplog.text
+    evaluate._warn_of_caps({"quality_by_feature": {"percentile_10": 0.9}} | MOSTLY_CAPPED)
+    assert "below 0.900, and below 0.200 of the values before, of which 40.0 %" in caplog.text
     caplog.clear()
-    evaluate._warn_of_caps({"quality_by_feature": {"median": 0.21}} | MOSTLY_CAPPED)
+    evaluate._warn_of_caps({"quality_by_feature": {"percentile_10": 0.21}} | MOSTLY_CAPPED)
     assert not caplog.text
 
 

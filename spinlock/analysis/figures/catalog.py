@@ -138,8 +138,8 @@ EXHIBITS = (
         "Codes",
         "What a token means",
         "For the categories with the most outspoken coarse token: the features in which its "
-        "operators deviate most from the usual, in standard deviations, the values in original "
-        "units, and the operators that show it best.",
+        "operators deviate most from the usual, in standard deviations, the mean values in "
+        "original units, those beyond the caps as the caps, and the operators that show it best.",
         drawings.draw_tokens,
     ),
     Exhibit(

@@ -77,8 +77,8 @@ def _capped(metrics: Mapping[str, Any]) -> str:
         return ""
     share = metrics["quality_before_caps"]["capped_share"]
     return (
-        f" Values are capped: R² of the median feature is {hidden[0]:.3f}, and {hidden[1]:.3f} of "
-        f"the values before, of which {share:.1%} are beyond the caps."
+        f" Values are capped: R² of a tenth of the features is below {hidden[0]:.3f}, and below "
+        f"{hidden[1]:.3f} of the values before, of which {share:.1%} are beyond the caps."
     )
 
 

@@ -84,13 +84,13 @@ def test_the_rows_of_figures_and_a_feature_that_decides_them_are_told(described,
 
 
 def test_what_caps_hide_is_told(evidence):
-    before = {"median": 0.4, "capped_share": 0.123}
+    before = {"percentile_10": 0.4, "capped_share": 0.123}
     metrics = evidence.metrics | {
-        "quality_by_feature": {"median": 0.9},
+        "quality_by_feature": {"percentile_10": 0.9},
         "quality_before_caps": before,
     }
     page = describe(replace(evidence, metrics=metrics), np.zeros(1, int), NOTHING)
-    assert "is 0.900, and 0.400 of the values before, of which 12.3%" in page.measured_on
+    assert "below 0.900, and below 0.400 of the values before, of which 12.3%" in page.measured_on
 
 
 def test_dropped_features_are_named_with_the_reason(evidence):
