@@ -108,6 +108,7 @@ def train_vqvae(
     show_log(verbose or experiment.logging.verbose)
     for sentence in doubtful_settings(experiment):
         log.warning("%s", sentence)
+    from spinlock.files import require_folder
     from spinlock.preconditions import (
         describe_data,
         require_inputs_apart,
@@ -120,6 +121,7 @@ def train_vqvae(
         require_own_folder(folder, config)
     if dry_run:
         require_inputs_apart(experiment, folder, config)
+        require_folder(folder)
         data = describe_data(experiment)
         there = dataset_files(experiment) if data["state"] == "present" else []
         require_start(experiment, there, resume_from)
@@ -243,8 +245,9 @@ def evaluate(
 
     Example: `spinlock evaluate --model results/arch_summary/best_model.pt other.h5 --json`
     """
-    from spinlock.files import refuse_overwriting, require_suffix, write_json
+    from spinlock.files import refuse_overwriting, refuse_replacing, require_suffix, write_json
     from spinlock.stages import evaluate as stage
+    from spinlock.stages.evaluation_files import is_metrics
     from spinlock.stages.training_files import training_inputs
 
     show_log(verbose)
@@ -252,6 +255,7 @@ def evaluate(
         require_suffix(output, ".json")
         beside = training_inputs(model.parent)  # which tell the rows that the model has seen
         refuse_overwriting([output], [model, *beside, *(dataset or [])])
+        refuse_replacing(output, is_metrics)
     measured = stage.measure_model(
         model, dataset or [], baselines=baselines, allow_external=allow_external
     )
@@ -265,6 +269,10 @@ def evaluate(
         for t in measured["targets"]
     ]
     print_table(["metric", "value", "target", "met"], rows)
+    before = measured["quality_before_caps"]
+    if before["pooled"] is not None and before["capped_share"]:
+        share = before["capped_share"]
+        out.print(f"quality of the values before {share:.1%} were capped: {before['pooled']:.3f}")
     if measured["baselines"]:
         methods = measured["baselines"].items()
         own = ["spinlock", measured["bits"]["nominal"], measured["quality"]]

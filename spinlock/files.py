@@ -6,7 +6,7 @@ import json
 import os
 import stat
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,36 @@ def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
                 f"the file to write {problem}", where=path, remedy="name another file to write"
             )
         taken[_identity(path)] = "is named twice"
+
+
+def refuse_replacing(path: Path, is_alike: Callable[[Path], bool]) -> None:
+    """Check that a file that is written over, where there is one, is of the kind to be written.
+
+    Raises
+    ------
+    SpinlockError
+        When it is another one, of which there may be no copy.
+    """
+    if path.is_file() and not is_alike(path):
+        raise SpinlockError(
+            "the file to write is there already, and is another kind of file",
+            where=path,
+            remedy="name another file to write, or move this one",
+        )
+
+
+def require_folder(path: Path) -> None:
+    """Check that a folder is there, or can be made.
+
+    Raises
+    ------
+    SpinlockError
+        When a file stands in its way.
+    """
+    with refusal_told(path):
+        there = next(one for one in (path, *path.parents) if one.exists())
+        if not there.is_dir():
+            raise NotADirectoryError(there)
 
 
 def require_suffix(path: Path, *known: str) -> None:

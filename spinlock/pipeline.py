@@ -12,8 +12,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from spinlock.errors import SpinlockError
-from spinlock.files import refusal_told, sole_writer
-from spinlock.operators.simulated_files import require_simulation
+from spinlock.files import (
+    refusal_told,
+    refuse_replacing,
+    require_folder,
+    require_suffix,
+    sole_writer,
+)
+from spinlock.operators.simulated_files import is_simulated, require_simulation
 from spinlock.preconditions import describe_data, note_config, require_inputs_apart, require_start
 from spinlock.settings import (
     Experiment,
@@ -47,6 +53,7 @@ def train_experiment(
     of `config`, the file that the settings were read from.
     """
     require_inputs_apart(experiment, output, config)
+    require_folder(output)
     dataset = dataset_files(experiment)
     require_start(experiment, (), resume_from)
     describe_data(experiment)
@@ -97,6 +104,8 @@ def generate_dataset(config: Path, output: Path, workers: int | None = None) -> 
         raise SpinlockError(
             "the file to write is a folder", where=output, remedy="name a file, like dataset.h5"
         )
+    require_suffix(output, ".h5", ".hdf5")
+    refuse_replacing(output, is_simulated)
     with _unfinished(output.parent) as folder:
         parts = [
             Shard(folder / shard.path.name, shard.first, shard.count)

@@ -141,7 +141,7 @@ def test_train_encode_decode_evaluate_compare_verify(spinlock, experiment, tmp_p
     status, shown, message = spinlock("compare", out, "--json")
     assert (status, message) == (0, "")
     assert json.loads(shown)[str(out)]["rows"] == 100
-    for read in (model.name, "subset.h5", "metrics.txt"):
+    for read in (model.name, "subset.h5", "metrics.txt", "training_history.json"):
         assert spinlock("evaluate", "--model", model, "--output", model.with_name(read))[0] == 2
     status, shown, _ = spinlock("evaluate", "--model", model, dataset, "--baselines")
     assert status == 0
@@ -173,6 +173,12 @@ def test_two_configurations_of_one_name_do_not_share_a_folder(
     train = ("train-vqvae", "--epochs", 0, "--config")
     assert spinlock(*train, experiment)[0] == 0
     assert spinlock(*train, experiment, "--learning-rate", 0.5, "--dry-run")[0] == 0
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    for folder in (in_the_way, in_the_way / "inner"):
+        status, _, message = spinlock(*train, other, "--output", folder, "--dry-run")
+        assert status == 2
+        assert "a file stands where a folder is wanted" in message
     for option in ((), ("--dry-run",)):
         status, _, message = spinlock(*train, other, *option)
         assert status == 2
@@ -221,6 +227,7 @@ def test_experiments_stand_side_by_side(spinlock, tmp_path):
                       "gaussian_reference": {"quality": 0.99}},
         "quality": 0.75, "utilization": 1.0, "orthogonality": None, "topographic": 0.5,
         "trustworthiness": 0.9, "cleaning": {}, "quality_by_feature": {},
+        "quality_before_caps": {"pooled": 0.7},
     }  # fmt: skip
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
@@ -376,7 +383,7 @@ def test_verbose_shows_where_a_mistake_was_found(monkeypatch):
         (["inspect", "."], "this is a folder"),
         (["train-vqvae", "--config", "absent.yaml"], "absent.yaml"),
         (["evaluate", "--model", "absent.pt"], "there is no such model file"),
-        (["compare", "absent"], "this is not a file of metrics"),
+        (["compare", "absent"], "no file of metrics"),
         (
             ["decode", "absent.h5", "--model", "absent.pt", "--output", "x.xlsx"],
             "no suffix of what is written",

@@ -168,6 +168,18 @@ def test_a_dataset_is_not_simulated_for_a_place_where_it_cannot_go(experiment, t
     assert list((tmp_path / "there").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "told"), [("notes.md", "no suffix of what is written"), ("own.h5", "another kind")]
+)
+def test_a_file_that_was_not_simulated_stays(experiment, tmp_path, name, told):
+    experiment()
+    write_given(tmp_path / name)
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(SpinlockError, match=told):
+        pipeline.generate_dataset(tmp_path / "configs/datasets/tiny.yaml", tmp_path / name)
+    assert (tmp_path / name).read_bytes() == before
+
+
 def test_a_disk_that_is_full_is_told_by_the_file_that_was_asked_for(
     experiment, tmp_path, monkeypatch
 ):

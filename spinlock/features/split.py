@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, listed
 
 TRAIN, VALIDATION, TEST = 0, 1, 2  # the sides, as files hold them
 SPLIT_NAMES = ("train", "validation", "test")
@@ -90,11 +90,18 @@ def split_by_column(published: np.ndarray) -> np.ndarray:
     Raises
     ------
     SpinlockError
-        When a side is empty, or one row alone is to train on.
+        When most rows name no side, a side is empty, or one row alone is to train on.
     """
     values = _side_numbers(np.asarray(published))
     split = np.where((values >= TRAIN) & (values <= TEST), values, -1).astype(np.int8)
     remedy = "use 0 or train, 1 or validation, 2 or test"
+    strange = (values < -1) | (values > TEST)
+    if 2 * strange.sum() > len(values):
+        found = np.unique(np.asarray(published)[strange]).tolist()
+        raise SpinlockError(
+            f"split.column names no side in most rows, but {listed([str(one) for one in found])}",
+            remedy=f"{remedy}; split.group_by keeps groups together",
+        )
     for side, name in enumerate(SPLIT_NAMES):
         if not (split == side).any():
             raise SpinlockError(f"split.column has no {name} row ({side})", remedy=remedy)

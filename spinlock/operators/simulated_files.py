@@ -53,6 +53,15 @@ def _is_simulated(attributes: Mapping[str, object], settings: OperatorDatasetSet
     return isinstance(config, dict) and 2 * len(wanted.keys() & config.keys()) > len(wanted)
 
 
+def is_simulated(path: Path) -> bool:
+    """Return whether a file says with which settings it was simulated."""
+    try:
+        with h5py.File(path, "r") as file:
+            return {"config", "version"} <= set(file["metadata"].attrs)
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError):
+        return False
+
+
 def require_operators(
     path: Path, settings: OperatorDatasetSettings, first: int, count: int
 ) -> None:

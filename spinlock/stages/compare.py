@@ -68,6 +68,7 @@ def _summary(found: dict[str, Any]) -> dict[str, Any]:
         if method != REFERENCE and one["quality"] is not None
     ]
     return {name: found[name] for name in NAMES} | {
+        "quality before caps": found["quality_before_caps"]["pooled"],
         "bits": found["bits"]["nominal"],
         "best baseline": max(baselines, default=None),
         "rows": found["rows"][found["rows"]["measured_on"]],

@@ -15,13 +15,13 @@ from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.table import FeatureTable
-from spinlock.files import refuse_overwriting, require_suffix
+from spinlock.files import refuse_overwriting, refuse_replacing, require_suffix
 from spinlock.settings import Experiment
 from spinlock.stages.model_settings import require_own_model
 from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.stages.progress import progress_bar
 from spinlock.tokenizer.device import choose_device
-from spinlock.tokenizer.token_file import TokenWriter, write_parquet
+from spinlock.tokenizer.token_file import TokenWriter, is_token_file, write_parquet
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 MOSTLY = 0.5  # of the cells: more of them changed by cleaning are warned about
@@ -54,6 +54,7 @@ def run(
     read = [model, *dataset, *([subset] if subset else [])]
     refuse_overwriting([tokens, *([parquet] if parquet else [])], read)
     require_suffix(tokens, ".h5", ".hdf5")
+    refuse_replacing(tokens, is_token_file)
     if parquet is not None:
         require_suffix(parquet, ".parquet")
     with open_dataset(dataset, external=allow_external) as source:

@@ -37,6 +37,14 @@ def read_baselines(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         raise _another_file("baselines", path, error, "the stage `evaluate`") from error
 
 
+def is_metrics(path: Path) -> bool:
+    """Return whether a file holds metrics, of whatever version."""
+    try:
+        return "targets" in read_json(path)
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def read_metrics(path: Path) -> dict[str, Any]:
     """Return what the stage wrote to metrics.json.
 
@@ -54,10 +62,10 @@ def read_metrics(path: Path) -> dict[str, Any]:
             raise TypeError("rows.pairs_of is no whole number")
         return measured
     except (OSError, ValueError, TypeError, KeyError) as error:
-        if not path.parent.is_dir():
+        if path.suffix != ".json" or not path.parent.is_dir():
             raise SpinlockError(
-                "there is no such folder",
-                where=path.parent,
+                "there is no such folder, and no file of metrics",
+                where=path if path.suffix != ".json" else path.parent,
                 remedy="name the result folder of an experiment, or its metrics.json",
             ) from error
         model = path.with_name("best_model.pt")

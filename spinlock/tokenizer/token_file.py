@@ -21,6 +21,15 @@ SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
 ROWS_OF_TABLE = 65_536  # written at a time
 
 
+def is_token_file(path: Path) -> bool:
+    """Return whether a file was written by a `TokenWriter`."""
+    try:
+        with h5py.File(path, "r") as file:
+            return read_text(lambda: file.attrs.get("format"), path, [file]) == FORMAT
+    except (OSError, RuntimeError, ValueError, TypeError):
+        return False
+
+
 class TokenWriter:
     """Write `tokens.h5` row block by row block.
 

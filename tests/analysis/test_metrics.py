@@ -219,7 +219,7 @@ def test_the_gaussian_reference_of_one_direction_halves_its_error_with_every_hal
 
 
 def test_a_feature_that_does_not_vary_in_these_rows_has_no_quality_wherever_it_stays():
-    x = np.column_stack([np.full(6, -0.1), np.arange(6.0)])
+    x = np.column_stack([np.full(6, -0.1), np.arange(6.0) / 10])
     decoded = x + np.array([0.5, 0.0])
     found = metrics.quality_by_feature(x, decoded, np.zeros(2), ["still", "moving"])
     assert (found["undefined"], found["minimum"]) == (1, 1.0)
@@ -228,5 +228,5 @@ def test_a_feature_that_does_not_vary_in_these_rows_has_no_quality_wherever_it_s
 
 def test_neighbours_of_rows_that_are_all_the_same_are_undefined():
     x = np.random.default_rng(0).normal(size=(40, 3))
-    assert metrics.neighbourhood_trust(x, np.ones((40, 2))) is None
-    assert metrics.neighbourhood_trust(np.ones((40, 3)), x) is None
+    assert metrics.neighbourhood_trust(x, np.tile([1.0, 2.0], (40, 1))) is None
+    assert metrics.neighbourhood_trust(np.tile([1.0, 2.0, 3.0], (40, 1)), x) is None

@@ -27,6 +27,7 @@ NORMALIZATION = [  # what was fitted is applied: the tests of both tell mistakes
     "tests/tokenizer/normalization/test_statistics.py",
     "tests/tokenizer/normalization/test_fitting.py",
 ]
+METRICS = ["tests/tokenizer/test_target_metrics.py", "tests/analysis/test_metrics.py"]
 TARGETS = {
     "spinlock/tokenizer/network/quantizer.py": ["tests/tokenizer/network/test_quantizer.py"],
     "spinlock/tokenizer/network/codebook.py": ["tests/tokenizer/network/test_codebook.py"],
@@ -35,8 +36,8 @@ TARGETS = {
     "spinlock/tokenizer/network/losses.py": ["tests/tokenizer/network/test_losses.py"],
     "spinlock/tokenizer/normalization/statistics.py": NORMALIZATION,
     "spinlock/tokenizer/normalization/fitting.py": NORMALIZATION,
-    "spinlock/tokenizer/target_metrics.py": ["tests/tokenizer/test_target_metrics.py"],
-    "spinlock/analysis/metrics.py": ["tests/analysis/test_metrics.py"],
+    "spinlock/tokenizer/target_metrics.py": METRICS,
+    "spinlock/analysis/metrics.py": METRICS,
 }
 SURVIVORS = Path(__file__).with_name("survivors.yaml")
 SLOWDOWN = 4  # a mutant whose tests compute so many times longer than usual does not end

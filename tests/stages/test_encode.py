@@ -154,6 +154,20 @@ def test_neither_the_dataset_nor_the_model_is_overwritten(finished, tmp_path):
     assert not new.exists()
 
 
+def test_older_tokens_are_replaced_and_other_files_are_not(finished, tmp_path):
+    given = finished.path("best_model.pt"), [finished.dataset]
+    tokens, other, text = (tmp_path / name for name in ("tokens.h5", "other.h5", "text.h5"))
+    for _ in range(2):
+        encode.run(*given, tokens)
+    shutil.copy(finished.dataset, other)
+    text.write_text("notes")
+    for path in (other, text):
+        before = path.read_bytes()
+        with pytest.raises(SpinlockError, match="is another kind of file"):
+            encode.run(*given, path)
+        assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize(("factor", "share", "told"), [(1, 0.0, 0), (1e6, 0.9, 1)])
 def test_data_unlike_that_of_the_train_rows_are_told(
     finished, tmp_path, caplog, factor, share, told
