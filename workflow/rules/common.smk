@@ -2,13 +2,14 @@
 import json
 import re
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.io import contains_wildcard
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, listed
 from spinlock.files import file_sample
 from spinlock.settings import (
     load_dataset_settings,
@@ -64,10 +65,12 @@ def config_of(wildcards):
             str(one.relative_to(EXPERIMENTS).with_suffix("")) for one in EXPERIMENTS.rglob("*.yaml")
         )
         known = sorted(name for name in names if re.fullmatch(EXPERIMENT_NAME, name))
+        near = get_close_matches(wildcards.experiment, known)
+        known = near + [name for name in known if name not in near]
         other = path.with_suffix(".yml")
         raise WorkflowError(
             f"no experiment {wildcards.experiment!r}: {path} does not exist; "
-            + (f"rename {other}" if other.is_file() else f"known: {', '.join(known)}")
+            + (f"rename {other}" if other.is_file() else f"known: {listed(known)}")
         )
     for above in Path(wildcards.experiment).parents:
         inner = Path(wildcards.experiment).relative_to(above).parts[0]
