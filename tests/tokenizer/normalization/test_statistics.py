@@ -153,6 +153,13 @@ def test_statistics_survive_being_arrays(tmp_path):
     np.testing.assert_array_equal(again.apply(values), statistics.apply(values))
 
 
+def test_nothing_can_be_written_to_statistics():
+    for name, array in fit(sample()).arrays().items():
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+        assert not array.flags.writeable, name
+
+
 def test_a_row_is_normalised_alike_in_any_company():
     statistics, values = fit(sample()), sample(seed=1)
     np.testing.assert_array_equal(statistics.apply(values)[7:8], statistics.apply(values[7:8]))
