@@ -123,10 +123,10 @@ def test_the_results_say_what_made_them(workspace, results):
     assert all(f"{stage} " in shown[6] for stage in stages)
 
 
-def test_an_unknown_experiment_names_the_known_ones(workspace):
+def test_an_unknown_experiment_names_the_known_ones_the_nearest_first(workspace):
     shown = workspace.snakemake("results/tinny/best_model.pt", check=False)
     assert shown.returncode != 0
-    assert "known: other, tiny" in shown.stdout + shown.stderr
+    assert "known: tiny, other" in shown.stdout + shown.stderr
 
 
 def test_a_shard_beyond_the_last_is_told(workspace):
@@ -168,7 +168,7 @@ def test_a_name_that_cannot_be_made_is_not_said_to_be_known(workspace, own_exper
     refused = workspace.snakemake("--dry-run", "--", f"results/{name}/subset.h5", check=False)
     assert "No rule to produce" in refused.stdout + refused.stderr
     shown = workspace.snakemake("--dry-run", "results/tinny/subset.h5", check=False)
-    assert "known: other, tiny\n" in shown.stdout + shown.stderr
+    assert "known: tiny, other\n" in shown.stdout + shown.stderr
 
 
 @pytest.mark.parametrize(
