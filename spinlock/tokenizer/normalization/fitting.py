@@ -180,7 +180,7 @@ def _usual_distance(filled: np.ndarray, median: np.ndarray) -> np.ndarray:
     distance = np.sort(np.abs(filled - median), axis=0)
     others = (distance > ROUNDING * np.abs(median)).sum(axis=0)
     place = len(filled) - others + 3 * (others - 1) // 4
-    rule = np.take_along_axis(distance, np.clip(place, 0, len(filled) - 1)[None], axis=0)[0]
+    rule = np.take_along_axis(distance, place[None], axis=0)[0]
     robust = _robust_deviation(filled, median)
     return np.where((others >= FEWEST_OTHERS) & (2 * others < len(filled)), rule, robust)
 

@@ -114,6 +114,15 @@ def test_columns_that_are_constant_up_to_rounding_are_dropped(magnitude):
     np.testing.assert_allclose(restored[:, [1, 4]], magnitude, rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("n_values", "reason"), [(16, Reason.CONSTANT), (17, Reason.NEARLY_CONSTANT)]
+)
+def test_many_values_that_hardly_differ_are_no_constant(n_values, reason):
+    values = sample()
+    values[:, 1] = 1 + 1e-10 * (np.arange(len(values)) % n_values)
+    assert fit(values).reason[1] == reason
+
+
 def test_columns_of_zeros_are_constant():
     values = sample()
     values[:, 0] = 0.0
@@ -191,6 +200,26 @@ def test_outliers_of_a_column_that_mostly_has_one_value_are_capped_near_its_othe
     assert 5 * 10 < statistics.upper[0] < 5 * 16
     assert -5 * 16 < statistics.lower[1] < -5 * 10
     assert statistics.upper[2] == pytest.approx(3 + 5 * values[:, 2].std())
+
+
+@pytest.mark.parametrize(("n_others", "rule"), [(5, 4), (8, 6)])
+def test_what_is_usual_of_rare_values_is_what_three_quarters_of_them_do_not_exceed(n_others, rule):
+    values = np.zeros((40, 1))
+    values[:n_others, 0] = np.arange(1, n_others + 1)
+    assert fit(values, FeatureCleaning(outlier_bound=2.0)).upper[0] == 2 * rule
+
+
+@pytest.mark.parametrize(
+    ("column", "deviation"),
+    [
+        ([0] * 10 + [-5, -4, -3, -2, -1, 1, 2, 3, 4, 5], 0.5),  # half of the rows are others
+        (range(-10, 11), 5),  # one row alone is the median
+    ],
+)
+def test_where_no_more_than_half_of_the_rows_are_the_median_the_mad_decides(column, deviation):
+    values = np.array(column, float)[:, None]
+    statistics = fit(values, FeatureCleaning(outlier_bound=2.0))
+    assert statistics.upper[0] == pytest.approx(2 * MAD_TO_DEVIATION * deviation)
 
 
 def test_percentile_caps_cut_that_share_at_either_end():

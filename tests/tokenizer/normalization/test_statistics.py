@@ -273,6 +273,26 @@ def test_in_tails_values_go_on_as_logarithms_and_come_back():
     assert not statistics.altered_cells(values)[1].any()
 
 
+def test_tails_end_at_three_times_what_three_quarters_of_their_values_are_within():
+    values = tailed_sample()
+    statistics = fit(values, FeatureCleaning(outlier_bound=5.0, outliers="log"))
+    low, high = statistics.log_below, statistics.log_above
+    usual = compressed(values, low, high)
+    ends = compressed(np.stack([statistics.lower, statistics.upper]), low, high)
+    for x, lowest, highest, lower, upper in zip(usual.T, *ends, low, high, strict=True):
+        distance = np.maximum(lower - x, x - upper)
+        reach = 3 * np.quantile(distance[distance > 0], 0.75)
+        np.testing.assert_allclose([lowest, highest], [lower - reach, upper + reach])
+
+
+@pytest.mark.parametrize(("n_far", "tailed"), [(1, False), (2, True)])
+def test_one_in_a_hundred_values_beyond_the_caps_are_a_tail(n_far, tailed):
+    values = sample(n_columns=1).clip(-2, 2)
+    values[:n_far] = 1e3
+    statistics = fit(values, FeatureCleaning(outlier_bound=5.0, outliers="log"))
+    assert np.isfinite(statistics.log_above).tolist() == [tailed]
+
+
 def test_columns_of_fewer_far_values_than_a_tail_has_are_capped():
     values = sample(n_rows=400)
     values[:3] = 1e6  # fewer than one in a hundred
