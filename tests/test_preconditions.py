@@ -159,7 +159,7 @@ def test_rows_are_looked_for_on_each_side_of_the_split(described, tmp_path):
         file["meta/text"] = [f"row {i}" for i in range(ROWS)]
         file["meta/pair"] = np.arange(ROWS) % 2
     for split, problem in [
-        ({"column": "meta/text"}, "has no train row"),
+        ({"column": "meta/text"}, "names no side in most rows"),
         ({"column": "meta/pair"}, "no test row"),
         ({"group_by": "meta/pair"}, "names 2 groups, too few for 3 sides"),
     ]:
