@@ -199,7 +199,8 @@ def test_two_processes_of_a_job_give_the_model_of_two_on_this_machine(local, clu
     model = "results/arch_summary/best_model.pt"
     here.snakemake("--resources", "gpu=2", "--set-resources", "train:gpu=2", "--", model)
     profile = remote.path / "profiles/slurm/config.yaml"
-    profile.write_text(profile.read_text().replace("gpu: 1", "gpu: 2", 1))  # that of train
+    train = "slurm_partition: gpu\n"  # in the profile the first rule on GPUs
+    profile.write_text(profile.read_text().replace(train, f"{train}    gpu: 2\n", 1))
     with remote.running(*ON_SLURM, model) as finish:
         finish()
     ours, theirs = (one.checkpoint("arch_summary") for one in (here, remote))
