@@ -108,7 +108,6 @@ def train_vqvae(
     show_log(verbose or experiment.logging.verbose)
     for sentence in doubtful_settings(experiment):
         log.warning("%s", sentence)
-    from spinlock.files import require_folder
     from spinlock.preconditions import (
         describe_data,
         require_inputs_apart,
@@ -121,7 +120,6 @@ def train_vqvae(
         require_own_folder(folder, config)
     if dry_run:
         require_inputs_apart(experiment, folder, config)
-        require_folder(folder)
         data = describe_data(experiment)
         there = dataset_files(experiment) if data["state"] == "present" else []
         require_start(experiment, there, resume_from)

@@ -12,14 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from spinlock.errors import SpinlockError
-from spinlock.files import (
-    refusal_told,
-    refuse_replacing,
-    require_folder,
-    require_suffix,
-    sole_writer,
-)
-from spinlock.operators.simulated_files import is_simulated, require_simulation
+from spinlock.files import refusal_told, refuse_replacing, require_suffix, sole_writer
+from spinlock.operators.simulated_files import is_simulated_file, require_simulation
 from spinlock.preconditions import describe_data, note_config, require_inputs_apart, require_start
 from spinlock.settings import (
     Experiment,
@@ -53,7 +47,6 @@ def train_experiment(
     of `config`, the file that the settings were read from.
     """
     require_inputs_apart(experiment, output, config)
-    require_folder(output)
     dataset = dataset_files(experiment)
     require_start(experiment, (), resume_from)
     describe_data(experiment)
@@ -105,7 +98,7 @@ def generate_dataset(config: Path, output: Path, workers: int | None = None) -> 
             "the file to write is a folder", where=output, remedy="name a file, like dataset.h5"
         )
     require_suffix(output, ".h5", ".hdf5")
-    refuse_replacing(output, is_simulated)
+    refuse_replacing(output, lambda path: is_simulated_file(path, settings))
     with _unfinished(output.parent) as folder:
         parts = [
             Shard(folder / shard.path.name, shard.first, shard.count)

@@ -12,7 +12,7 @@ from spinlock.features.dataset import open_dataset
 from spinlock.features.family_layout import FamilyLayout
 from spinlock.features.naming import nearest_names
 from spinlock.features.split import random_split
-from spinlock.files import refuse_overwriting, write_text
+from spinlock.files import refuse_overwriting, require_folder, write_text
 from spinlock.operators.records import LABELS, family_layouts
 from spinlock.operators.simulated_files import require_simulation
 from spinlock.settings import Experiment, load_dataset_settings
@@ -92,17 +92,19 @@ def require_start(
 
 
 def require_inputs_apart(experiment: Experiment, folder: Path, config: Path | None) -> None:
-    """Check that a training into a folder writes over nothing that it reads.
+    """Check that a training can write into a folder, and over nothing that it reads.
 
     Raises
     ------
     SpinlockError
-        When it would: over the dataset, the configuration or the mapping of the categories.
+        When a file stands in the folder's way, or it would write over the dataset, the
+        configuration or the mapping of the categories.
     """
     given = [experiment.training.manual_mapping, config]
     read = [*named_files(experiment), *[path for path in given if path is not None]]
     beside = [folder / name for name in ("silhouette.csv", "linkage.npz", CONFIG_NOTE)]
     refuse_overwriting([*training_inputs(folder), *training_outputs(folder), *beside], read)
+    require_folder(folder)
 
 
 def require_own_folder(folder: Path, config: Path) -> None:

@@ -174,6 +174,8 @@ def test_a_dataset_is_not_simulated_for_a_place_where_it_cannot_go(experiment, t
 def test_a_file_that_was_not_simulated_stays(experiment, tmp_path, name, told):
     experiment()
     write_given(tmp_path / name)
+    with h5py.File(tmp_path / name, "a") as file:  # as another program describes its own
+        file.require_group("metadata").attrs.update({"config": '{"solver": "rk4"}', "version": "2"})
     before = (tmp_path / name).read_bytes()
     with pytest.raises(SpinlockError, match=told):
         pipeline.generate_dataset(tmp_path / "configs/datasets/tiny.yaml", tmp_path / name)

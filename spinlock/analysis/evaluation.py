@@ -1,6 +1,6 @@
 """The measurement of a model: all metrics of its rows, its baselines, and a probe."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -108,23 +108,25 @@ def _reconstruction(tokenizer: Tokenizer, rows: RowsOfSplit) -> dict[str, Any]:
     }
     whole = decoded[tokenizer.levels[-1]]
     by_group = partial(_quality_by_group, x, decoded, mean)
-    by_feature = partial(metrics.quality_by_feature, decoded=whole, train_mean=mean)
     names = tokenizer.kept_names
-    uncapped = x + rows.beyond.toarray()
     return {
         "quality": target_metrics.quality(x, whole, mean),
         "quality_by_level": {
             level: target_metrics.quality(x, values, mean) for level, values in decoded.items()
         },
-        "quality_by_feature": by_feature(x, names=names),
-        "quality_before_caps": {
-            "pooled": target_metrics.quality(uncapped, whole, mean),
-            **by_feature(uncapped, names=names),
-            "capped_share": rows.beyond.nnz / max(x.size, 1),
-        },
+        "quality_by_feature": metrics.quality_by_feature(x, whole, mean, names),
+        "quality_before_caps": _quality_before_caps(x + rows.beyond.toarray(), whole, mean, names)
+        | {"capped_share": rows.beyond.nnz / max(x.size, 1)},
         "quality_by_family": by_group(_columns_of_families(tokenizer)),
         "quality_by_category": by_group(tokenizer.categories),
     }
+
+
+def _quality_before_caps(
+    uncapped: np.ndarray, decoded: np.ndarray, mean: np.ndarray, names: Sequence[str]
+) -> dict[str, Any]:
+    pooled = target_metrics.quality(uncapped, decoded, mean)
+    return {"pooled": pooled} | metrics.quality_by_feature(uncapped, decoded, mean, names)
 
 
 def _quality_by_group(

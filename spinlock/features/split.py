@@ -95,11 +95,10 @@ def split_by_column(published: np.ndarray) -> np.ndarray:
     values = _side_numbers(np.asarray(published))
     split = np.where((values >= TRAIN) & (values <= TEST), values, -1).astype(np.int8)
     remedy = "use 0 or train, 1 or validation, 2 or test"
-    strange = (values < -1) | (values > TEST)
-    if 2 * strange.sum() > len(values):
-        found = np.unique(np.asarray(published)[strange]).tolist()
+    if 2 * np.count_nonzero(_names_no_side(values)) > len(values):
+        found = [str(one) for one in strange_sides(np.asarray(published)).tolist()]
         raise SpinlockError(
-            f"split.column names no side in most rows, but {listed([str(one) for one in found])}",
+            f"split.column names no side in most rows, but {listed(found)}",
             remedy=f"{remedy}; split.group_by keeps groups together",
         )
     for side, name in enumerate(SPLIT_NAMES):
@@ -115,7 +114,11 @@ def split_by_column(published: np.ndarray) -> np.ndarray:
 def strange_sides(published: np.ndarray) -> np.ndarray:
     """Return the values of a published split that neither name a side nor are −1, ascending."""
     values = np.unique(published)
-    return values[~np.isin(_side_numbers(values), [-1, TRAIN, VALIDATION, TEST])]
+    return values[_names_no_side(_side_numbers(values))]
+
+
+def _names_no_side(numbers: np.ndarray) -> np.ndarray:
+    return (numbers < -1) | (numbers > TEST)
 
 
 def _side_numbers(published: np.ndarray) -> np.ndarray:

@@ -53,12 +53,12 @@ def _is_simulated(attributes: Mapping[str, object], settings: OperatorDatasetSet
     return isinstance(config, dict) and 2 * len(wanted.keys() & config.keys()) > len(wanted)
 
 
-def is_simulated(path: Path) -> bool:
-    """Return whether a file says with which settings it was simulated."""
+def is_simulated_file(path: Path, settings: OperatorDatasetSettings) -> bool:
+    """Return whether a file is a dataset that was simulated here, with whatever settings."""
     try:
-        with h5py.File(path, "r") as file:
-            return {"config", "version"} <= set(file["metadata"].attrs)
-    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError):
+        with open_dataset(path) as source:
+            return _is_simulated(source.attributes, settings)
+    except SpinlockError:
         return False
 
 

@@ -21,15 +21,6 @@ SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
 ROWS_OF_TABLE = 65_536  # written at a time
 
 
-def is_token_file(path: Path) -> bool:
-    """Return whether a file was written by a `TokenWriter`."""
-    try:
-        with h5py.File(path, "r") as file:
-            return read_text(lambda: file.attrs.get("format"), path, [file]) == FORMAT
-    except (OSError, RuntimeError, ValueError, TypeError):
-        return False
-
-
 class TokenWriter:
     """Write `tokens.h5` row block by row block.
 
@@ -125,6 +116,15 @@ def require_tokens_of(tokenizer: Tokenizer, file: h5py.File) -> None:
         )
     with located(file.filename):
         tokenizer.require_token_shape(file["tokens"].shape)
+
+
+def is_token_file(path: Path) -> bool:
+    """Return whether `open_tokens` can open a file."""
+    try:
+        open_tokens(path).close()
+    except SpinlockError:
+        return False
+    return True
 
 
 def _not_tokens(path: Path, problem: object) -> SpinlockError:

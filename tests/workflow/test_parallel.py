@@ -155,13 +155,15 @@ def test_a_training_has_a_process_for_each_of_its_gpus(workspace, models):
 
 
 def test_a_job_that_is_sent_again_asks_for_more_memory_and_time(workspace, models):
-    (workspace.path / "datasets/broken.h5").write_bytes(b"no HDF5")
+    dataset = workspace.path / "datasets/broken.h5"
+    dataset.write_bytes(b"no HDF5")
     text = (workspace.path / "configs/vqvae/tiny.yaml").read_text()
     broken = workspace.path / "configs/vqvae/broken.yaml"
     broken.write_text(text.replace("datasets/tiny.h5", "datasets/broken.h5"))
     options = ("--retries", "1", "--printshellcmds", "--", "results/broken/subset.h5")
     done = workspace.snakemake(*options, check=False)
     broken.unlink()
+    dataset.unlink()
     said = done.stdout + done.stderr
     asked = re.findall(r"runtime=(\d+), mem_mb=(\d+)|mem_mb=(\d+).*runtime=(\d+)", said)
     assert [sorted(filter(None, one)) for one in asked] == [["2000", "30"], ["4000", "60"]], said

@@ -263,9 +263,3 @@ def distances(x: Tensor) -> Tensor:
     norms = x.square().sum(1)
     squared = torch.addmm(norms.unsqueeze(1) + norms.unsqueeze(0), x, x.T, alpha=-2)
     return squared.clamp_min_(TINY).sqrt_()
-
-
-def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Return the Pearson correlation of two vectors; 0 when one of them is constant."""
-    a, b = a - a.mean(), b - b.mean()
-    return (a * b).sum() / (a.square().sum() * b.square().sum() + TINY).sqrt()
