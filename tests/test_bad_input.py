@@ -596,7 +596,7 @@ state_case("no epoch", lambda entries: entries["training_state"].pop("epoch"), "
 state_case("text for an epoch", state_with(epoch="x"))
 state_case("no model", lambda entries: entries["training_state"].pop("model"), "model")
 state_case("no best model", lambda entries: entries["training_state"].pop("best"), "best")
-state_case("weights of another shape", state_with(model={"decoder.mean": torch.zeros(3)}))
+state_case("weights of another shape", state_with(model={"decoder.own.bias": torch.zeros(3)}))
 state_case("no provenance", lambda entries: entries.update(provenance=None))
 state_case("no optimizer", lambda entries: entries.update(optimizer_state_dict={}))
 

@@ -19,7 +19,7 @@ from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics, read_only
 from spinlock.tokenizer.state_file import inconsistency_told, read_with_digest, write_state
 
-FORMAT = "spinlock-model-2"
+FORMAT = "spinlock-model-3"
 PLAIN = {"config": dict, "history": list, "val_loss": float, "metrics": dict, "provenance": dict}
 PROJECTOR = re.compile(r"quantizer\.projector_\d+")
 

@@ -10,8 +10,8 @@ class JointDecoder(nn.Module):
     """Decode code sums [C, B, E] of any prefix of the levels to columns [B, D].
 
     own  = scatter(q_c · D_c + d_c), a category's columns from its own codes;
-    x̂_l = own + (own − mean_l) W_l + b_l, with one W per prefix 0..l, since what other
-    categories tell about a column depends on how finely they are known;
+    x̂_l = own + q W_l + b_l, q the codes of all categories side by side, with one W per prefix
+    0..l, since what other categories tell about a column depends on how finely they are known;
     at the full depth plus a network of all codes that starts at zero.
 
     Parameters
@@ -24,8 +24,6 @@ class JointDecoder(nn.Module):
         Width of the network's hidden layer.
     dropout : float
     """
-
-    mean: Tensor
 
     def __init__(
         self,
@@ -40,9 +38,8 @@ class JointDecoder(nn.Module):
         self.layout = layout
         self.dims = dims
         self.own = CategoryLinear(layout.n_categories, dims.width, layout.width, zero=True)
-        self.cross = nn.ParameterList(torch.zeros(n_columns, n_columns) for _ in range(n_levels))
+        self.cross = nn.ParameterList(torch.zeros(dims.total, n_columns) for _ in range(n_levels))
         self.offset = nn.ParameterList(torch.zeros(n_columns) for _ in range(n_levels))
-        self.register_buffer("mean", torch.zeros(n_levels, n_columns))
         last = nn.Linear(hidden_dim, n_columns)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
@@ -57,17 +54,15 @@ class JointDecoder(nn.Module):
         """Return columns [B, D], each from the codes [C, B, E] of its own category."""
         return self.layout.scatter(self.own(codes))
 
-    def correction(self, level: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return copies of W [D, D], b [D] and mean [D] of the prefix 0..level."""
-        parts = self.cross[level], self.offset[level], self.mean[level]
-        return tuple(one.detach().clone() for one in parts)
+    def correction(self, level: int) -> tuple[Tensor, Tensor]:
+        """Return copies of W [S, D] and b [D] of the prefix 0..level."""
+        return self.cross[level].detach().clone(), self.offset[level].detach().clone()
 
     @torch.no_grad()
-    def set_correction(self, level: int, cross: Tensor, offset: Tensor, mean: Tensor) -> None:
-        """Set W [D, D], b [D] and mean [D] of the prefix 0..level."""
+    def set_correction(self, level: int, cross: Tensor, offset: Tensor) -> None:
+        """Set W [S, D] and b [D] of the prefix 0..level."""
         self.cross[level].copy_(cross)
         self.offset[level].copy_(offset)
-        self.mean[level].copy_(mean)
 
     def forward(self, codes: Tensor, level: int) -> Tensor:
         """Return columns [B, D] of the code sums [C, B, E] of levels 0..level."""
@@ -78,8 +73,9 @@ class JointDecoder(nn.Module):
 
     def decode_linear(self, codes: Tensor, level: int) -> Tensor:
         """Return columns [B, D], corrected, without the network."""
-        own, cross = self.decode_own(codes), self.cross[level]
-        return torch.addmm(own, own, cross) + (self.offset[level] - self.mean[level] @ cross)
+        side_by_side = self.dims.compact(codes)
+        decoded = torch.addmm(self.decode_own(codes), side_by_side, self.cross[level])
+        return decoded + self.offset[level]
 
     def decode_network(self, codes: Tensor) -> Tensor:
         """Return what the network adds [B, D] at the full depth."""

@@ -1,12 +1,15 @@
 """The corrections of the joint decoder, fitted to codes as unseen rows have them."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
+from spinlock.tokenizer.network.decoder import JointDecoder
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.rows import ROW_BLOCK
 from spinlock.tokenizer.start.cross_fitting import Encoding, Encodings
-from spinlock.tokenizer.start.ridge import Moments, ridge_correction
+from spinlock.tokenizer.start.ridge import Moments, ridge_regression
 
 
 @torch.no_grad()
@@ -17,33 +20,48 @@ def fit_corrections(model: TokenizerModel, encodings: Encodings) -> None:
     together, and validation rows choose. At the full depth the correction is fitted around what
     the decoder's network adds. Columns with rare events are not corrected.
     """
-    own, others, rare = encodings.own, encodings.others, encodings.rare
-    origin = own.rows.x.mean(dim=0)  # what is decoded has about the same
+    basis, size = _basis_of_own(model.decoder), (model.decoder.dims.total, model.layout.n_columns)
+    add = partial(_add, model, encodings.rare)
     for level in range(model.n_levels):
-        alone, held_out = Moments(origin), Moments(origin)
-        _add(alone, model, own, level, rare)
-        _add(held_out, model, encodings.held_out, level, rare)
+        alone, held_out = Moments(*size, basis.device), Moments(*size, basis.device)
+        add(alone, encodings.own, level)
+        add(held_out, encodings.held_out, level)
         fits = [alone]
-        if others:
+        if encodings.others:
             together = alone.scaled(encodings.own_weight)
-            for one in others:
-                _add(together, model, one, level, rare)
+            for one in encodings.others:
+                add(together, one, level)
             fits.append(together)
-        model.decoder.set_correction(level, *ridge_correction(fits, held_out))
+        along = [one.along(basis) for one in fits]
+        weights, offset = ridge_regression(along, held_out.along(basis))
+        model.decoder.set_correction(level, basis @ weights, offset)
+
+
+def _basis_of_own(decoder: JointDecoder) -> Tensor:
+    """Return R [S, S] such that q R are as far apart as what codes q are decoded to by category.
+
+    Of each category D_c = R_c Q_c, Q_c with orthonormal rows. A ridge along R is the one along
+    decoded columns: it does not depend on the scale of the codes.
+    """
+    weights = decoder.own.weight.double().transpose(1, 2)
+    of_categories = torch.linalg.qr(weights, mode="r").R.transpose(1, 2)
+    sizes = decoder.dims.sizes
+    blocks = (one[:size, :size] for one, size in zip(of_categories, sizes, strict=True))
+    return torch.block_diag(*blocks)
 
 
 def _add(
-    moments: Moments, model: TokenizerModel, encoding: Encoding, level: int, rare: Tensor
+    model: TokenizerModel, rare: Tensor, moments: Moments, encoding: Encoding, level: int
 ) -> None:
-    """Add what the codes of levels 0..level decode by category, and what they should.
+    """Add the codes of levels 0..level, and what they miss where each category decodes its own.
 
-    Of columns with rare events that is the same.
+    Of columns with rare events that is nothing.
     """
     decoder, quantizer = model.decoder, encoding.quantizer
     whole = level == model.n_levels - 1
     blocks = (values.split(ROW_BLOCK) for values in (encoding.rows.x, encoding.tokens))
     for x, tokens in zip(*blocks, strict=True):
         codes = quantizer.decode(tokens.transpose(0, 1), level + 1)
-        own = decoder.decode_own(codes)
         target = x - decoder.decode_network(codes) if whole else x
-        moments.add(own, torch.where(rare, own, target))
+        missed = target.double() - decoder.decode_own(codes)
+        moments.add(decoder.dims.compact(codes), missed.masked_fill_(rare, 0))

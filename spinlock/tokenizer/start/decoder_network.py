@@ -56,7 +56,7 @@ def _examples(
     Of columns with rare events that counts as nothing.
     """
     decoder, lengths = model.decoder, [len(one.rows) for one in encodings]
-    codes = decoder.mean.new_empty(sum(lengths), decoder.dims.total)
+    codes = encodings[0].rows.x.new_empty(sum(lengths), decoder.dims.total)
     missed = codes.new_empty(len(codes), decoder.layout.n_columns)
     for one, *parts in zip(encodings, codes.split(lengths), missed.split(lengths), strict=True):
         blocks = (values.split(ROW_BLOCK) for values in (*parts, one.rows.x, one.tokens))

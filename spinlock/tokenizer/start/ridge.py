@@ -1,108 +1,110 @@
-"""Ridge regression of rows on how each category decodes its own columns."""
+"""Ridge regression from moments, so that rows are read once, block by block."""
 
 from collections.abc import Sequence
+from copy import copy
+from functools import partial
 
 import torch
 from torch import Tensor
 
 STRENGTHS = (1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)  # in units of the mean variance
 
-Correction = tuple[Tensor, Tensor, Tensor]
-
 
 class Moments:
     """What ridge regression needs of rows: weighted sums in float64, added block by block.
 
-    Of F = own − origin [n, D], what the categories decode, and r = x − own [n, D], what they miss.
+    Of features F [n, S] and targets r [n, D].
 
     Parameters
     ----------
-    origin : Tensor [D]
-        Near the mean of `own`, so that nothing cancels.
+    n_features, n_targets : int
+        S and D.
+    device : torch.device, optional
 
     Attributes
     ----------
     weight : float
         Σ w
-    own, missed : Tensor [D]
+    features, targets : Tensor [S], [D]
         Σ w F, Σ w r
-    gram, moment : Tensor [D, D]
+    gram, moment : Tensor [S, S], [S, D]
         Σ w Fᵀ F, Σ w Fᵀ r
     squares : Tensor []
         Σ w ‖r‖²
     """
 
-    def __init__(self, origin: Tensor):
-        self.origin = origin
-        n_columns = len(origin)
+    def __init__(self, n_features: int, n_targets: int, device: torch.device | None = None):
+        zeros = partial(torch.zeros, dtype=torch.float64, device=device)
         self.weight = 0.0
-        self.own = torch.zeros(n_columns, dtype=torch.float64, device=origin.device)
-        self.missed = torch.zeros_like(self.own)
-        self.gram = self.own.new_zeros(n_columns, n_columns)
-        self.moment = torch.zeros_like(self.gram)
-        self.squares = self.own.new_zeros(())
+        self.features, self.targets = zeros(n_features), zeros(n_targets)
+        self.gram, self.moment = zeros(n_features, n_features), zeros(n_features, n_targets)
+        self.squares = zeros(())
 
-    def add(self, own: Tensor, x: Tensor) -> None:
-        """Add rows own, x [n, D], each with a weight of one."""
-        centred, missed = own.double() - self.origin, x.double() - own
-        self.weight += len(own)
-        self.own += centred.sum(dim=0)
-        self.missed += missed.sum(dim=0)
-        self.gram.addmm_(centred.T, centred)
-        self.moment.addmm_(centred.T, missed)
-        self.squares += missed.square_().sum()
+    def add(self, features: Tensor, targets: Tensor) -> None:
+        """Add rows [n, S], [n, D], each with a weight of one."""
+        features, targets = features.double(), targets.double()
+        self.weight += len(features)
+        self.features += features.sum(dim=0)
+        self.targets += targets.sum(dim=0)
+        self.gram.addmm_(features.T, features)
+        self.moment.addmm_(features.T, targets)
+        self.squares += targets.square().sum()
 
     def scaled(self, factor: float) -> "Moments":
         """Return the moments of the same rows, with weights that are so many times as large."""
-        scaled = Moments(self.origin)
-        for name in ("weight", "own", "missed", "gram", "moment", "squares"):
-            setattr(scaled, name, getattr(self, name) * factor)
+        scaled = copy(self)
+        for name, sums in vars(self).items():
+            setattr(scaled, name, sums * factor)
         return scaled
 
+    def along(self, basis: Tensor) -> "Moments":
+        """Return the moments of the same rows with features F basis [n, S]."""
+        turned = copy(self)
+        turned.features = self.features @ basis
+        turned.gram, turned.moment = basis.T @ self.gram @ basis, basis.T @ self.moment
+        return turned
+
     def means(self) -> tuple[Tensor, Tensor]:
-        """Return the weighted means of own [D] and of what is missed [D]."""
-        return self.origin + self.own / self.weight, self.missed / self.weight
+        """Return the weighted means of features [S] and targets [D]."""
+        return self.features / self.weight, self.targets / self.weight
 
-    def about(self, mean: Tensor, missed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return Σ w Fᵀ F and Σ w Fᵀ (r − missed) of F = own − mean."""
-        shift = mean - self.origin
-        ends = torch.outer(shift, self.own)
-        gram = self.gram - ends - ends.T + self.weight * torch.outer(shift, shift)
-        rest = self.missed - self.weight * missed
-        return gram, self.moment - torch.outer(self.own, missed) - torch.outer(shift, rest)
+    def about(self, mean: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """Return Σ w Gᵀ G and Σ w Gᵀ (r − offset) of G = F − mean."""
+        ends = torch.outer(mean, self.features)
+        gram = self.gram - ends - ends.T + self.weight * torch.outer(mean, mean)
+        rest = self.targets - self.weight * offset
+        return gram, self.moment - torch.outer(self.features, offset) - torch.outer(mean, rest)
 
-    def error(self, shift: Tensor | float = 0.0) -> Tensor:
-        """Return Σ w ‖r − shift‖²."""
-        return self.squares + (shift * (self.weight * shift - 2 * self.missed)).sum()
+    def error(self, offset: Tensor | float = 0.0) -> Tensor:
+        """Return Σ w ‖r − offset‖²."""
+        return self.squares + (offset * (self.weight * offset - 2 * self.targets)).sum()
 
 
-def ridge_correction(
+def ridge_regression(
     fits: Sequence[Moments], held_out: Moments, strengths: Sequence[float] = STRENGTHS
-) -> Correction:
-    """Fit x ≈ own + (own − mean) W + b by ridge regression that shrinks W to zero.
+) -> tuple[Tensor, Tensor]:
+    """Fit r ≈ F W + b by ridge regression that shrinks W to zero.
 
-    The rows fitted, one of `fits`, and the strength, relative to the mean variance of `own`, are
-    those with the lowest held-out error; leaving W out is among the choices, so the fit is never
-    worse there than `own`.
+    The rows fitted, one of `fits`, and the strength, relative to the mean variance of the
+    features, are those with the lowest held-out error; nothing at all, W = 0 and b = 0, is among
+    the choices, so the fit is never worse there.
 
     Returns
     -------
-    W : Tensor [D, D]
+    W : Tensor [S, D]
     b : Tensor [D]
-    mean : Tensor [D]
     """
     lowest = held_out.error()
-    nothing = torch.zeros_like(held_out.gram, dtype=torch.float32)
-    best = nothing, nothing.new_zeros(len(nothing)), held_out.origin
+    best = torch.zeros_like(held_out.moment), torch.zeros_like(held_out.targets)
     for fit in fits:
-        mean, b = fit.means()
-        eigenvalues, vectors, rotated = _spectrum(*fit.about(mean, b))
+        mean, offset = fit.means()
+        eigenvalues, vectors, rotated = _spectrum(*fit.about(mean, offset))
         unit = eigenvalues.mean()
         noise = torch.finfo(torch.float32).eps * mean.abs().max()
-        if unit <= fit.weight * noise**2:  # codes that all decode alike tell nothing
+        if unit <= fit.weight * noise**2:  # features that are all alike tell nothing
             continue
-        linear, quadratic = _error_terms(vectors, rotated, *held_out.about(mean, b))
-        shifted = held_out.error(b)
+        linear, quadratic = _error_terms(vectors, rotated, *held_out.about(mean, offset))
+        shifted = held_out.error(offset)
         chosen = None
         for strength in strengths:
             factors = 1 / (eigenvalues.clamp_min(0) + strength * unit)
@@ -110,7 +112,8 @@ def ridge_correction(
             if error < lowest:
                 lowest, chosen = error, factors
         if chosen is not None:
-            best = (vectors @ (rotated * chosen.unsqueeze(1))).float(), b.float(), mean.float()
+            weights = vectors @ (rotated * chosen.unsqueeze(1))
+            best = weights, offset - mean @ weights
     return best
 
 

@@ -31,6 +31,10 @@ def own_by_loop(decoder: JointDecoder, codes: Tensor) -> Tensor:
     return columns
 
 
+def compact_by_loop(codes: Tensor) -> Tensor:
+    return torch.cat([codes[0], codes[1][:, :2]], dim=1)
+
+
 @torch.no_grad()
 def test_each_column_is_decoded_by_its_own_category(decoder):
     codes = torch.randn(2, 7, 4)
@@ -40,17 +44,17 @@ def test_each_column_is_decoded_by_its_own_category(decoder):
 @torch.no_grad()
 def test_a_prefix_adds_the_correction_of_its_own_level(decoder):
     codes = torch.randn(2, 7, 4)
-    own = own_by_loop(decoder, codes)
-    expected = own + (own - decoder.mean[0]) @ decoder.cross[0] + decoder.offset[0]
+    own, side_by_side = own_by_loop(decoder, codes), compact_by_loop(codes)
+    expected = own + side_by_side @ decoder.cross[0] + decoder.offset[0]
     torch.testing.assert_close(decoder(codes, 0), expected)
 
 
 @torch.no_grad()
 def test_the_full_depth_adds_the_network_of_all_codes(decoder):
     codes = torch.randn(2, 7, 4)
-    own = own_by_loop(decoder, codes)
-    linear = own + (own - decoder.mean[1]) @ decoder.cross[1] + decoder.offset[1]
-    expected = linear + decoder.network(torch.cat([codes[0], codes[1][:, :2]], dim=1))
+    own, side_by_side = own_by_loop(decoder, codes), compact_by_loop(codes)
+    linear = own + side_by_side @ decoder.cross[1] + decoder.offset[1]
+    expected = linear + decoder.network(side_by_side)
     torch.testing.assert_close(decoder(codes, 1), expected)
 
 

@@ -11,7 +11,7 @@ from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.start import corrections
 from spinlock.tokenizer.start.corrections import fit_corrections
 from spinlock.tokenizer.start.cross_fitting import encodings_of
-from spinlock.tokenizer.start.ridge import Moments, ridge_correction
+from spinlock.tokenizer.start.ridge import STRENGTHS, Moments, ridge_regression
 
 
 def generator() -> torch.Generator:
@@ -41,23 +41,35 @@ def with_network(model: TokenizerModel) -> TokenizerModel:
 
 
 @torch.no_grad()
-def own_and_target(model: TokenizerModel, rows: Rows, levels: int) -> tuple[Tensor, Tensor]:
+def own_and_missed(model: TokenizerModel, rows: Rows, levels: int) -> tuple[Tensor, Tensor]:
+    """Return what each category decodes alone, and what is missed then."""
     codes = model.embed(model.tokenize(rows), levels).transpose(0, 1)
+    own = model.decoder.decode_own(codes)
     whole = levels == model.n_levels
     target = rows.x - model.decoder.decode_network(codes) if whole else rows.x
-    return model.decoder.decode_own(codes), target
+    return own, target.double() - own
 
 
-def test_train_rows_are_fitted_and_validation_rows_choose(start_of, draw_rows):
+def test_the_correction_is_ridge_regression_on_what_categories_decode_alone(start_of, draw_rows):
     train, validation = draw_rows(0, 60), draw_rows(1, 30)
     model = with_network(start_of(train))
+    with torch.no_grad():  # how long codes are, of what is decoded the same, must not matter
+        model.decoder.own.weight.mul_(torch.tensor([3.0, 0.2]).view(2, 1, 1))
     fit_corrections(model, encodings_of(model, train, validation))
     for level in range(3):
-        fitted, held_out = Moments(train.x.mean(dim=0)), Moments(train.x.mean(dim=0))
-        fitted.add(*own_and_target(model, train, level + 1))
-        held_out.add(*own_and_target(model, validation, level + 1))
-        expected = ridge_correction([fitted], held_out)
-        torch.testing.assert_close(model.decoder.correction(level), expected)
+        fitted, held_out = (own_and_missed(model, rows, level + 1) for rows in (train, validation))
+        moments = [Moments(7, 7), Moments(7, 7)]
+        for one, rows in zip(moments, (fitted, held_out), strict=True):
+            one.add(*rows)
+        # of the seven columns, six dimensions vary
+        strengths = [strength * 7 / 6 for strength in STRENGTHS]
+        weights, offset = ridge_regression(moments[:1], moments[1], strengths)
+        own = held_out[0]
+        codes = model.embed(model.tokenize(validation), level + 1).transpose(0, 1)
+        with torch.no_grad():
+            decoded = model.decoder.decode_linear(codes, level)
+        expected = own + own.double() @ weights + offset
+        torch.testing.assert_close(decoded.double(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_no_prefix_is_worse_on_validation_rows_than_without(start_of, draw_rows):
@@ -104,9 +116,9 @@ def test_own_codes_keep_a_third_of_the_weight_and_may_be_taken_alone(
 
     def watched(fits, held_out):
         given.append([one.weight for one in fits])
-        return ridge_correction(fits, held_out)
+        return ridge_regression(fits, held_out)
 
-    monkeypatch.setattr(corrections, "ridge_correction", watched)
+    monkeypatch.setattr(corrections, "ridge_regression", watched)
     fit_corrections(model, encodings_of(model, train, validation, generator()))
     encoded = 8 * 60  # each row as often as rows are dealt
     assert given == [pytest.approx([60, encoded + encoded / 2])] * 3
@@ -120,7 +132,7 @@ def test_columns_with_rare_events_are_not_corrected(start_of, draw_rows):
     model = start_of(train)
     fit_corrections(model, encodings_of(model, train, validation, generator()))
     for level in range(model.n_levels):
-        cross, offset, _ = model.decoder.correction(level)
+        cross, offset = model.decoder.correction(level)
         assert cross[:, 3].abs().max() < 1e-6
         assert offset[3].abs() < 1e-6
         assert cross[:, [0, 1, 2, 4, 5, 6]].abs().max() > 1e-3
