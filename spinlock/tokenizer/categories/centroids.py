@@ -29,9 +29,14 @@ def _leading_axis(z: np.ndarray) -> np.ndarray:
 
     A column's correlation with the component is its entry times a positive factor.
     """
-    last = z.shape[1] - 1
-    _, vectors = eigh(z.T @ z, subset_by_index=(last, last))
-    return vectors[:, 0]
+    if len(z) < z.shape[1]:  # the smaller product has the same eigenvalues
+        return z.T @ _leading_eigenvector(z @ z.T)
+    return _leading_eigenvector(z.T @ z)
+
+
+def _leading_eigenvector(symmetric: np.ndarray) -> np.ndarray:
+    last = len(symmetric) - 1
+    return eigh(symmetric, subset_by_index=(last, last))[1][:, 0]
 
 
 def centroid_cosines(x: np.ndarray, partition: Sequence[np.ndarray]) -> np.ndarray:

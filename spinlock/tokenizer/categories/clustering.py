@@ -11,6 +11,7 @@ from sklearn.metrics import silhouette_score
 from spinlock.tokenizer.categories.centroids import mean_abs_cosine
 from spinlock.tokenizer.categories.column_tree import (
     Partition,
+    column_distances,
     correlation_matrix,
     merge_tree,
     partitions_by_number,
@@ -43,16 +44,14 @@ class Clustering:
     candidates: list[PartitionQuality]
 
 
-def silhouette(correlation: np.ndarray, partition: Sequence[np.ndarray]) -> float:
-    """Return the mean silhouette of the columns by 1 − |r| (Rousseeuw 1987)."""
-    n_columns = len(correlation)
+def silhouette(distance: np.ndarray, partition: Sequence[np.ndarray]) -> float:
+    """Return the mean silhouette of columns by their distances [D, D] (Rousseeuw 1987)."""
+    n_columns = len(distance)
     if not 2 <= len(partition) < n_columns:
         return 0.0
     labels = np.empty(n_columns, int)
     for c, members in enumerate(partition):
         labels[members] = c
-    distance = 1.0 - np.abs(correlation)
-    np.fill_diagonal(distance, 0.0)
     return float(silhouette_score(distance, labels, metric="precomputed"))
 
 
@@ -117,10 +116,11 @@ def discover_categories(
         of_small, share_of_small = _useful(small, wanted, demand)
         if ENOUGH * share_of_small > share or max(partitions) < wanted:
             partitions, useful_numbers = small, of_small
+    distance = column_distances(correlation)
     candidates = [
         PartitionQuality(
             number,
-            silhouette(correlation, partition),
+            silhouette(distance, partition),
             mean_abs_cosine(x, partition),
             validation_quality(partition) if validation_quality else None,
         )

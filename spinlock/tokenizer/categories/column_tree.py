@@ -31,11 +31,16 @@ def unit_columns(x: np.ndarray, *, ranked: bool = False) -> np.ndarray:
     return z
 
 
-def merge_tree(correlation: np.ndarray) -> np.ndarray:
-    """Return the Ward linkage [D - 1, 4] of the columns by 1 − |r|."""
+def column_distances(correlation: np.ndarray) -> np.ndarray:
+    """Return 1 − |r| [D, D]."""
     distance = 1.0 - np.abs(correlation)
     np.fill_diagonal(distance, 0.0)
-    return linkage(squareform(distance, checks=False), method="ward")
+    return distance
+
+
+def merge_tree(correlation: np.ndarray) -> np.ndarray:
+    """Return the Ward linkage [D - 1, 4] of the columns by 1 − |r|."""
+    return linkage(squareform(column_distances(correlation), checks=False), method="ward")
 
 
 def cut_tree(

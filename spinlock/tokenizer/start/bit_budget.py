@@ -58,7 +58,7 @@ def bits_for_quality(x: np.ndarray, target: float) -> int:
     Twice what Gaussian columns of their covariance take by reverse water-filling (Cover & Thomas,
     theorem 10.3.3): categories tell again what others tell, and books are no Gaussian codes.
     """
-    variances = np.maximum(np.linalg.eigvalsh(_covariance(x)), 2.0**LEAST_LOGARITHM)
+    variances = _variances_along_axes(x)
     low, high = LEAST_LOGARITHM, float(np.log2(variances.max()))
     for _ in range(WATER_STEPS):
         level = (low + high) / 2
@@ -93,10 +93,6 @@ class BitDemand:
         self._known: dict[tuple[int, ...], tuple[np.ndarray, float]] = {}
 
     @cached_property
-    def _covariance(self) -> np.ndarray:
-        return _covariance(self._x)
-
-    @cached_property
     def _values(self) -> np.ndarray:
         return numbers_of_values(self._x)
 
@@ -128,8 +124,8 @@ class BitDemand:
         """Return the variances along principal axes, and the bits that tell all values apart."""
         key = tuple(members.tolist())
         if key not in self._known:
-            variances = np.linalg.eigvalsh(self._covariance[np.ix_(members, members)])
-            self._known[key] = np.maximum(variances, 2.0**LEAST_LOGARITHM), self._limit(members)
+            variances = _variances_along_axes(self._x[:, members])
+            self._known[key] = variances, self._limit(members)
         return self._known[key]
 
     def _limit(self, members: np.ndarray) -> float:
@@ -140,12 +136,16 @@ class BitDemand:
         return math.log2(rows) if rows <= self._few else float(np.log2(values).sum())
 
 
-def _covariance(x: np.ndarray) -> np.ndarray:
-    """Return the covariance [D, D] of the columns of rows x [n, D], accumulated in float64."""
+def _variances_along_axes(x: np.ndarray) -> np.ndarray:
+    """Return the variances [d] of rows x [n, d] along their principal axes; [n] of fewer rows."""
+    n, d = x.shape
     mean = x.mean(axis=0, dtype=np.float64)
-    blocks = np.array_split(x, -(-len(x) // ROW_BLOCK))
-    total = np.zeros((x.shape[1], x.shape[1]))
-    for block in blocks:
-        deviation = block - mean
-        total += deviation.T @ deviation
-    return total / len(x)
+    if n < d:  # the smaller product has the same eigenvalues
+        deviation = x - mean
+        gram = deviation @ deviation.T
+    else:
+        gram = np.zeros((d, d))
+        for block in np.array_split(x, -(-n // ROW_BLOCK)):
+            deviation = block - mean
+            gram += deviation.T @ deviation
+    return np.maximum(np.linalg.eigvalsh(gram / n), 2.0**LEAST_LOGARITHM)

@@ -10,7 +10,12 @@ from sklearn.metrics import silhouette_samples
 
 from spinlock.tokenizer.categories.centroids import mean_abs_cosine
 from spinlock.tokenizer.categories.clustering import discover_categories, silhouette
-from spinlock.tokenizer.categories.column_tree import correlation_matrix, cut_tree, merge_tree
+from spinlock.tokenizer.categories.column_tree import (
+    column_distances,
+    correlation_matrix,
+    cut_tree,
+    merge_tree,
+)
 
 modest = settings(deadline=None, max_examples=25)
 seeds = st.integers(0, 2**32 - 1)
@@ -205,7 +210,7 @@ def test_candidates_carry_the_measures_of_their_partition():
     x = correlated_blocks()
     found = discover_categories(x, orthogonality_target=1.0)
     chosen = next(one for one in found.candidates if one.num_categories == len(found.partition))
-    assert chosen.silhouette == silhouette(found.correlation, found.partition)
+    assert chosen.silhouette == silhouette(column_distances(found.correlation), found.partition)
     assert chosen.mean_abs_cosine == mean_abs_cosine(x, found.partition)
 
 
@@ -225,13 +230,13 @@ def test_a_single_feature_is_a_category():
 @given(seeds, st.lists(st.integers(1, 4), min_size=2, max_size=4))
 def test_silhouette_is_that_of_the_distance_one_less_the_absolute_correlation(seed, sizes):
     x = np.random.default_rng(seed).normal(size=(20, sum(sizes)))
-    correlation = correlation_matrix(x)
+    distance = 1 - np.abs(correlation_matrix(x))
+    np.fill_diagonal(distance, 0)
+    assert np.array_equal(column_distances(correlation_matrix(x)), distance)
     partition = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
     labels = np.repeat(np.arange(len(sizes)), sizes)
     if len(sizes) == sum(sizes):
-        assert silhouette(correlation, partition) == 0
+        assert silhouette(distance, partition) == 0
         return
-    distance = 1 - np.abs(correlation)
-    np.fill_diagonal(distance, 0)
     expected = silhouette_samples(distance, labels, metric="precomputed").mean()
-    assert silhouette(correlation, partition) == pytest.approx(expected)
+    assert silhouette(distance, partition) == pytest.approx(expected)

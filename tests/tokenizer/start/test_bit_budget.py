@@ -65,6 +65,17 @@ def test_all_bits_are_wanted_where_values_are_many(seed, budget):
     assert wanted.sum() == pytest.approx(budget, rel=1e-6)
 
 
+def test_fewer_rows_than_columns_want_what_their_principal_axes_do():
+    rows = np.random.default_rng(0).normal(size=(20, 8))
+    turned = np.linalg.qr(np.random.default_rng(1).normal(size=(60, 8)))[0]
+    pair = [np.arange(8), np.array([8])]
+    x = np.hstack([rows, rows[:, :1]])
+    wide = np.hstack([rows @ turned.T, rows[:, :1]])
+    expected = BitDemand(x, 30, 20).wanted(pair)
+    found = BitDemand(wide, 30, 20).wanted([np.arange(60), np.array([60])])
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
 def test_alike_columns_want_less_than_those_apart():
     rng = np.random.default_rng(0)
     cause = rng.normal(size=(1000, 1))
