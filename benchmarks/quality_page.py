@@ -189,8 +189,8 @@ def scaling(results: Mapping[str, Runs]) -> str:
     lines = [
         "## Training and the number of rows\n",
         "What end-to-end training adds to its start, random rows of simulated operators:\n",
-        "| train rows | bits | gradient steps | start | trained | gain | best peer |",
-        "|---|---|---|---|---|---|---|",
+        "| train rows | bits | gradient steps | seeds | start | trained | gain | best peer |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name in SIZES:
         runs = results.get(name, [])
@@ -203,8 +203,9 @@ def scaling(results: Mapping[str, Runs]) -> str:
                 gain = [b - a for a, b in zip(start, trained, strict=True)]
                 peer = [best_peer(run, budget)["quality"] for run, _ in known]
                 lines.append(
-                    f"| {known[0][0]['train_rows']} | {budget} | {steps} | {spread(start)} | "
-                    f"{spread(trained)} | {mean(gain):+.4f} | {spread(peer)}{_mark(runs)} |"
+                    f"| {known[0][0]['train_rows']} | {budget} | {steps} | {len(known)} | "
+                    f"{spread(start)} | {spread(trained)} | {mean(gain):+.4f} | "
+                    f"{spread(peer)}{_mark(runs)} |"
                 )
     return "\n".join(lines) + "\n" + _findings(results)
 

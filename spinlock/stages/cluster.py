@@ -20,16 +20,12 @@ from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.stages.training_files import read_statistics, write_categories
-from spinlock.tokenizer.categories.centroids import mean_abs_cosine
 from spinlock.tokenizer.categories.clustering import (
     Clustering,
-    PartitionQuality,
     discover_categories,
+    given_categories,
 )
-from spinlock.tokenizer.categories.clustering import (
-    silhouette as silhouette_of,
-)
-from spinlock.tokenizer.categories.column_tree import Partition, correlation_matrix, merge_tree
+from spinlock.tokenizer.categories.column_tree import Partition
 from spinlock.tokenizer.categories.mapping import MAPPING_REMEDY, mapped_partition, read_mapping
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 from spinlock.tokenizer.start.bit_budget import (
@@ -159,13 +155,8 @@ def _manual(
     mapping = read_mapping(path, remedy=MAPPING_REMEDY)
     with located(path):
         partition = mapped_partition(mapping, names, kept)
-    groups = list(partition.values())
-    correlation = correlation_matrix(x, experiment.training.category_correlation)
-    tree = merge_tree(correlation) if len(correlation) > 1 else np.empty((0, 4))
-    quality = PartitionQuality(
-        len(groups), silhouette_of(correlation, groups), mean_abs_cosine(x, groups)
-    )
-    return Clustering(groups, tree, correlation, [quality]), partition
+    method = experiment.training.category_correlation
+    return given_categories(x, list(partition.values()), method=method), partition
 
 
 def _write_candidates(clustering: Clustering, path: Path) -> None:

@@ -77,7 +77,7 @@ def test_the_page_says_where_training_gains_most():
     long["ours"][0]["trained"] = {"280": 0.71, "2800": 0.75}
     text = page({"operators, 1000": [short], "operators, 10000": [long | {"train_rows": 8000}]})
     assert "by -0.0100 to +0.0500: most at 8000 train rows,\n96 bits and 2800 gradient" in text
-    assert "| 8000 | 96 | 2800 | 0.700 | 0.750 | +0.0500 |" in text
+    assert "| 8000 | 96 | 2800 | 1 | 0.700 | 0.750 | +0.0500 |" in text
 
 
 def test_a_run_replaces_the_budgets_of_its_seed_and_no_others():

@@ -135,6 +135,17 @@ def discover_categories(
     return Clustering(partitions[chosen], tree, correlation, candidates)
 
 
+def given_categories(
+    x: np.ndarray, partition: Partition, *, method: str = "spearman"
+) -> Clustering:
+    """Measure a partition of the columns of normalised train rows x [n, D] that a user gives."""
+    correlation = correlation_matrix(x, method)
+    tree = merge_tree(correlation) if len(correlation) > 1 else np.empty((0, 4))
+    apart = silhouette(column_distances(correlation), partition)
+    measured = PartitionQuality(len(partition), apart, mean_abs_cosine(x, partition))
+    return Clustering(partition, tree, correlation, [measured])
+
+
 def _useful(
     partitions: dict[int, Partition], wanted: int, demand: Demand | None
 ) -> tuple[list[int], float]:
