@@ -52,11 +52,10 @@ def compare_baselines(
     scalar = PrincipalScalarQuantizer(train)
     widths = [width for width in BOOK_WIDTHS if len(train) >= 2**width]
     residual = {width: _fit_residual(train, budgets[-1], width, beam) for width in widths}
-    covariance = np.cov(train.astype(np.float64), rowvar=False).reshape(train.shape[1], -1)
     mean = train.mean(axis=0, dtype=np.float64)
     rows = []
     for bits in budgets:
-        rows.append(Baseline(REFERENCE, bits, gaussian_reference(covariance, bits)))
+        rows.append(Baseline(REFERENCE, bits, gaussian_reference(scalar.variances, bits)))
         whole = min(math.ceil(bits), scalar.most_bits)
         decoded = scalar.reconstruct(test, whole)
         rows.append(Baseline("pca_lloyd_max", whole, quality(test, decoded, mean)))
@@ -102,6 +101,11 @@ class PrincipalScalarQuantizer:
         self._order: list[int] = []  # component that each next bit goes to
         self._bits = np.zeros(n_components, int)
         self._gains = np.array([self._gain(i) for i in range(n_components)])
+
+    @property
+    def variances(self) -> np.ndarray:
+        """Variances of the train rows along the components."""
+        return np.array([without_bits for without_bits, *_ in self._error]) / len(self._scores)
 
     @property
     def most_bits(self) -> int:

@@ -137,23 +137,23 @@ def neighbourhood_trust(x: np.ndarray, codes: np.ndarray) -> float | None:
     return float(trustworthiness(x, codes, n_neighbors=NEIGHBOURS))
 
 
-def gaussian_reference(covariance: np.ndarray, bits: float) -> float | None:
+def gaussian_reference(variances: np.ndarray, bits: float) -> float | None:
     """Return the R² of reverse water-filling at `bits` bits (Cover & Thomas, theorem 10.3.3).
 
-    θ solves Σ max(0, ½ log2(λ_i / θ)) = bits; R² = 1 − Σ min(λ_i, θ) / Σ λ_i.
+    θ solves Σ max(0, ½ log2(λ_i / θ)) = bits; R² = 1 − Σ min(λ_i, θ) / Σ λ_i, with λ the
+    variances along principal axes.
     """
-    eigenvalues = np.linalg.eigvalsh(covariance)
-    eigenvalues = eigenvalues[eigenvalues > 1e-12 * eigenvalues.max()]
-    if not len(eigenvalues):
+    variances = variances[variances > 1e-12 * variances.max()]
+    if not len(variances):
         return None
 
     def excess(log_theta: float) -> float:
-        gains = np.maximum(0, 0.5 * (np.log2(eigenvalues) - log_theta))
+        gains = np.maximum(0, 0.5 * (np.log2(variances) - log_theta))
         return float(gains.sum() - bits)
 
-    low = float(np.log2(eigenvalues.min())) - 2 * bits - 1
-    log_theta = brentq(excess, low, float(np.log2(eigenvalues.max())))
-    return float(1 - np.minimum(eigenvalues, 2.0**log_theta).sum() / eigenvalues.sum())
+    low = float(np.log2(variances.min())) - 2 * bits - 1
+    log_theta = brentq(excess, low, float(np.log2(variances.max())))
+    return float(1 - np.minimum(variances, 2.0**log_theta).sum() / variances.sum())
 
 
 def _u_centred(codes: np.ndarray) -> np.ndarray:
