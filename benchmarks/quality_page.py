@@ -69,7 +69,7 @@ CURVE_SHOWN = """\
 from data, without end-to-end training.*
 """
 FINDINGS = """\
-Training changes R² on test rows by {low:+.4f} to {high:+.4f}: most at {rows} train rows,
+Training changes R² on test rows by {low:+.4f} to {high:+.4f}: most at {rows} train rows{mark},
 {bits} bits and {steps} gradient steps. Where it does not lower the validation error, the start is
 what is shipped.
 """
@@ -217,12 +217,15 @@ class Gain(NamedTuple):
     rows: int
     bits: int
     steps: int
+    mark: str
 
 
 def _findings(results: Mapping[str, Runs]) -> str:
     """Return what the table says, in words."""
     gains = [
-        Gain(trained - one["quality"], run["train_rows"], one["budget"], steps)
+        Gain(
+            trained - one["quality"], run["train_rows"], one["budget"], steps, _mark(results[name])
+        )
         for name in SIZES
         for run in results.get(name, [])
         for one in run["ours"]
@@ -242,8 +245,8 @@ def _growth(gains: Sequence[Gain]) -> str:
     budget = mode(bits for _, bits in sorted(sizes))
     told = []
     for rows in sorted(rows for rows, bits in sizes if bits == budget):
-        some = [one.gain for one in gains if one[1:] == (rows, budget, longest)]
-        told.append(f"{mean(some):+.4f} at {rows}")
+        some = [one for one in gains if one[1:4] == (rows, budget, longest)]
+        told.append(f"{mean(one.gain for one in some):+.4f} at {rows}{some[0].mark}")
     return GROWTH.format(steps=longest, bits=budget, gains=", ".join(told))
 
 
