@@ -66,14 +66,17 @@ class JointDecoder(nn.Module):
 
     def forward(self, codes: Tensor, level: int) -> Tensor:
         """Return columns [B, D] of the code sums [C, B, E] of levels 0..level."""
-        decoded = self.decode_linear(codes, level)
+        side_by_side = self.dims.compact(codes)
+        decoded = self._corrected(codes, side_by_side, level)
         if level == len(self.cross) - 1:
-            decoded = decoded + self.decode_network(codes)
+            decoded = decoded + self.network(side_by_side)
         return decoded
 
     def decode_linear(self, codes: Tensor, level: int) -> Tensor:
         """Return columns [B, D], corrected, without the network."""
-        side_by_side = self.dims.compact(codes)
+        return self._corrected(codes, self.dims.compact(codes), level)
+
+    def _corrected(self, codes: Tensor, side_by_side: Tensor, level: int) -> Tensor:
         decoded = torch.addmm(self.decode_own(codes), side_by_side, self.cross[level])
         return decoded + self.offset[level]
 
