@@ -20,7 +20,13 @@ OTHERS = {
     "pca_lloyd_max": "PCA + Lloyd",
 }
 CURVE = "operators, random rows"
-SIZES = ("operators, 1000", "operators, random rows", "operators, 10000", "operators, 100000")
+SIZES = (
+    "operators, 1000",
+    "operators, random rows",
+    "operators, 10000",
+    "operators, 40000",
+    "operators, 100000",
+)
 INTRODUCTION = """\
 # Quality of the tokens at equal bits
 

@@ -21,6 +21,7 @@ OPERATORS = 4000
 SIMULATED = ("architecture", "summary")
 SHARDS = {  # of the baselines that hold so many operators, for a shell that expands braces
     10_000: "datasets/baseline_10k/shard_000{00..19}.h5",
+    40_000: "datasets/baseline_100k/shard_000{00..39}.h5",
     100_000: "datasets/baseline_100k/shard_000{00..99}.h5",
 }
 PATCHES = 1000  # of each photograph
@@ -160,6 +161,7 @@ def known_tables(foreign: Path) -> Mapping[str, Callable[[int], RawTable]]:
             "metadata/initial_condition", s
         ),
         "operators, 100000": lambda _: simulated_operators(100_000),
+        "operators, 40000": lambda _: simulated_operators(40_000),
         "operators, 10000": lambda _: simulated_operators(10_000),
         "operators, 1000": lambda _: simulated_operators(1000),
         "foreign operators": lambda _: operators([foreign], ("architecture", "initial", "summary")),

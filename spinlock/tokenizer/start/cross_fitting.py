@@ -22,7 +22,7 @@ from spinlock.tokenizer.start.column_parts import columns_of_space
 from spinlock.tokenizer.start.kmeans import residual_books
 from spinlock.tokenizer.start.rare_events import rare_columns
 
-OWN_ROWS = 20_000  # that are encoded by the model's own books, at most, spread over all
+OWN_NUMBERS = 2**26  # of codes and columns: the rows, spread over all, that own books encode
 OWN_SHARE = 0.5  # weight of the codes of the model's own books, in units of that of the others
 ENCODINGS = 12_800  # of rows, at most: with more rows, books hardly know them by heart
 TIMES = 8  # that a row is encoded, at most: each time the rows are dealt anew
@@ -82,8 +82,13 @@ def encodings_of(
     validation: Rows,
     generator: torch.Generator | None = None,
 ) -> Encodings:
-    """Encode rows by the model's own books, and with a generator train rows also by others."""
-    spread = train[:: max(1, -(-len(train) // OWN_ROWS))]
+    """Encode rows by the model's own books, and with a generator train rows also by others.
+
+    Of more train rows than memory holds the codes and columns of (256 MiB), every second, third, …
+    """
+    numbers = model.decoder.dims.total + train.x.shape[1]  # of a row
+    most = max(ENCODINGS, OWN_NUMBERS // numbers)
+    spread = train[:: max(1, -(-len(train) // most))]
     own, held_out = (
         Encoding(rows, model.tokenize(rows), model.quantizer) for rows in (spread, validation)
     )

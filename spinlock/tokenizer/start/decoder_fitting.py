@@ -14,9 +14,6 @@ def fit_decoder(
 ) -> None:
     """Fit what mixes the codes of all categories, in place.
 
-    The network only where rows are few enough to be encoded by books that have not seen them:
-    from codes of their own, training learns as much.
-
     Parameters
     ----------
     model : TokenizerModel
@@ -27,5 +24,4 @@ def fit_decoder(
     """
     encodings = encodings_of(model, train, validation, generator)
     fit_corrections(model, encodings)
-    if encodings.others:
-        fit_network(model, encodings, generator)
+    fit_network(model, encodings, generator)

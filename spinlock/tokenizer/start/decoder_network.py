@@ -1,4 +1,4 @@
-"""The network of the joint decoder, fitted to codes as unseen rows have them."""
+"""The network of the joint decoder, fitted to what linear decoding misses."""
 
 import copy
 import math
@@ -16,7 +16,8 @@ from spinlock.tokenizer.start.cross_fitting import Encoding, Encodings
 EPOCHS = 20
 BATCH_ROWS = 512
 LEARNING_RATE = 1e-3
-DROPOUT = 0.4  # of the hidden layer, whatever training does: rows are few
+DROPOUT = 0.4  # of the hidden layer, whatever training does
+DROPOUT_OF_MANY = 0.1  # where rows are so many that none are encoded by books of others
 
 
 def fit_network(model: TokenizerModel, encodings: Encodings, generator: torch.Generator) -> None:
@@ -39,8 +40,9 @@ def fit_network(model: TokenizerModel, encodings: Encodings, generator: torch.Ge
     weights[: len(encodings.own.rows)] = encodings.own_weight
     weights /= weights.mean()
     held_out = _examples(model, [encodings.held_out], encodings.rare)
+    dropout = DROPOUT if encodings.others else DROPOUT_OF_MANY
     lowest, best = _error(decoder, *held_out), copy.deepcopy(decoder.network.state_dict())
-    for _ in _epochs(decoder, codes, missed, weights, generator):
+    for _ in _epochs(decoder, codes, missed, weights, dropout, generator):
         error = _error(decoder, *held_out)
         if error < lowest:
             lowest, best = error, copy.deepcopy(decoder.network.state_dict())
@@ -81,6 +83,7 @@ def _epochs(
     codes: Tensor,
     missed: Tensor,
     weights: Tensor,
+    dropout: float,
     generator: torch.Generator,
 ) -> Iterator[None]:
     """Train the network, pausing after every epoch."""
@@ -96,8 +99,8 @@ def _epochs(
         for index in order.split(BATCH_ROWS):
             with torch.enable_grad(), quick_products(codes):
                 hidden = activation(first(codes[index]))
-                kept = torch.empty_like(hidden).bernoulli_(1 - DROPOUT, generator=noise)
-                error = last(hidden * kept / (1 - DROPOUT)) - missed[index]
+                kept = torch.empty_like(hidden).bernoulli_(1 - dropout, generator=noise)
+                error = last(hidden * kept / (1 - dropout)) - missed[index]
                 loss = (weights[index] * error.square()).mean()
                 loss.backward()
             optimizer.step()

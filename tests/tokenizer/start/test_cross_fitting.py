@@ -117,8 +117,10 @@ def test_books_are_fitted_to_what_networks_add_too(checkpoint):
 
 def test_of_many_rows_those_with_own_codes_are_spread_over_all(start_of, draw_rows, monkeypatch):
     rows, validation = draw_rows(0, 90), draw_rows(1, 50)
-    monkeypatch.setattr(cross_fitting, "OWN_ROWS", 40)
     model = start_of(rows)
+    numbers = model.decoder.dims.total + rows.x.shape[1]
+    monkeypatch.setattr(cross_fitting, "OWN_NUMBERS", 40 * numbers)
+    monkeypatch.setattr(cross_fitting, "ENCODINGS", 10)
     found = encodings_of(model, rows, validation)
     assert torch.equal(found.own.rows.x, rows.x[::3])
     assert torch.equal(found.own.tokens, model.tokenize(rows)[::3])
@@ -126,6 +128,13 @@ def test_of_many_rows_those_with_own_codes_are_spread_over_all(start_of, draw_ro
     assert torch.equal(found.held_out.tokens, model.tokenize(validation))
     assert not found.others
     assert found.own_weight == 1
+
+
+def test_rows_few_enough_for_others_are_never_left_out(start_of, draw_rows, monkeypatch):
+    rows = draw_rows(0, 90)
+    monkeypatch.setattr(cross_fitting, "OWN_NUMBERS", 1)
+    found = encodings_of(start_of(rows), rows, rows[:20])
+    assert torch.equal(found.own.rows.x, rows.x)
 
 
 def test_own_codes_keep_a_third_of_the_weight(start_of, draw_rows):

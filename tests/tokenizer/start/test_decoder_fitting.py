@@ -31,9 +31,20 @@ def test_corrections_come_first_and_the_network_is_fitted_to_the_same_codes(
     assert not torch.equal(found["network.3.weight"], linear["network.3.weight"])
 
 
-def test_of_many_rows_the_network_is_left_to_training(start_of, draw_rows, monkeypatch):
+def test_of_many_rows_the_network_is_fitted_to_the_codes_of_their_own_books(
+    start_of, draw_rows, monkeypatch
+):
     monkeypatch.setattr(cross_fitting, "ENCODINGS", 100)
     monkeypatch.setattr(decoder_network, "LEARNING_RATE", 0.02)
-    model = start_of(train := draw_rows(0, 200), sizes=[16, 8, 4])
-    fit_decoder(model, train, draw_rows(1, 80), torch.Generator().manual_seed(3))
-    assert not model.decoder.network[-1].weight.any()
+    train, validation, test = draw_rows(0, 600), draw_rows(1, 200), draw_rows(2, 2000)
+    for rows in (train, validation, test):
+        rows.x[:, 1] = rows.x[:, 0] ** 2  # which is told by another category
+    model = start_of(train, sizes=[16, 8, 4])
+    linear = copy.deepcopy(model)
+    fit_corrections(linear, encodings_of(linear, train, validation))
+    fit_decoder(model, train, validation, torch.Generator().manual_seed(3))
+    errors = [
+        float((test.x - one.reconstruct(one.tokenize(test))).square().mean())
+        for one in (linear, model)
+    ]
+    assert errors[1] < 0.98 * errors[0]

@@ -30,6 +30,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the small network of the tests have its time."""
     monkeypatch.setattr(decoder_network, "LEARNING_RATE", 0.02)
     monkeypatch.setattr(decoder_network, "DROPOUT", 0.0)
+    monkeypatch.setattr(decoder_network, "DROPOUT_OF_MANY", 0.0)
 
 
 def error_of(model: TokenizerModel, rows: Rows) -> float:
@@ -133,18 +134,22 @@ def test_gradients_that_training_left_are_not_followed(start_of):
     assert all(torch.equal(*pair) for pair in zip(*made, strict=True))
 
 
-def test_two_fifths_of_the_hidden_units_are_dropped_and_the_others_make_up_for_them(start_of):
+@pytest.mark.parametrize(("most", "dropout"), [(12_800, 0.4), (500, 0.1)])
+def test_hidden_units_are_dropped_fewer_of_many_rows_and_the_others_make_up_for_them(
+    start_of, monkeypatch, most, dropout
+):
+    monkeypatch.setattr(cross_fitting, "ENCODINGS", most)
     train, validation = bent_rows(0, 600), bent_rows(1, 20)
     model = start_of(train)
     _, activation, _, last = model.decoder.network
     hidden, read = [], []
     activation.register_forward_hook(lambda *parts: hidden.append(parts[-1]))
     last.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
-    fit_network(model, encodings_of(model, train, validation), generator())
+    fit_network(model, encodings_of(model, train, validation, generator()), generator())
     found = torch.cat([b / a for a, b in zip(hidden, read, strict=True) if a.requires_grad])
     dropped = found == 0
-    assert float(dropped.float().mean()) == pytest.approx(0.4, abs=0.01)
-    torch.testing.assert_close(found[~dropped], torch.full_like(found[~dropped], 1 / 0.6))
+    assert float(dropped.float().mean()) == pytest.approx(dropout, abs=0.01)
+    torch.testing.assert_close(found[~dropped], torch.full_like(found[~dropped], 1 / (1 - dropout)))
 
 
 def test_the_rate_falls_to_zero(start_of, monkeypatch):
