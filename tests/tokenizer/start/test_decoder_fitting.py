@@ -9,6 +9,7 @@ from spinlock.tokenizer.start.corrections import fit_corrections
 from spinlock.tokenizer.start.cross_fitting import encodings_of
 from spinlock.tokenizer.start.decoder_fitting import fit_decoder
 from spinlock.tokenizer.start.decoder_network import fit_network
+from spinlock.training.validation import row_errors
 
 
 def test_corrections_come_first_and_the_network_is_fitted_to_the_same_codes(
@@ -43,8 +44,5 @@ def test_of_many_rows_the_network_is_fitted_to_the_codes_of_their_own_books(
     linear = copy.deepcopy(model)
     fit_corrections(linear, encodings_of(linear, train, validation))
     fit_decoder(model, train, validation, torch.Generator().manual_seed(3))
-    errors = [
-        float((test.x - one.reconstruct(one.tokenize(test))).square().mean())
-        for one in (linear, model)
-    ]
+    errors = [row_errors(one, test).mean() for one in (linear, model)]
     assert errors[1] < 0.98 * errors[0]
