@@ -89,9 +89,17 @@ class Tab:
             width=width, height=height, deviceScaleFactor=1, mobile=False,
         )  # fmt: skip
 
-    def point_at(self, x: float, y: float) -> None:
-        for offset in (5, 0):
-            self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x + offset, y=y)
+    def point_at(self, place: str, until: str) -> None:
+        """Move the mouse over the [x, y] of `place`, which a page being laid out may still move."""
+        end = time.monotonic() + SECONDS
+        while not self.evaluate(f"Boolean({until})"):
+            assert time.monotonic() < end, f"pointing did not make it true: {until}"
+            x, y = self.evaluate(place)
+            # a map that was not drawn yet has no place for its points: NaN, which JSON lacks
+            if x is not None and y is not None:
+                for offset in (1, 0):
+                    self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x + offset, y=y)
+            time.sleep(0.03)
 
     def type_into(self, selector: str, text: str) -> None:
         self.evaluate(

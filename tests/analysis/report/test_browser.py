@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 HOSTILE = "<img src=x onerror"
-# where on the screen the first operator is drawn
+# where on the screen the first operator is drawn, once it is
 FIRST_POINT = """(() => {
   const box = document.querySelector("#operator-map");
   box.scrollIntoView({block: "center", behavior: "instant"});
@@ -93,10 +93,8 @@ def test_every_minus_of_a_number_is_a_true_one(report, evidence):
 
 
 def test_pointing_at_an_operator_shows_its_tokens_and_features(report, evidence):
-    x, y = report.evaluate(FIRST_POINT)
     assert "unusual" not in report.evaluate(TOOLTIPS)
-    report.point_at(x, y)
-    report.wait_for(f"{TOOLTIPS}.includes('unusual')")
+    report.point_at(FIRST_POINT, until=f"{TOOLTIPS}.includes('unusual')")
     text = report.evaluate(TOOLTIPS)
     assert "·".join(map(str, evidence.sample.tokens[0, 0])) in text
     assert "feature_" in text
