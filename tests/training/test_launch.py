@@ -23,7 +23,7 @@ told = os.environ["RANK"], os.environ["WORLD_SIZE"], os.environ["OMP_NUM_THREADS
 line = " ".join([*told, *sys.argv[1:]]) + "\\n"
 os.write(1, line.encode())  # at once, or lines of two processes mix
 """
-WAIT = TELL + "import time; time.sleep(100)"
+WAIT = TELL + "import time; time.sleep(300)"
 WATCH = "from spinlock.termination import end_with_parent; import os; "
 WATCH += "end_with_parent(os.getppid())\n" + WAIT
 FAIL = TELL + "sys.exit(4 if os.environ['RANK'] == '1' else 0)"
@@ -41,7 +41,7 @@ def launched(program: str) -> Iterator[subprocess.Popen[str]]:
 
 def test_processes_share_the_threads_and_get_the_arguments():
     with launched(TELL) as running:
-        told, _ = running.communicate(timeout=100)
+        told, _ = running.communicate(timeout=300)
         assert running.returncode == 0
     assert sorted(told.splitlines()) == [
         f"{rank} 2 2 --config some.yaml --threads 2" for rank in (0, 1)
@@ -50,7 +50,7 @@ def test_processes_share_the_threads_and_get_the_arguments():
 
 def test_the_status_is_that_of_the_process_that_failed():
     with launched(FAIL) as running:
-        running.communicate(timeout=100)
+        running.communicate(timeout=300)
         assert running.returncode == 4
 
 

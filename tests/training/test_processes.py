@@ -59,7 +59,7 @@ def test_several_processes_end_with_the_books_of_one(
     with caplog.at_level(logging.INFO, logger="spinlock.training.loop"):
         for _ in alone.run():
             pass
-    assert [process.wait(timeout=120) for process in running] == [0] * n_processes
+    assert [process.wait(timeout=300) for process in running] == [0] * n_processes
     (first, history, told), *others = (
         torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in ranks
     )
