@@ -6,11 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf
+from sklearn.datasets import make_low_rank_matrix
 from torch import Tensor
 
 from spinlock.tokenizer.start import joint_axes as module
 from spinlock.tokenizer.start.category_axes import CategoryAxes, principal_axes
-from spinlock.tokenizer.start.joint_axes import COOLING, Channel, joint_axes
+from spinlock.tokenizer.start.joint_axes import COOLING, SLOWER, WORTH, Channel, joint_axes
 
 PARTITION = [[0, 1, 2], [3, 4], [5, 6, 7, 8]]
 SCALES = torch.tensor([3.0, 2.0, 1.0, 2.5, 0.5, 2.0, 1.5, 1.2, 0.8])
@@ -127,6 +128,7 @@ def test_categories_together_take_the_bits_and_no_more_than_a_sweep_beyond(monke
             made.append(self)
 
     monkeypatch.setattr(module, "Channel", Noted)
+    monkeypatch.setattr(module, "SLOW_COLUMNS", 0)
     x = correlated(3)
     x[:, :3] *= unit
     joint_axes(x, PARTITION, 9, bits, [20.0] * 3)
@@ -160,6 +162,52 @@ def test_categories_that_see_the_same_factors_share_them_out():
 
     assert left(joint) < 0.05
     assert left(principal) > 0.3
+
+
+def low_rank() -> tuple[Tensor, list[list[int]]]:
+    """Columns of more factors than a category has columns, and their categories."""
+    x = make_low_rank_matrix(1000, 60, effective_rank=10, tail_strength=0.1, random_state=0)
+    return torch.from_numpy(x / x.std(axis=0)).float(), np.arange(60).reshape(4, 15).tolist()
+
+
+def expected(x: Tensor, partition: list[list[int]], cooling: float) -> float:
+    covariance = module._covariance(x.double() - x.double().mean(dim=0))
+    return module._cooled(covariance, partition, [12.0] * 4, 40.0, cooling)[1]
+
+
+def test_the_slower_the_cooling_the_less_error_is_expected_where_factors_are_shared():
+    errors = [expected(*low_rank(), cooling) for cooling in (COOLING, *SLOWER)]
+    assert errors[1] < WORTH * errors[0]
+    assert errors[2] < errors[1]
+
+
+@pytest.mark.parametrize(
+    ("worth", "most_columns", "kept"),
+    [(0.0, 60, COOLING), (1.0, 59, COOLING), (1.0, 60, SLOWER[1])],
+    ids=["never worth it", "too many columns", "worth it"],
+)
+def test_axes_are_of_the_slowest_cooling_that_is_worth_it(monkeypatch, worth, most_columns, kept):
+    x, partition = low_rank()
+    monkeypatch.setattr(module, "WORTH", worth)
+    monkeypatch.setattr(module, "SLOW_COLUMNS", most_columns)
+    axes = joint_axes(x, partition, 15, 40.0, [12.0] * 4)
+    monkeypatch.setattr(module, "COOLING", kept)
+    monkeypatch.setattr(module, "SLOWER", ())
+    for one, other in zip(axes, joint_axes(x, partition, 15, 40.0, [12.0] * 4), strict=True):
+        assert torch.equal(one.analysis, other.analysis)
+
+
+def test_slower_cooling_ends_where_it_promises_no_more(monkeypatch):
+    tried = []
+    errors = dict(zip((COOLING, *SLOWER), (1.0, 0.99, 0.5), strict=True))
+
+    def cooled(*given):
+        tried.append(given[-1])
+        return [], errors[given[-1]]
+
+    monkeypatch.setattr(module, "_cooled", cooled)
+    assert joint_axes(correlated(3), PARTITION, 9, 12.0, [12.0] * 3) == []
+    assert tried == [COOLING, SLOWER[0]]
 
 
 def test_narrow_embeddings_of_few_rows_and_constant_columns_are_finite():
