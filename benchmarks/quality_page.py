@@ -9,8 +9,6 @@ from spinlock.analysis.baselines import REFERENCE
 Runs = Sequence[Mapping[str, Any]]
 
 PEER_BEAM = 16  # encodings that faiss's residual quantisers follow
-SIMULATED = "2026-11-29"  # since then as they are now
-EARLIER = "†"
 
 OTHERS = {
     "faiss_pq4": "PQ 4-bit",
@@ -60,11 +58,7 @@ all operators of one policy of evolution, or of one kind of initial condition, a
 infinities, constant columns, repeats and outliers put in.
 
 RQ follows a beam of {beam} encodings, when it is fitted and when it encodes (its default is 5; ours
-follows 8). Ours is measured again as it changes, table by table; each says when. Where earlier
-versions were measured, no network was fitted in the start, and training had more to gain. {mark}
-marks peers that had a beam of 5; of simulated operators, they and ours were measured before
-{simulated}, when initial fields of noise preferred a direction a little, and nearly uniform states
-had too low a kurtosis.
+follows 8). Ours is measured again as it changes, table by table; each says when.
 """
 
 
@@ -75,7 +69,7 @@ CURVE_SHOWN = """\
 from data, without end-to-end training.*
 """
 FINDINGS = """\
-Training changes R² on test rows by {low:+.4f} to {high:+.4f}: most at {rows} train rows{mark},
+Training changes R² on test rows by {low:+.4f} to {high:+.4f}: most at {rows} train rows,
 {bits} bits and {steps} gradient steps. Where it does not lower the validation error, the start is
 what is shipped.
 """
@@ -86,8 +80,7 @@ Mean gain of {steps} gradient steps at {bits} bits by train rows: {gains}.
 
 def page(results: Mapping[str, Runs]) -> str:
     """Return the whole page."""
-    introduction = INTRODUCTION.format(beam=PEER_BEAM, mark=EARLIER, simulated=SIMULATED)
-    parts = [introduction, "## Summary\n", summary_table(results)]
+    parts = [INTRODUCTION.format(beam=PEER_BEAM), "## Summary\n", summary_table(results)]
     if CURVE in results:
         parts.append(CURVE_SHOWN)
     parts.append(scaling(results))
@@ -164,7 +157,7 @@ def summary_table(results: Mapping[str, Runs]) -> str:
             peers = [best_peer(run, budget) for run, _ in known]
             cells.append(_compared([one for _, one in known], peers, budget) if known else "–")
         size = f"{_range(runs, 'train_rows')} × {_range(runs, 'columns')}"
-        lines.append(f"| {name}{_mark(runs)} | {size} | {len(runs)} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {size} | {len(runs)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -182,12 +175,6 @@ def _range(runs: Runs, name: str) -> str:
     """Return the least and the most of a number over seeds."""
     least, most = (choose(run[name] for run in runs) for choose in (min, max))
     return f"{least}" if least == most else f"{least}–{most}"
-
-
-def _mark(runs: Runs) -> str:
-    """Return a mark where the peers, all or some, had a narrower beam."""
-    beams = {one.get("beam") for run in runs for one in run["others"]}
-    return "" if beams <= {PEER_BEAM} else f" {EARLIER}"
 
 
 def scaling(results: Mapping[str, Runs]) -> str:
@@ -211,7 +198,7 @@ def scaling(results: Mapping[str, Runs]) -> str:
                 lines.append(
                     f"| {known[0][0]['train_rows']} | {budget} | {steps} | {len(known)} | "
                     f"{spread(start)} | {spread(trained)} | {mean(gain):+.4f} | "
-                    f"{spread(peer)}{_mark(runs)} |"
+                    f"{spread(peer)} |"
                 )
     return "\n".join(lines) + "\n" + _findings(results)
 
@@ -223,15 +210,12 @@ class Gain(NamedTuple):
     rows: int
     bits: int
     steps: int
-    mark: str
 
 
 def _findings(results: Mapping[str, Runs]) -> str:
     """Return what the table says, in words."""
     gains = [
-        Gain(
-            trained - one["quality"], run["train_rows"], one["budget"], steps, _mark(results[name])
-        )
+        Gain(trained - one["quality"], run["train_rows"], one["budget"], steps)
         for name in SIZES
         for run in results.get(name, [])
         for one in run["ours"]
@@ -251,8 +235,8 @@ def _growth(gains: Sequence[Gain]) -> str:
     budget = mode(bits for _, bits in sorted(sizes))
     told = []
     for rows in sorted(rows for rows, bits in sizes if bits == budget):
-        some = [one for one in gains if one[1:4] == (rows, budget, longest)]
-        told.append(f"{mean(one.gain for one in some):+.4f} at {rows}{some[0].mark}")
+        some = [one for one in gains if one[1:] == (rows, budget, longest)]
+        told.append(f"{mean(one.gain for one in some):+.4f} at {rows}")
     return GROWTH.format(steps=longest, bits=budget, gains=", ".join(told))
 
 
@@ -266,9 +250,10 @@ def _when(runs: Runs) -> str:
 
 def table_of(runs: Runs) -> str:
     """Return the curve of R² against bits of one table, all methods."""
+    seeds = "1 seed" if len(runs) == 1 else f"{len(runs)} seeds"
     lines = [
         f"{_range(runs, 'train_rows')} train rows, {_range(runs, 'test_rows')} test rows, "
-        f"{_range(runs, 'columns')} columns, {len(runs)} seeds{_mark(runs)}; ours {_when(runs)}.\n",
+        f"{_range(runs, 'columns')} columns, {seeds}; ours {_when(runs)}.\n",
         "| budget | our bits | categories | start | trained | "
         + " | ".join(OTHERS.values())
         + " | Gaussian reference | utilization | orthogonality |",
