@@ -69,9 +69,9 @@ CURVE_SHOWN = """\
 from data, without end-to-end training.*
 """
 FINDINGS = """\
-Training changes R² on test rows by {low:+.4f} to {high:+.4f}: most at {rows} train rows,
-{bits} bits and {steps} gradient steps. Where it does not lower the validation error, the start is
-what is shipped.
+Seed by seed, training changes R² on test rows by {low:+.4f} to {high:+.4f}: most at {rows} train
+rows, {bits} bits and {steps} gradient steps. Where it does not lower the validation error, the
+start is what is shipped.
 """
 GROWTH = """\
 Mean gain of {steps} gradient steps at {bits} bits by train rows: {gains}.
