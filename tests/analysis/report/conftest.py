@@ -72,10 +72,11 @@ class Tab:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def wait_for(self, condition: str) -> None:
+    def wait_for(self, condition: str, trying: Callable[[], None] = lambda: None) -> None:
         end = time.monotonic() + SECONDS
         while not self.evaluate(f"Boolean({condition})"):
             assert time.monotonic() < end, f"never came true: {condition}"
+            trying()
             time.sleep(0.03)
 
     def open(self, page: Path, width: int = 1200, height: int = 900) -> None:
@@ -89,17 +90,13 @@ class Tab:
             width=width, height=height, deviceScaleFactor=1, mobile=False,
         )  # fmt: skip
 
-    def point_at(self, place: str, until: str) -> None:
-        """Move the mouse over the [x, y] of `place`, which a page being laid out may still move."""
-        end = time.monotonic() + SECONDS
-        while not self.evaluate(f"Boolean({until})"):
-            assert time.monotonic() < end, f"pointing did not make it true: {until}"
-            x, y = self.evaluate(place)
-            # a map that was not drawn yet has no place for its points: NaN, which JSON lacks
-            if x is not None and y is not None:
-                for offset in (1, 0):
-                    self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x + offset, y=y)
-            time.sleep(0.03)
+    def point_at(self, place: str) -> None:
+        """Move the mouse over the [x, y] of `place`, where there is such a place yet."""
+        x, y = self.evaluate(place)
+        # a map that was not drawn yet has no place for its points: NaN, which JSON lacks
+        if x is not None and y is not None:
+            for offset in (1, 0):
+                self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x + offset, y=y)
 
     def type_into(self, selector: str, text: str) -> None:
         self.evaluate(

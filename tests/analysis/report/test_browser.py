@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -94,7 +95,8 @@ def test_every_minus_of_a_number_is_a_true_one(report, evidence):
 
 def test_pointing_at_an_operator_shows_its_tokens_and_features(report, evidence):
     assert "unusual" not in report.evaluate(TOOLTIPS)
-    report.point_at(FIRST_POINT, until=f"{TOOLTIPS}.includes('unusual')")
+    pointing = partial(report.point_at, FIRST_POINT)  # again: a page being laid out moves it
+    report.wait_for(f"{TOOLTIPS}.includes('unusual')", trying=pointing)
     text = report.evaluate(TOOLTIPS)
     assert "·".join(map(str, evidence.sample.tokens[0, 0])) in text
     assert "feature_" in text
