@@ -220,15 +220,21 @@ the model that training ended with. Where the interval holds zero, whether the a
 description, but for what is *added by us*.
 """
 NOTES = """
+More epochs do not change what is shipped here: with so few rows the start from data is not
+improved on. Where rows are many, [training gains](quality.md#training-and-the-number-of-rows).
+
 The metric `orthogonality` compares the centroids of the categories' own columns, which no
-training changes: `training.orthogonality_target` moves it, through the number of categories.
+training changes: `training.orthogonality_target` moves it, through the number of categories. Of
+these operators that is often the same one: silhouettes choose the most categories allowed, which
+are also the most orthogonal ones, or nearly.
 `training.orthogonality_weight` lowers the dependence of the categories' codes, which is the
 metric `code_dependence`. `training.use_torch_compile` is measured with the speed of training,
 not here.
 
 `training.num_categories_auto: validation` fits books to every number of categories up to
 `training.max_clusters`: the stage `cluster` then takes minutes where it took seconds. The number
-that silhouettes give is nearly as good on average, and better for some seeds.
+that silhouettes give is no worse: validation compares books of each category alone, without the
+joint decoder that comes later.
 
 More `model.commitment_cost` does not raise utilization here, it lowers it: codes start on the
 data, so that none is out of reach, and a stronger pull concentrates embeddings on the codes that
