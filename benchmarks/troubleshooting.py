@@ -233,8 +233,8 @@ not here.
 
 `training.num_categories_auto: validation` fits books to every number of categories up to
 `training.max_clusters`: the stage `cluster` then takes minutes where it took seconds. The number
-that silhouettes give is no worse: validation compares books of each category alone, without the
-joint decoder that comes later.
+that silhouettes give is no worse here. What validation compares are books of each category alone,
+without the joint decoder that comes later.
 
 More `model.commitment_cost` does not raise utilization here, it lowers it: codes start on the
 data, so that none is out of reach, and a stronger pull concentrates embeddings on the codes that
