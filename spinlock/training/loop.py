@@ -107,7 +107,7 @@ class Trainer:
         """Train epoch by epoch, giving each history entry.
 
         `at_rest` is called before every batch. Then, and between epochs, the state is whole: it
-        can be saved, and a training that goes on from it ends with the same bits.
+        can be saved, and a training that goes on from it ends with the same bits on a CPU.
         """
         if not self.history:
             yield self._start()
@@ -146,12 +146,12 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
-        terms, quantized = self._run_batches(self.place, at_rest)
+        terms = self._run_batches(self.place, at_rest)
         require_finite_terms(terms, self.epoch)
         require_finite_weights(self.model, self.epoch, self.place.done)
         entry: dict[str, Any] = {"step": "epoch", "epoch": self.epoch, "learning_rate": rate}
         entry |= self._loss_entries(terms)
-        entry["codes_reset"] = self._reset_dead_codes(quantized)
+        entry["codes_reset"] = self.place.codes_reset
         if self._validation_is_due():
             entry["utilization"] = self.place.use.utilization().tolist()
             entry["perplexity"] = self.place.use.perplexity().tolist()
@@ -168,9 +168,12 @@ class Trainer:
         noise = torch.Generator(rows.x.device).manual_seed(self._draw_seed())
         return EpochPlace(order, noise, CodebookUse(self.model))
 
-    def _run_batches(self, place: EpochPlace, at_rest: Callable[[], None]) -> tuple[Tensor, Any]:
-        """Run what is left of an epoch's batches; only saves and reports wait for the device."""
-        rows, quantized = self.train_rows, None
+    def _run_batches(self, place: EpochPlace, at_rest: Callable[[], None]) -> Tensor:
+        """Run what is left of an epoch's batches; return the loss terms [batches, 5] of all.
+
+        Only saves, reports and resets wait for the device.
+        """
+        rows = self.train_rows
         batches = [
             index
             for index in place.order.split(self.plan.batch_size)
@@ -189,13 +192,16 @@ class Trainer:
             self._share_gradients()
             self.optimizer.step()
             self.model.quantizer.update_averages(quantized)
+            if place.done == 0 and self._reset_is_due():
+                whole = whole_residuals(quantized, len(index))
+                place.codes_reset = self._reset_dead_codes(whole)
             place.use.add(quantized)
             place.terms.append(terms.detach())
             place.done += 1
             self.batches += 1
             self._report(terms)
         place.use.sum_over_processes()
-        return share_terms(torch.stack(place.terms)), whole_residuals(quantized, len(index))
+        return share_terms(torch.stack(place.terms))
 
     def _with_noise(self, x: Tensor, n_rows: int, generator: torch.Generator) -> Tensor:
         """Return this process's rows with noise; that of the batch is the same in any number."""
@@ -217,12 +223,12 @@ class Trainer:
         named = {f"{name}_loss": value for name, value in zip(TERMS, means.tolist(), strict=True)}
         return {"train_loss": float(self.objective.weighted(means))} | named
 
-    def _reset_dead_codes(self, quantized: Any) -> int:
-        interval = self.plan.dead_code_reset_interval
-        # codes that move in the last epoch would be shipped without having been trained
-        last = self.epoch >= self.plan.num_epochs
-        if not interval or self.epoch % interval or last:
-            return 0
+    def _reset_is_due(self) -> bool:
+        """Whether an interval of epochs is over: the one that begins trains what is moved."""
+        interval, done = self.plan.dead_code_reset_interval, self.epoch - 1
+        return interval > 0 and done > 0 and done % interval == 0
+
+    def _reset_dead_codes(self, quantized: Quantized) -> int:
         moved = self.model.quantizer.reset_dead_codes(
             quantized,
             self.generator,

@@ -27,6 +27,8 @@ class EpochPlace:
         Batches done.
     terms : list of Tensor
         Loss terms of these batches.
+    codes_reset : int
+        Dead codes that were moved.
     """
 
     def __init__(self, order: Tensor, noise: torch.Generator, use: CodebookUse):
@@ -35,6 +37,7 @@ class EpochPlace:
         self.use = use
         self.done = 0
         self.terms: list[Tensor] = []
+        self.codes_reset = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the rest of the epoch depends on, dropout's random state included."""
@@ -44,6 +47,7 @@ class EpochPlace:
             "counts": self.use.all_counts,
             "done": self.done,
             "terms": self.terms,
+            "codes_reset": self.codes_reset,
             "random": _random_states(self.order.device),
         }
 
@@ -56,19 +60,26 @@ class EpochPlace:
         self.order = state["order"].to(device)
         self.noise.set_state(state["noise"].cpu())
         self.use.all_counts = state["counts"].to(device)
-        self.done = state["done"]
+        self.done, self.codes_reset = state["done"], state["codes_reset"]
         self.terms = [terms.to(device) for terms in state["terms"]]
         if process_rank() > 0:
             self.use.all_counts.zero_()
             means = torch.tensor(ROW_MEANS, device=device)
             self.terms = [terms * ~means for terms in self.terms]
-        torch.set_rng_state(state["random"]["cpu"].cpu())
-        if device.type in state["random"] and device.type != "cpu":
-            torch.get_device_module(device).set_rng_state(state["random"][device.type].cpu())
+        _set_random_states(state["random"], device)
 
 
 def _random_states(device: torch.device) -> dict[str, Tensor]:
     states = {"cpu": torch.get_rng_state()}
-    if device.type != "cpu":
-        states[device.type] = torch.get_device_module(device).get_rng_state()
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
     return states
+
+
+def _set_random_states(states: dict[str, Tensor], device: torch.device) -> None:
+    """Go on with the saved random states; processes beside the first drop other units than it."""
+    torch.set_rng_state(states["cpu"].cpu())
+    if process_rank() > 0:
+        torch.manual_seed(int(torch.randint(2**31, ())) + process_rank())
+    elif device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"].cpu(), device)

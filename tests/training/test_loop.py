@@ -170,19 +170,44 @@ def test_an_entry_says_what_happened_in_its_epoch(make_trainer):
     assert 0 < entry["utilization"][0][0] <= 1 <= entry["perplexity"][0][0] <= 8
 
 
+NEARLY_ALL_DEAD = {"dead_code_threshold": 0.01, "dead_code_max_reset_fraction": 1.0}
+
+
 @pytest.mark.parametrize("use_ema", [True, False])
-def test_dead_codes_are_reset_at_their_interval_but_not_in_the_last_epoch(make_trainer, use_ema):
-    reset = {
-        "dead_code_threshold": 0.01,  # nearly every code counts as dead
-        "dead_code_max_reset_fraction": 1.0,
-        "num_epochs": 6,
-        "model": {"use_ema": use_ema},
-    }
-    trainer = finish(make_trainer(dead_code_reset_interval=2, **reset))
+def test_dead_codes_are_reset_once_an_interval_is_over(make_trainer, use_ema):
+    changes = {"num_epochs": 6, "model": {"use_ema": use_ema}, **NEARLY_ALL_DEAD}
+    trainer = finish(make_trainer(dead_code_reset_interval=2, **changes))
     counts = [entry["codes_reset"] for entry in trainer.history[1:]]
-    assert [bool(count) for count in counts] == [False, True, False, True, False, False]
-    never = finish(make_trainer(dead_code_reset_interval=0, **reset))
+    assert [bool(count) for count in counts] == [False, False, True, False, True, False]
+    never = finish(make_trainer(dead_code_reset_interval=0, **changes))
     assert not any(entry["codes_reset"] for entry in never.history[1:])
+
+
+def test_codes_that_were_reset_are_trained_before_they_are_validated(make_trainer):
+    trainer, moved_after = make_trainer(dead_code_reset_interval=1, **NEARLY_ALL_DEAD), []
+    reset = trainer.model.quantizer.reset_dead_codes
+
+    def noted(*args, **kwargs):
+        moved_after.append(trainer.batches % 5)
+        return reset(*args, **kwargs)
+
+    trainer.model.quantizer.reset_dead_codes = noted
+    finish(trainer)
+    assert trainer.batches == 6 * 5
+    assert moved_after == [0] * 5  # in the first batch of all epochs but the first
+
+
+def test_epochs_that_are_added_reset_as_if_they_had_been_asked_for_at_once(make_trainer):
+    changes = {"dead_code_reset_interval": 2, **NEARLY_ALL_DEAD}
+    at_once = finish(make_trainer(num_epochs=8, **changes))
+    first, added = (
+        finish(make_trainer(num_epochs=4, **changes)),
+        make_trainer(num_epochs=8, **changes),
+    )
+    added.load_state_dict(first.state_dict())
+    finish(added)
+    assert [e["codes_reset"] > 0 for e in added.history[1:]] == [0, 0, 1, 0, 1, 0, 1, 0]
+    assert added.history == at_once.history
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
@@ -343,4 +368,4 @@ def test_no_more_of_a_book_is_reset_at_once_than_the_settings_say(make_trainer):
     every_code_is_dead = {"dead_code_threshold": 1e-6, "dead_code_max_reset_fraction": 0.25}
     trainer = finish(make_trainer(num_epochs=2, dead_code_reset_interval=1, **every_code_is_dead))
     assert trainer.model.quantizer.sizes.tolist() == [[8, 4, 2]] * 2
-    assert trainer.history[1]["codes_reset"] == 2 * (2 + 1 + 0)
+    assert trainer.history[2]["codes_reset"] == 2 * (2 + 1 + 0)
