@@ -23,6 +23,7 @@ from spinlock.tokenizer.start.initialization import (
     initialize_model,
 )
 from spinlock.tokenizer.start.joint_axes import joint_axes
+from spinlock.tokenizer.start.rare_events import SeldomEvents
 from spinlock.training.loop import TrainingPlan
 from spinlock.training.refinement import reestimate_books
 from spinlock.training.validation import row_errors
@@ -62,12 +63,13 @@ def start_model(
     """
     partition, limit = request.shape.partition, request.shape.embedding_dim
     axes = principal_axes(train.x, partition, limit)
+    events = SeldomEvents.of(train.x, request.caps)
     log.info("fitting books of principal axes to %d rows", len(train))
-    model = _model_on(axes, request, train, validation, plan)
+    model = _model_on(axes, request, events, train, validation, plan)
     parts = parts_of_categories(train.x, partition, axes, model.n_levels)
-    if any(parts):
+    if any(parts) and not request.books.latent_dims:
         log.info("fitting books of parts of the columns")
-        other = _model_on(axes, request, train, validation, plan, parts)
+        other = _model_on(axes, request, events, train, validation, plan, parts)
         errors = [_errors_once_refined(one, train, validation) for one in (model, other)]
         model = other if _is_better("parts of columns", *errors, 0) else model
     if len(partition) > 1 and len(train) > 1 and train.x.shape[1] <= MOST_COLUMNS:
@@ -76,7 +78,7 @@ def start_model(
         room = _room(request.books, bits, len(train))
         joint = joint_axes(train.x, partition, limit, bits.sum(), room)
         books = replace(request.books, bits=math.ceil(bits.sum()), target_quality=None)
-        other = _model_on(joint, replace(request, books=books), train, validation, plan)
+        other = _model_on(joint, replace(request, books=books), events, train, validation, plan)
         errors = [row_errors(one, validation) for one in (model, other)]
         model = other if _is_better("joint axes", *errors, CLEARLY) else model
     log.info("fitting the decoder")
@@ -106,9 +108,9 @@ def _is_better(name: str, before: Tensor, after: Tensor, chances: float) -> bool
     chance = gain.std() / len(gain) ** 0.5 if len(gain) > 1 else torch.inf
     better = bool(gain.mean() > chances * chance)
     log.info(
-        "validation error of a row: %.4g, %.4g ± %.2g less with %s%s",
-        *(before.mean(), gain.mean(), chance, name),
-        ", which are taken" if better else "",
+        "validation error of a row: %.4g, with %s %+.4g ± %.2g: %s",
+        *(before.mean(), name, -gain.mean(), chance),
+        "taken" if better else "not taken",
     )
     return better
 
@@ -121,6 +123,7 @@ def _bits(model: TokenizerModel) -> np.ndarray:
 def _model_on(
     axes: Sequence[CategoryAxes],
     request: ModelRequest,
+    events: SeldomEvents,
     train: Rows,
     validation: Rows,
     plan: TrainingPlan,
@@ -129,18 +132,17 @@ def _model_on(
     """Return the model whose linear paths are these axes, with books and decoders for them."""
     generator = torch.Generator().manual_seed(plan.seed)
     sizes = decide_book_sizes(
-        train.x, request.shape.partition, axes, request.books, generator, parts, request.caps
+        train.x, request.shape.partition, axes, request.books, generator, events, parts
     )
-    explicit = request.books.explicit
     return initialize_model(
         replace(request.shape, book_sizes=sizes),
         axes,
         train,
         validation,
         generator,
-        latent_dims=[[dim for dim, _ in levels] for levels in explicit] if explicit else None,
+        events,
+        latent_dims=request.books.latent_dims,
         batch_size=min(plan.batch_size, len(train)),
-        caps=request.caps,
         parts=parts,
     )
 

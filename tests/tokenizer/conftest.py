@@ -17,6 +17,7 @@ from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.normalization.fitting import fit_statistics
 from spinlock.tokenizer.start.category_axes import principal_axes
 from spinlock.tokenizer.start.initialization import initialize_model
+from spinlock.tokenizer.start.rare_events import SeldomEvents
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 N_ROWS, N_TRAIN = 240, 180
@@ -93,6 +94,7 @@ def make_checkpoint(raw_values: np.ndarray) -> Callable[..., Checkpoint]:
             rows.take(torch.arange(N_TRAIN)),
             rows.take(torch.arange(N_TRAIN, N_ROWS)),
             torch.Generator().manual_seed(0),
+            SeldomEvents.of(x[:N_TRAIN]),
         )
         return Checkpoint(
             model=model,
@@ -200,6 +202,7 @@ def start_of() -> Callable[..., TokenizerModel]:
         axes = principal_axes(train.x, partition, shape.embedding_dim)
         generator = torch.Generator().manual_seed(0)
         limits = None if dims is None else [dims] * 2
-        return initialize_model(shape, axes, train, train, generator, latent_dims=limits)
+        events = SeldomEvents.of(train.x)
+        return initialize_model(shape, axes, train, train, generator, events, latent_dims=limits)
 
     return make

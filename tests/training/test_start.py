@@ -1,6 +1,7 @@
 """The model before end-to-end training: what was asked for, and repeatable."""
 
 import logging
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_categories_that_share_factors_start_from_joint_axes(
     mean = train.x.mean(dim=0)
     with caplog.at_level(logging.INFO):
         model = start_model(request, train, validation, make_plan())
-    assert "which are taken" in caplog.text
+    assert ": taken" in caplog.text
     monkeypatch.setattr(start, "MOST_COLUMNS", 0)
     principal = start_model(request, train, validation, make_plan())
     errors = [validation_entries(one, validation, mean)["val_loss"] for one in (model, principal)]
@@ -148,12 +149,27 @@ def test_levels_tell_parts_of_columns_that_take_few_values(
     train, validation, unseen = counted(0, 900), counted(1, 200), counted(2, 300)
     with caplog.at_level(logging.INFO):
         model = start_model(make_request(**COUNTS), train, validation, make_plan())
-    assert "less with parts of columns, which are taken" in caplog.text
+    assert re.search(r"with parts of columns -\S+ ± \S+: taken", caplog.text)
     assert np.ceil(np.log2(model.quantizer.sizes).sum()) == 32
     monkeypatch.setattr(start, "parts_of_categories", lambda *_: [[], []])
     residual = start_model(make_request(**COUNTS), train, validation, make_plan())
     errors = [row_errors(one, unseen).mean() for one in (model, residual)]
     assert errors[0] < 0.8 * errors[1]
+
+
+def test_no_parts_are_tried_where_settings_limit_what_a_level_tells(
+    make_request, make_plan, caplog
+):
+    limited = BookRequest(bits=32, explicit=[[(2, None), (None, None), (None, None)]] * 2)
+    with caplog.at_level(logging.INFO):
+        start_model(
+            make_request(**COUNTS | {"books": limited}),
+            counted(0, 300),
+            counted(1, 99),
+            make_plan(),
+        )
+    assert "fitting books of principal axes" in caplog.text
+    assert "fitting books of parts" not in caplog.text
 
 
 def test_parts_are_not_taken_where_books_estimated_again_make_residual_levels_as_good(

@@ -24,12 +24,7 @@ from spinlock.tokenizer.start.column_parts import Parts
 from spinlock.tokenizer.start.corrections import fit_corrections
 from spinlock.tokenizer.start.cross_fitting import encodings_of
 from spinlock.tokenizer.start.kmeans import residual_books
-from spinlock.tokenizer.start.rare_events import (
-    rare_columns,
-    rare_directions,
-    rows_at_caps,
-    with_recombined,
-)
+from spinlock.tokenizer.start.rare_events import SeldomEvents, with_recombined
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +52,12 @@ class BookRequest:
     max_tokens: int | None = None
     explicit: list[list[tuple[int | None, int | None]]] | None = None
 
+    @property
+    def latent_dims(self) -> list[list[int | None]] | None:
+        """Dimensions [C][L] that a level may use, None for all; None where no level is limited."""
+        dims = [[dim for dim, _ in levels] for levels in self.explicit or []]
+        return dims if any(dim is not None for levels in dims for dim in levels) else None
+
 
 def decide_book_sizes(
     x: Tensor,
@@ -64,8 +65,8 @@ def decide_book_sizes(
     axes: Sequence[CategoryAxes],
     request: BookRequest,
     generator: torch.Generator,
+    events: SeldomEvents,
     parts: Parts | None = None,
-    caps: Tensor | None = None,
 ) -> list[list[int]]:
     """Return the number of codes [C][L]: the settings' own where given, else by rate–distortion."""
     given = [[n for _, n in levels] for levels in request.explicit or []]
@@ -75,14 +76,15 @@ def decide_book_sizes(
         total, embedded = _variance(x), sum(_variance(z) for z in embeddings)
         # what embeddings leave out is lost whatever the bits
         target = (1 - request.target_quality) * total - (total - embedded)
+    of_categories = list(zip(partition, axes, strict=True))
     return choose_book_sizes(
         embeddings,
         request.bits,
         generator,
         given=given or None,
-        rare=_rare_directions(x, partition, axes),
+        rare=[events.directions(*of_category) for of_category in of_categories],
         parts=parts,
-        outliers=_outliers(x, partition, axes, caps),
+        outliers=[events.outliers(*of_category) for of_category in of_categories],
         max_tokens=request.max_tokens,
         target_distortion=target,
     )
@@ -118,7 +120,7 @@ def partition_quality(
 ) -> float:
     """Return the held-out R² of residual books for a partition, without the joint decoder."""
     axes = principal_axes(x, partition, limit)
-    sizes = decide_book_sizes(x, partition, axes, request, generator)
+    sizes = decide_book_sizes(x, partition, axes, request, generator, SeldomEvents.of(x))
     error = 0.0
     for one, members, category_sizes in zip(axes, partition, sizes, strict=True):
         columns = held_out[:, list(members)]
@@ -136,10 +138,10 @@ def initialize_model(
     train: Rows,
     validation: Rows,
     generator: torch.Generator,
+    events: SeldomEvents,
     *,
     latent_dims: Sequence[Sequence[int | None]] | None = None,
     batch_size: int = 512,
-    caps: Tensor | None = None,
     parts: Parts | None = None,
 ) -> TokenizerModel:
     """Build a model that starts from the data; its encoders and decoder are linear.
@@ -153,12 +155,12 @@ def initialize_model(
         Validation rows only choose between fits.
     generator : torch.Generator
         For k-means; networks are initialised from the seed it gives.
+    events : SeldomEvents
+        Of the train rows.
     latent_dims : list [C] of list [L], optional
         Dimensions that a level may use; None for all.
     batch_size : int
         Weight of the start in the moving averages.
-    caps : Tensor [2, D], optional
-        Lowest and highest values that cleaning lets through; infinite where there are none.
     parts : list [C] of list [L] of Tensor [r, E_c], optional
         Columns that the levels of a category may tell one by one, as what they are in its
         embedding: orthonormal directions.
@@ -172,13 +174,12 @@ def initialize_model(
     fitted = train.x[chosen.to(train.x.device)]
     unlimited = [[None] * model.n_levels] * len(axes)
     of_categories = zip(
-        _rare_directions(fitted, shape.partition, axes),
-        _outliers(fitted, shape.partition, axes, caps),
-        latent_dims or unlimited,
-        parts or [[]] * len(axes),
-        strict=True,
+        shape.partition, axes, latent_dims or unlimited, parts or [[]] * len(axes), strict=True
     )
-    requests = [_CategoryRequest(*one) for one in of_categories]
+    requests = [
+        _CategoryRequest(events.directions(members, one), events.outliers(members, one), *how)
+        for members, one, *how in of_categories
+    ]
     books, spaces = _fit_books(model, fitted, validation.x, requests, generator)
     if any(spaces):
         for level, projector in enumerate(_projectors(spaces, model)):
@@ -269,33 +270,6 @@ def _projectors(spaces: Sequence[list[Tensor]], model: TokenizerModel) -> Tensor
             dims = axes.shape[1]
             projectors[level, c, :dims, :dims] = axes.T @ axes
     return projectors
-
-
-def _rare_directions(
-    x: Tensor, partition: Sequence[Sequence[int]], axes: Sequence[CategoryAxes]
-) -> list[Tensor]:
-    """Return the directions of each category's columns that have rare events."""
-    rare = rare_columns(x)
-    return [
-        rare_directions(rare[list(members)], one)
-        for one, members in zip(axes, partition, strict=True)
-    ]
-
-
-def _outliers(
-    x: Tensor,
-    partition: Sequence[Sequence[int]],
-    axes: Sequence[CategoryAxes],
-    caps: Tensor | None,
-) -> list[Tensor]:
-    """Return the embeddings of outliers in each category's columns that no row has."""
-    if caps is None:
-        return [x.new_empty(0, len(one.synthesis)) for one in axes]
-    caps = caps.to(x.device)
-    return [
-        one.project(rows_at_caps(x, caps, members))
-        for one, members in zip(axes, partition, strict=True)
-    ]
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ apart can add them up.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,6 +18,57 @@ FEW_COLUMNS = 3
 AT_CAP = 1e-3  # deviations
 COLUMN_BLOCK = 32
 RARE = 25.0  # kurtosis, which one row in 27 with all the variance has
+
+
+@dataclass(frozen=True)
+class SeldomEvents:
+    """What train rows show of their columns too seldom, or not at all.
+
+    Attributes
+    ----------
+    rare : bool Tensor [D]
+        Columns that hardly vary but for rare events.
+    unreached : Tensor [2, D]
+        Lowest and highest values that cleaning lets through, where no row has them; else NaN.
+    mean : Tensor [D]
+    """
+
+    rare: Tensor
+    unreached: Tensor
+    mean: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, caps: Tensor | None = None) -> "SeldomEvents":
+        """Look at train rows x [n, D], and at the caps of cleaning [2, D], infinite for none."""
+        reached = torch.stack([x.amin(dim=0), x.amax(dim=0)])
+        caps = torch.full_like(reached, torch.inf) if caps is None else caps.to(reached)
+        beyond = caps.isfinite() & ((caps - reached).abs() > AT_CAP)
+        return cls(rare_columns(x), caps.where(beyond, torch.nan), x.mean(dim=0))
+
+    def directions(self, members: Sequence[int], axes: CategoryAxes) -> Tensor:
+        """Return the directions [R, 2, E] of a category's columns that have rare events."""
+        return rare_directions(self.rare[list(members)], axes)
+
+    def outliers(self, members: Sequence[int], axes: CategoryAxes) -> Tensor:
+        """Return the embeddings [m, E] of outliers in a category's columns that no row has."""
+        return axes.project(self.rows_at_caps(members))
+
+    def rows_at_caps(self, members: Sequence[int]) -> Tensor:
+        """Return rows [m, d] of outliers that d columns do not hold: one column at a cap.
+
+        Cleaning puts an outlier at the cap of its column, far from all else, and where train rows
+        have none there, no code is near. The rows are the mean but for one column, at a cap that
+        no row reaches. Many columns would take too many codes for what hardly ever comes: of more
+        than `FEW_COLUMNS` there are none. Nor of columns with rare events, whose caps are very far
+        out, on the side without events too.
+        """
+        if len(members) > FEW_COLUMNS:
+            return self.mean.new_empty(0, len(members))
+        columns = list(members)
+        mean, caps = self.mean[columns], self.unreached[:, columns]
+        wanted = ~caps.isnan() & ~self.rare[columns]
+        rows = mean + torch.diag_embed(caps.nan_to_num() - mean)  # [2, d, d]: of a side and column
+        return rows[wanted]
 
 
 def rare_columns(x: Tensor) -> Tensor:
@@ -64,25 +116,6 @@ def with_recombined(
         order = torch.randperm(len(z), generator=generator).to(z.device) % len(source)
         recombined += torch.outer((source @ reads)[order] - z @ reads, moves)
     return torch.cat([z, recombined])
-
-
-def rows_at_caps(x: Tensor, caps: Tensor, members: Sequence[int]) -> Tensor:
-    """Return rows [m, d] of outliers that d columns of rows x [n, D] do not hold: one at a cap.
-
-    Cleaning puts an outlier at the cap of its column, far from all else, and where train rows
-    have none there, no code is near. The rows are the mean but for one column, at a finite cap of
-    `caps` [2, D] that no row reaches. Many columns would take too many codes for what hardly
-    ever comes: of more than `FEW_COLUMNS` there are none. Nor of columns with rare events, whose
-    caps are very far out, on the side without events too.
-    """
-    if len(members) > FEW_COLUMNS:
-        return x.new_empty(0, len(members))
-    x, caps = x[:, list(members)], caps[:, list(members)]
-    mean = x.mean(dim=0)
-    reached = torch.stack([x.amin(dim=0), x.amax(dim=0)])
-    beyond = ((caps - reached).abs() > AT_CAP) & caps.isfinite() & (_kurtosis(x) <= RARE)
-    rows = mean + torch.diag_embed(caps.nan_to_num() - mean)  # [2, d, d]: of each side and column
-    return rows[beyond]
 
 
 def _kurtosis(x: Tensor) -> Tensor:

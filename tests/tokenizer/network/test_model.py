@@ -11,6 +11,7 @@ from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.start.category_axes import principal_axes
 from spinlock.tokenizer.start.initialization import initialize_model
+from spinlock.tokenizer.start.rare_events import SeldomEvents
 
 STEPS, COEFFICIENTS = 6, 2
 # temporal: 3 channels × 2 coefficients at columns 4..9
@@ -229,6 +230,7 @@ def test_weights_of_a_model_with_restricted_levels_can_be_loaded():
         rows,
         rows,
         torch.Generator().manual_seed(0),
+        SeldomEvents.of(rows.x),
         latent_dims=[[1, 2, None]] * 3,
     )
     again = TokenizerModel(shape)

@@ -22,7 +22,11 @@ from spinlock.tokenizer.start.initialization import (
     partition_quality,
 )
 from spinlock.tokenizer.start.kmeans import residual_books
-from spinlock.tokenizer.start.rare_events import rare_columns, rare_directions
+from spinlock.tokenizer.start.rare_events import (
+    SeldomEvents,
+    rare_columns,
+    rare_directions,
+)
 
 PARTITION = [[0, 2, 4, 6], [1, 3, 5]]
 SIZES = [[16, 8, 4], [8, 4, 2]]
@@ -48,11 +52,14 @@ def shape_of(sizes: list[list[int]], embedding_dim: int = 3, beam_width: int = 2
     )
 
 
-def initialized(sizes: list[list[int]] = SIZES, seed: int = 0, **options) -> TokenizerModel:
+def initialized(
+    sizes: list[list[int]] = SIZES, seed: int = 0, caps: Tensor | None = None, **options
+) -> TokenizerModel:
     shape = shape_of(sizes)
     axes = principal_axes(rows(0), PARTITION, shape.embedding_dim)
     generator = torch.Generator().manual_seed(seed)
-    return initialize_model(shape, axes, Rows(rows(0)), Rows(rows(1)), generator, **options)
+    events = SeldomEvents.of(rows(0), caps)
+    return initialize_model(shape, axes, Rows(rows(0)), Rows(rows(1)), generator, events, **options)
 
 
 def error_of(model: TokenizerModel, x: Tensor, levels: int | None = None) -> float:
@@ -64,7 +71,8 @@ def test_without_quantisation_the_linear_path_gives_the_columns_back():
     shape = shape_of(SIZES, embedding_dim=4)
     axes = principal_axes(rows(0), PARTITION, 4)
     generator = torch.Generator().manual_seed(0)
-    model = initialize_model(shape, axes, Rows(rows(0)), Rows(rows(1)), generator)
+    events = SeldomEvents.of(rows(0))
+    model = initialize_model(shape, axes, Rows(rows(0)), Rows(rows(1)), generator, events)
     x = rows(2)
     with torch.no_grad():
         torch.testing.assert_close(
@@ -106,7 +114,8 @@ def test_corrections_are_fitted_to_train_rows_and_chosen_by_validation_rows():
     train, validation = Rows(rows(0, n_rows=30)), Rows(rows(1, n_rows=30))
     axes = principal_axes(train.x, PARTITION, 3)
     generator = torch.Generator().manual_seed(0)
-    model = initialize_model(shape_of(SIZES), axes, train, validation, generator)
+    events = SeldomEvents.of(train.x)
+    model = initialize_model(shape_of(SIZES), axes, train, validation, generator, events)
 
     def the_same_with(fitted: Rows, chosen_by: Rows) -> bool:
         again = copy.deepcopy(model)
@@ -194,9 +203,8 @@ def test_restricted_levels_choose_the_same_codes_in_training_and_afterwards():
 
 def decided(**request) -> list[list[int]]:
     axes = principal_axes(rows(0), PARTITION, 3)
-    return decide_book_sizes(
-        rows(0), PARTITION, axes, BookRequest(**request), torch.Generator().manual_seed(0)
-    )
+    generator, events = torch.Generator().manual_seed(0), SeldomEvents.of(rows(0))
+    return decide_book_sizes(rows(0), PARTITION, axes, BookRequest(**request), generator, events)
 
 
 def test_sizes_that_the_settings_give_are_taken():
@@ -222,7 +230,8 @@ def test_bits_are_chosen_with_rare_events_in_new_combinations(monkeypatch):
     x[:, 2] = torch.linspace(-1, 1, 400)
     x -= x.mean(dim=0)
     (axes,) = principal_axes(x, [[0, 1, 2]], 3)
-    decide_book_sizes(x, [[0, 1, 2]], [axes], BookRequest(), torch.Generator())
+    events = SeldomEvents.of(x)
+    decide_book_sizes(x, [[0, 1, 2]], [axes], BookRequest(), torch.Generator(), events)
     (rare,) = given["rare"]
     torch.testing.assert_close(rare, rare_directions(rare_columns(x), axes))
     assert len(rare) == 2
@@ -247,7 +256,14 @@ def test_what_embeddings_leave_out_counts_towards_a_target_quality():
 def test_a_target_quality_beyond_what_embeddings_hold_takes_the_whole_budget():
     axes = principal_axes(rows(0), PARTITION, 2)
     sizes = [
-        decide_book_sizes(rows(0), PARTITION, axes, request, torch.Generator().manual_seed(0))
+        decide_book_sizes(
+            rows(0),
+            PARTITION,
+            axes,
+            request,
+            torch.Generator().manual_seed(0),
+            SeldomEvents.of(rows(0)),
+        )
         for request in (BookRequest(bits=18, target_quality=0.98), BookRequest(bits=18))
     ]
     assert sizes[0] == sizes[1]
@@ -273,7 +289,8 @@ def test_the_quality_of_a_partition_is_that_of_its_books_alone():
     quality = partition_quality(rows(0), rows(1), PARTITION, request, 3, generator)
     generator = torch.Generator().manual_seed(0)
     axes = principal_axes(rows(0), PARTITION, 3)
-    sizes = decide_book_sizes(rows(0), PARTITION, axes, request, generator)
+    events = SeldomEvents.of(rows(0))
+    sizes = decide_book_sizes(rows(0), PARTITION, axes, request, generator, events)
     decoded = torch.empty_like(rows(1))
     for one, members, k in zip(axes, PARTITION, sizes, strict=True):
         books = residual_books(one.project(rows(0)[:, members]), k, generator, beam=1)
@@ -299,6 +316,7 @@ def test_levels_of_all_dimensions_are_not_restricted():
             Rows(rows(0)),
             Rows(rows(1)),
             torch.Generator().manual_seed(0),
+            SeldomEvents.of(rows(0)),
             latent_dims=limits,
         )
         for limits in (None, [[4, None, 4], [3, 4, 3]])
@@ -337,6 +355,7 @@ def test_levels_tell_parts_where_unseen_rows_are_told_better_so():
             Rows(train),
             Rows(with_few_values(2)),
             torch.Generator().manual_seed(0),
+            SeldomEvents.of(train),
             parts=some,
         )
         for some in (parts, None)
@@ -381,7 +400,9 @@ def test_books_are_compared_with_the_beam_of_the_model(monkeypatch):
     assert beams == [2, 2]
 
 
-def fitted_by_books(monkeypatch, train: Tensor, validation: Tensor, **options) -> list[Tensor]:
+def fitted_by_books(
+    monkeypatch, train: Tensor, validation: Tensor, caps: Tensor | None = None
+) -> list[Tensor]:
     """Return the rows that the books of categories [0, 1], [2] are fitted and chosen by."""
     given, best = [], initialization.best_books
     monkeypatch.setattr(
@@ -392,7 +413,8 @@ def fitted_by_books(monkeypatch, train: Tensor, validation: Tensor, **options) -
     shape = ModelShape([[0, 1], [2]], [[4, 2]] * 2, ["summary"] * 3, {}, embedding_dim=2)
     axes = principal_axes(train, shape.partition, 2)
     generator = torch.Generator().manual_seed(0)
-    initialize_model(shape, axes, Rows(train), Rows(validation), generator, **options)
+    events = SeldomEvents.of(train, caps)
+    initialize_model(shape, axes, Rows(train), Rows(validation), generator, events)
     return given
 
 

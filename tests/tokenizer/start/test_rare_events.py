@@ -11,9 +11,9 @@ from spinlock.tokenizer.start.book_sizes import choose_book_sizes
 from spinlock.tokenizer.start.category_axes import CategoryAxes, principal_axes
 from spinlock.tokenizer.start.initialization import initialize_model
 from spinlock.tokenizer.start.rare_events import (
+    SeldomEvents,
     rare_columns,
     rare_directions,
-    rows_at_caps,
     with_recombined,
 )
 
@@ -119,7 +119,8 @@ def test_books_tell_a_combination_that_no_train_row_shows():
         beam_width=4,
     )
     rows = Rows(train)
-    model = initialize_model(shape, [axes], rows, rows, torch.Generator().manual_seed(0))
+    events = SeldomEvents.of(rows.x)
+    model = initialize_model(shape, [axes], rows, rows, torch.Generator().manual_seed(0), events)
     alone = torch.stack([train[5, 0], train[0, 1]])[None]  # one event without the other
     tokens = model.tokenize(Rows(alone))
     codes = model.embed(tokens).transpose(0, 1)
@@ -136,7 +137,8 @@ def test_books_that_miss_an_event_are_not_chosen_where_no_validation_row_has_it(
     train, validation = Rows(spiked(places)), Rows(spiked(places)[30:60])
     axes = principal_axes(train.x, [columns], 3)
     generator = torch.Generator().manual_seed(seed)
-    model = initialize_model(shape, axes, train, validation, generator)
+    events = SeldomEvents.of(train.x)
+    model = initialize_model(shape, axes, train, validation, generator, events)
     tokens = model.tokenize(train)
     with torch.no_grad():  # the correction may make up for it on the train rows
         alone = model.decoder.decode_own(model.embed(tokens).transpose(0, 1))
@@ -148,21 +150,21 @@ def test_rows_at_caps_are_the_mean_but_for_a_column_at_a_cap_that_no_row_reaches
     x = torch.tensor([[0.0, -3.0, 2.0], [2.0, 1.0, 2.0]])
     caps = torch.tensor([[-5.0, -3.0, -torch.inf], [2.0, 4.0, 6.0]])
     expected = torch.tensor([[-5.0, -1.0, 2.0], [1.0, 4.0, 2.0], [1.0, -1.0, 6.0]])
-    assert torch.equal(rows_at_caps(x, caps, [0, 1, 2]), expected)
+    assert torch.equal(SeldomEvents.of(x, caps).rows_at_caps([0, 1, 2]), expected)
 
 
 def test_there_are_no_rows_at_caps_of_many_columns_or_where_nothing_is_capped():
     x = torch.randn(9, 4)
     caps = torch.tensor([[-9.0], [9.0]]).expand(2, 4)
-    assert rows_at_caps(x, caps, range(4)).shape == (0, 4)
-    assert rows_at_caps(x, caps, [3, 0, 1]).shape == (6, 3)
-    assert rows_at_caps(x, torch.inf * caps, range(3)).shape == (0, 3)
+    assert SeldomEvents.of(x, caps).rows_at_caps(range(4)).shape == (0, 4)
+    assert SeldomEvents.of(x, caps).rows_at_caps([3, 0, 1]).shape == (6, 3)
+    assert SeldomEvents.of(x, torch.inf * caps).rows_at_caps(range(3)).shape == (0, 3)
 
 
 def test_a_column_of_rare_events_has_no_rows_at_caps():
     x = torch.cat([torch.linspace(-2, 2, N_ROWS).unsqueeze(1), spiked([[7]])], dim=1)
     caps = torch.tensor([[-5.0, -20.0], [5.0, 20.0]])
-    assert rows_at_caps(x, caps, [0, 1])[:, 0] == pytest.approx([-5.0, 5.0])
+    assert SeldomEvents.of(x, caps).rows_at_caps([0, 1])[:, 0] == pytest.approx([-5.0, 5.0])
 
 
 def test_an_outlier_that_no_train_row_has_is_told_by_a_code_at_the_cap():
@@ -174,7 +176,7 @@ def test_an_outlier_that_no_train_row_has_is_told_by_a_code_at_the_cap():
     told = {}
     for name, caps in {"caps": torch.tensor([[-9.0], [12.0]]), "none": None}.items():
         generator = torch.Generator().manual_seed(0)
-        model = initialize_model(shape, axes, rows, rows, generator, caps=caps)
+        model = initialize_model(shape, axes, rows, rows, generator, SeldomEvents.of(x, caps))
         told[name] = {
             "outliers": model.reconstruct(model.tokenize(outliers)).flatten(),
             "rows": (model.reconstruct(model.tokenize(rows)) - x).square().mean(),
@@ -206,4 +208,4 @@ def test_a_column_is_read_by_synthesis_and_moved_by_analysis():
 def test_a_cap_is_reached_but_for_rounding(short, reached):
     x = torch.linspace(-5 + short, 5 - short, 9).unsqueeze(1)
     caps = torch.tensor([[-5.0], [5.0]])
-    assert len(rows_at_caps(x, caps, [0])) == (0 if reached else 2)
+    assert len(SeldomEvents.of(x, caps).rows_at_caps([0])) == (0 if reached else 2)
