@@ -1,8 +1,9 @@
 """How precise and how quick float32 products are."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import torch
@@ -28,9 +29,10 @@ def quick_products(x: Tensor) -> AbstractContextManager[None]:
 def full_float32() -> AbstractContextManager[None]:
     """Keep all bits of float32 in products and convolutions, whatever torch was told.
 
-    It rounds those of cuDNN to TF32 unless told otherwise.
+    It rounds those of cuDNN to TF32 unless told otherwise. What it was told holds for all threads:
+    the first to come in changes it, the last to leave puts it back.
     """
-    return precision("ieee", *SETTINGS)
+    return _FULL_FLOAT32
 
 
 def go_to_onednn(x: Tensor) -> bool:
@@ -49,6 +51,37 @@ def precision(name: str, *settings: Any) -> Iterator[None]:
     finally:
         for one, kept in zip(settings, before, strict=True):
             one.fp32_precision = kept
+
+
+class _Shared(AbstractContextManager[None]):
+    """A context that threads are in together.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the context, which the first to come in enters and the last to leave exits.
+    """
+
+    def __init__(self, make: Callable[[], AbstractContextManager[None]]):
+        self._make = make
+        self._lock = Lock()
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._context = self._make()
+                self._context.__enter__()
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._context.__exit__(None, None, None)
+
+
+_FULL_FLOAT32 = _Shared(lambda: precision("ieee", *SETTINGS))
 
 
 @cache

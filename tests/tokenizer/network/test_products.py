@@ -1,3 +1,5 @@
+from contextlib import ExitStack
+
 import pytest
 import torch
 from torch import Tensor
@@ -65,6 +67,20 @@ def test_full_float32_overrules_what_torch_was_told(asked: str) -> None:
         with full_float32():
             assert {one.fp32_precision for one in products.SETTINGS} == {"ieee"}
         assert [one.fp32_precision for one in products.SETTINGS] == before
+
+
+def test_full_float32_lasts_until_the_last_thread_leaves() -> None:
+    def precisions() -> set[str]:
+        return {one.fp32_precision for one in products.SETTINGS}
+
+    with precision("none", *products.SETTINGS):
+        first, second = ExitStack(), ExitStack()
+        first.enter_context(full_float32())
+        second.enter_context(full_float32())
+        first.close()  # the one that came in first leaves first, as threads may
+        assert precisions() == {"ieee"}
+        second.close()
+        assert precisions() == {"none"}
 
 
 @pytest.mark.parametrize("batched", [True, False])
