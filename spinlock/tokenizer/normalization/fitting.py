@@ -244,12 +244,23 @@ def _correlations(
     gram = np.zeros((len(kept), len(kept)))
     for first in range(0, n_rows, GRAM_ROWS):
         part = slice(first, min(first + GRAM_ROWS, n_rows))
-        z = _capped(read_train, fitted, slice(0, len(fitted["reason"])), part)[:, kept]
+        z = _cleaned(read_train, fitted, slice(0, len(fitted["reason"])), part)[:, kept]
         z -= fitted["mean"][kept]
         z /= fitted["scale"][kept]
         gram += z.T @ z
     norm = np.sqrt(np.maximum(gram.diagonal(), np.finfo(np.float64).tiny))
     return np.clip(gram / norm / norm[:, None], -1, 1)
+
+
+def _cleaned(
+    read_train: ReadColumns,
+    fitted: dict[str, np.ndarray],
+    block: slice,
+    rows: slice = ALL_ROWS,
+) -> np.ndarray:
+    """Return capped columns, with their tails as logarithms."""
+    capped = _capped(read_train, fitted, block, rows)
+    return compressed(capped, fitted["log_below"][block], fitted["log_above"][block])
 
 
 def _capped(
@@ -258,10 +269,10 @@ def _capped(
     block: slice,
     rows: slice = ALL_ROWS,
 ) -> np.ndarray:
+    """Return columns in original units, gaps filled, outliers at the caps."""
     values = np.asarray(read_train(block, rows), np.float64)
     values = np.where(np.isfinite(values), values, fitted["impute"][block])
-    capped = np.clip(values, fitted["lower"][block], fitted["upper"][block])
-    return compressed(capped, fitted["log_below"][block], fitted["log_above"][block])
+    return np.clip(values, fitted["lower"][block], fitted["upper"][block])
 
 
 def _line(

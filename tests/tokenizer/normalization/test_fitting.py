@@ -438,3 +438,13 @@ def test_a_threshold_of_one_drops_no_repeat():
     repeated = np.hstack([x, x, 2 * x + 1, -x])
     fitted = fit(repeated, UNCAPPED.model_copy(update={"deduplicate_threshold": 1.0}))
     assert len(fitted.kept) == 40
+
+
+def test_what_nearly_repeats_a_column_of_long_tails_is_told_in_its_own_units():
+    x = np.random.default_rng(0).standard_t(2.0, size=5000)
+    values = np.column_stack([x, 10 * np.arcsinh(x / 10)])
+    fitted = fit(values, FeatureCleaning(outliers="log", deduplicate_threshold=0.999))
+    assert fitted.kept.tolist() == [0]
+    told = fitted.invert(fitted.apply(values))[:, 1]
+    slope, intercept = np.polyfit(*values.T, 1)
+    np.testing.assert_allclose(told, slope * x + intercept, atol=1e-3 * np.abs(x).max())
