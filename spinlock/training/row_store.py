@@ -47,7 +47,13 @@ class RowStore:
     ) -> list[Rows]:
         """Return the rows of each side of the split, for an empty one the train rows."""
         chosen = [table.rows(side) for side in sides]
-        chosen = [rows if len(rows) else table.rows(TRAIN) for rows in chosen]
+        if not all(len(rows) for rows in chosen):
+            log.warning(
+                "no row is for validation: train rows stand for them, so that what is called "
+                "validation says nothing of other rows; raise split.val_fraction, or mark rows in "
+                "split.column"
+            )
+            chosen = [rows if len(rows) else table.rows(TRAIN) for rows in chosen]
         one = table.fields(chosen[0][:1])
         row_bytes = 4 * (len(statistics.kept) + (0 if one is None else one[0].size))
         needed = row_bytes * sum(len(rows) for rows in chosen) / GIB

@@ -64,9 +64,13 @@ def test_rows_are_those_of_their_side_in_memory_and_in_a_file(
 
 
 @pytest.mark.parametrize("budget", [1.0, 0.0])
-def test_for_a_side_without_rows_the_train_rows_stand(table, statistics, tmp_path, budget):
-    _, empty = RowStore(tmp_path, budget, CPU).read(table, statistics, (TRAIN, TEST))
+def test_for_a_side_without_rows_the_train_rows_stand(table, statistics, tmp_path, caplog, budget):
+    store = RowStore(tmp_path, budget, CPU)
+    store.read(table, statistics, SIDES)
+    assert not caplog.messages
+    _, empty = store.read(table, statistics, (TRAIN, TEST))
     assert_rows(empty, table, statistics, TRAIN)
+    assert "no row is for validation: train rows stand for them" in caplog.text
 
 
 def test_rows_are_in_a_file_from_just_above_the_budget(table, statistics, tmp_path, caplog):
