@@ -6,7 +6,7 @@ from statistics import mean, stdev
 from matplotlib.figure import Figure
 
 from benchmarks.quality_page import OTHERS, Runs, budgets_of, measured_at, quality_at
-from spinlock.analysis.baselines import REFERENCE
+from spinlock.analysis.baselines import METHOD_NAMES, REFERENCE
 from spinlock.analysis.figures.style import GREY, MARKERS, PALETTE, color_of, new_figure, styled
 
 
@@ -21,7 +21,7 @@ def quality_figure(runs: Runs) -> Figure:
         budgets, [[quality_at(run, REFERENCE, b) for run in known[b]] for b in budgets]
     )
     if reference:
-        axes.plot(*reference[:2], color=GREY, linestyle="--", label="Gaussian reference")
+        axes.plot(*reference[:2], color=GREY, linestyle="--", label=METHOD_NAMES[REFERENCE])
     for i, (method, name) in enumerate(OTHERS.items(), 1):
         peer = _curve(budgets, [[quality_at(run, method, b) for run in known[b]] for b in budgets])
         if peer:

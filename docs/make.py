@@ -17,6 +17,7 @@ from typing import Any
 from PIL import Image
 
 from spinlock import Tokenizer
+from spinlock.analysis.baselines import METHOD_NAMES
 from spinlock.features.series import describe_series, restore_series
 from spinlock.settings.documentation import dataset_yaml, default_yaml
 
@@ -63,7 +64,10 @@ def target_table() -> str:
         for t in measured["targets"]
     ]
     methods = sorted(measured["baselines"].items(), key=lambda one: -one[1]["quality"])
-    compared = [f"| {name} | {one['bits']:.0f} | {one['quality']:.3f} |" for name, one in methods]
+    compared = [
+        f"| {METHOD_NAMES[name]} | {one['bits']:.0f} | {one['quality']:.3f} |"
+        for name, one in methods
+    ]
     capped, before = measured["quality_by_feature"], measured["quality_before_caps"]
     ours = f"| **spinlock** | {measured['bits']['nominal']:.0f} | **{measured['quality']:.3f}** |"
     return "\n".join(
@@ -79,13 +83,14 @@ def target_table() -> str:
             ours,
             *compared,
             "",
-            "Quality is of features as cleaning caps their outliers, R² of the median feature "
-            f"{capped['median']:.3f}, of a tenth of",
-            f"them below {capped['percentile_10']:.3f}. Of the values before, "
-            f"{before['capped_share']:.1%} of them beyond the caps, it is {before['median']:.3f} "
-            f"and {before['percentile_10']:.3f}, and",
-            f"pooled, where the longest tails decide, {before['pooled']:.3f}; with "
-            "`feature_cleaning.outliers: log` tokens tell of tails, too.",
+            "Quality is measured on features whose outliers cleaning has capped "
+            f"({before['capped_share']:.1%} of the values): the",
+            f"median feature has R² {capped['median']:.3f}, and a tenth of them less than "
+            f"{capped['percentile_10']:.3f}. Against the values before capping it is "
+            f"{before['median']:.3f}",
+            f"and {before['percentile_10']:.3f}, and of all together {before['pooled']:.3f}, "
+            "because a few long tails decide;",
+            "with `feature_cleaning.outliers: log` tokens tell of tails, too.",
         ]
     )
 

@@ -15,6 +15,14 @@ from spinlock.analysis.metrics import gaussian_reference
 from spinlock.tokenizer.target_metrics import quality
 
 REFERENCE = "gaussian_reference"  # among the baselines, but no method: nothing reaches it
+METHOD_NAMES = {
+    "faiss_pq4": "PQ 4-bit",
+    "faiss_pq8": "PQ 8-bit",
+    "faiss_rq4": "RQ 4-bit",
+    "faiss_rq8": "RQ 8-bit",
+    "pca_lloyd_max": "PCA + Lloyd–Max",
+    REFERENCE: "Gaussian reference",
+}
 MOST_SCALAR_BITS = 10  # of one principal component
 RESTARTS_SEED = 1234
 BOOK_WIDTHS = (4, 8)  # bits of the books of faiss's quantisers

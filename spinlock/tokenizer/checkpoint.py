@@ -39,7 +39,9 @@ class Checkpoint:
     config : dict
         Resolved settings.
     history : list of dict
+        Of the training: its start, its epochs, and the steps after them.
     val_loss : float
+        The lowest validation loss so far.
     metrics : dict
         Final metrics on validation rows.
     optimizer_state : dict

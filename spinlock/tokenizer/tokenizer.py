@@ -156,7 +156,7 @@ class Tokenizer(FittedTransformer):
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """Training history, one entry per epoch."""
+        """Training history: an entry of the start, of each epoch, and of the steps after them."""
         return self._checkpoint.history
 
     @property

@@ -127,7 +127,7 @@ def random_evidence(n_columns: int, n_categories: int, n_rows: int) -> Evidence:
                 "capped_cells": {tokenizer.kept_names[0]: 1, "b": 40},
             },
         },
-        baselines={"PCA + Lloyd": (np.array([9.0, 18.0]), np.array([0.4, 0.5]))},
+        baselines={"pca_lloyd_max": (np.array([9.0, 18.0]), np.array([0.4, 0.5]))},
         color_by=0,
         orthogonality_target=0.15,
     )

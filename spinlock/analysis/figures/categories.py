@@ -31,6 +31,7 @@ HATCHES = ("", "////", "....", "xxxx")  # of families that share a colour
 TYPICAL_WIDTH = 66  # letters of names beside a bar
 MOST_CELLS_WITH_TEXT = 20  # rows of a matrix whose numbers can still be read
 MOST_NAMES = 28  # beside a matrix, that do not touch
+LINES = 45  # of names that the correlation matrix is high
 
 
 @styled
@@ -106,15 +107,16 @@ def correlation_figure(
         correlation[np.ix_(order, order)], cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto",
         interpolation="nearest", extent=(0, n_columns, n_columns, 0), rasterized=True,
     )  # fmt: skip
-    names = short_names(list(categories))
-    ticks = []
-    for first, last in _runs(owner[order]):
+    names, runs = short_names(list(categories)), _runs(owner[order])
+    for first, last in runs:
         axes.add_patch(
             Rectangle((first, first), last - first, last - first, fill=False, linewidth=0.8)
         )
-        if last - first >= n_columns / 60:
-            ticks.append(((first + last) / 2, names[owner[order[first]]]))
-    axes.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
+    named = _apart(runs, n_columns / LINES)
+    axes.set_yticks(
+        [(first + last) / 2 for first, last in named],
+        [names[owner[order[first]]] for first, _ in named],
+    )
     axes.tick_params(left=False)
     axes.set_xlim(0, n_columns)
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -141,11 +143,21 @@ def _runs(labels: np.ndarray) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
+def _apart(runs: Sequence[tuple[int, int]], distance: float) -> list[tuple[int, int]]:
+    """Return the runs whose names do not overprint, long ones first."""
+    named: list[tuple[int, int]] = []
+    for run in sorted(runs, key=lambda run: run[0] - run[1]):
+        if all(abs(sum(run) - sum(other)) / 2 >= distance for other in named):
+            named.append(run)
+    return named
+
+
 def _draw_tree(axes: Axes, tree: np.ndarray, order: np.ndarray, owner: np.ndarray) -> None:
     n_leaves = len(order)
     x, height = np.zeros(2 * n_leaves - 1), np.zeros(2 * n_leaves - 1)
     x[order] = np.arange(n_leaves) + 0.5
     category = np.append(owner, np.zeros(n_leaves - 1, int))
+    position = np.argsort(np.unique(owner[order], return_index=True)[1]).argsort()
     lines, colors = [], []
     for i, (left, right, distance, _) in enumerate(tree):
         a, b, node = int(left), int(right), n_leaves + i
@@ -153,7 +165,8 @@ def _draw_tree(axes: Axes, tree: np.ndarray, order: np.ndarray, owner: np.ndarra
         # −1 above the categories
         category[node] = category[a] if category[a] == category[b] else -1
         lines.append([(x[a], height[a]), (x[a], distance), (x[b], distance), (x[b], height[b])])
-        colors.append(GREY if category[node] < 0 else color_of(category[node]))
+        # by position, so that neighbours differ
+        colors.append(GREY if category[node] < 0 else color_of(position[category[node]]))
     axes.add_collection(LineCollection(lines, colors=colors, linewidths=0.7))
     axes.set_ylim(0, 1.05 * tree[:, 2].max())
     axes.set_ylabel("merge distance")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from spinlock.analysis.baselines import REFERENCE
+from spinlock.analysis.baselines import METHOD_NAMES, REFERENCE
 from spinlock.analysis.evidence import Evidence
 from spinlock.analysis.figures import (
     categories,
@@ -17,14 +17,6 @@ from spinlock.analysis.figures import (
 )
 from spinlock.analysis.meanings import code_meanings, typical_features
 
-METHOD_NAMES = {
-    REFERENCE: "Gaussian reference",
-    "pca_lloyd_max": "PCA + Lloyd–Max",
-    "faiss_pq4": "PQ, 4-bit books",
-    "faiss_pq8": "PQ, 8-bit books",
-    "faiss_rq4": "RQ, 4-bit books",
-    "faiss_rq8": "RQ, 8-bit books",
-}
 MOST_LABELS = 3  # rows of panels in the map by labels
 LEAST_OPERATORS = 5  # that a token needs before it is worth showing
 N_TOKENS = 6
@@ -139,11 +131,12 @@ def draw_feature_quality(evidence: Evidence) -> Figure | str:
 
 def draw_rate_distortion(evidence: Evidence) -> Figure | str:
     """Draw R² against bits."""
+    measured = evidence.baselines
     return reconstruction.rate_distortion_figure(
         evidence.tokenizer.bits_by_level.cumsum(),
         evidence.reconstruction.by_level,
         evidence.levels,
-        {METHOD_NAMES.get(name, name): line for name, line in evidence.baselines.items()},
+        {name: measured[method] for method, name in METHOD_NAMES.items() if method in measured},
         METHOD_NAMES[REFERENCE],
         evidence.target("quality"),
         evidence.reconstruction.rows,

@@ -9,6 +9,7 @@ from spinlock.analysis.figures.style import (
     GREY,
     MARKERS,
     PALETTE,
+    TARGET,
     color_of,
     columns_that_fit,
     draw_target,
@@ -59,7 +60,7 @@ def feature_quality_figure(
             ranks[mine], shown[mine], s=9, color=color_of(k), marker=marker, linewidths=0,
         )  # fmt: skip
     draw_target(left, target)
-    left.set_ylim(min(0.0, lowest) - 0.05, 1.02)
+    left.set_ylim(min(lowest, target) - 0.05, 1.02)
     left.xaxis.get_major_locator().set_params(integer=True)
     left.set_xlabel("features, worst first")
     left.set_ylabel(f"R² on {rows} rows")
@@ -120,7 +121,7 @@ def rate_distortion_figure(
         else:
             axes.plot(
                 rate[order], value[order], color=color_of(i + 1), label=label(name),
-                marker="os^Dv"[i % 5], markersize=4, linewidth=1, alpha=0.9,
+                marker=MARKERS[i + 1], markersize=4, linewidth=1, alpha=0.9,
             )  # fmt: skip
     axes.plot(
         bits, quality, color=PALETTE[0], linewidth=2, marker="o", markersize=6, zorder=5,
@@ -133,7 +134,7 @@ def rate_distortion_figure(
             rate, 0.01, f" {label(names)}", transform=axes.get_xaxis_transform(), fontsize=7,
             color=PALETTE[0],
         )  # fmt: skip
-    axes.axhline(target, color=PALETTE[1], linestyle=":", linewidth=0.9, label=f"target {target:g}")
+    axes.axhline(target, color=TARGET, linestyle=":", linewidth=0.9, label=f"target {target:g}")
     drawn = np.concatenate([quality, *(value for _, value in others.values())])
     lowest = max(LOWEST if quality.min() < 0 else 0.08, float(np.nanmin(drawn)))
     axes.set_ylim(lowest - 0.08, 1.0)

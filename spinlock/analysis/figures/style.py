@@ -21,6 +21,7 @@ Figures = ParamSpec("Figures")
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#8A8A8A"
+TARGET = "#444444"  # darker than what else is grey
 SEQUENTIAL = "cividis"  # same order of lightness with and without colour vision
 DIVERGING = "PuOr"
 WIDE = 7.2  # inches: both columns of a journal page
@@ -143,10 +144,10 @@ def columns_that_fit(names: Sequence[str], most: int = 9) -> int:
 
 def draw_target(axes: Axes, target: float) -> None:
     """Draw a level that is aimed at, named in the right margin: there are no data there."""
-    axes.axhline(target, color=PALETTE[1], linestyle="--", linewidth=0.9)
+    axes.axhline(target, color=TARGET, linestyle="--", linewidth=0.9)
     axes.text(
         1.01, target, f"target\n{target:g}", transform=axes.get_yaxis_transform(),
-        ha="left", va="center", color=PALETTE[1], fontsize=7.5,
+        ha="left", va="center", color=TARGET, fontsize=7.5,
     )  # fmt: skip
 
 

@@ -77,8 +77,8 @@ def _capped(metrics: Mapping[str, Any]) -> str:
         return ""
     share = metrics["quality_before_caps"]["capped_share"]
     return (
-        f" Values are capped: R² of a tenth of the features is below {hidden[0]:.3f}, and below "
-        f"{hidden[1]:.3f} of the values before, of which {share:.1%} are beyond the caps."
+        f" Cleaning caps {share:.1%} of the values: a tenth of the features have R² below "
+        f"{hidden[0]:.3f}, and below {hidden[1]:.3f} against the values before."
     )
 
 

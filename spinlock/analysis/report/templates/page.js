@@ -178,7 +178,7 @@
       return;
     }
     if (count < operators.of) {
-      byId("operator-note").textContent = `${count} of the ${operators.of} operators of the figures are on this page.`;
+      byId("operator-note").textContent = `This page holds ${count} of the ${operators.of} operators that the figures draw.`;
     }
     operatorMap = await embed("operator-map");
     drawOperators();
