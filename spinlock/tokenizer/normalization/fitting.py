@@ -93,7 +93,7 @@ def _fit_block(
         rounded = deviation[column] <= NOISE or len(np.unique(filled[:, column])) <= NOISE_VALUES
         reason[column] = Reason.CONSTANT if rounded else Reason.NEARLY_CONSTANT
     reason[finite.mean(axis=0) < 1 - cleaning.max_missing_fraction] = Reason.MISSING
-    lower, upper = _caps(filled, median, cleaning)
+    lower, upper = _caps(values, filled, median, cleaning)
     knees = _knees(filled, lower, upper, cleaning)
     usual = compressed(filled, *knees)
     lower, upper = _ends_of_tails(usual, lower, upper, np.isfinite(knees[0]))
@@ -120,13 +120,14 @@ def _fit_block(
 
 
 def _caps(
-    filled: np.ndarray, median: np.ndarray, cleaning: FeatureCleaning
+    values: np.ndarray, filled: np.ndarray, median: np.ndarray, cleaning: FeatureCleaning
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Return where outliers begin, by what was measured: gaps make no value an outlier."""
     if cleaning.outlier_method == "none":
         return np.full(len(median), -np.inf), np.full(len(median), np.inf)
     bound = cleaning.outlier_bound
     if cleaning.outlier_method == "percentile":
-        lower, upper = np.percentile(filled, [bound, 100 - bound], axis=0)
+        lower, upper = np.nanpercentile(values, [bound, 100 - bound], axis=0)
     else:
         spread = bound * _usual_distance(filled, median)
         lower, upper = median - spread, median + spread
@@ -164,25 +165,37 @@ def _ends_of_tails(
 
 
 def _robust_deviation(filled: np.ndarray, median: np.ndarray) -> np.ndarray:
-    """MAD as a standard deviation; where over half the values are equal, the deviation itself."""
-    mad = MAD_TO_DEVIATION * np.median(np.abs(filled - median), axis=0)
-    return np.where(mad > ROUNDING * np.abs(median), mad, _safe_std(filled))
+    """Return the median distance from the median, as a standard deviation.
+
+    Of equal values there (gaps that were filled, among them) one counts: many would make it
+    nothing. Where hardly a row has another value, it is the standard deviation itself.
+    """
+    distance, others = _distances(filled, median)
+    first = np.maximum(len(filled) - others - 1, 0)
+    below, above = (first + len(filled) - 1) // 2, (first + len(filled)) // 2
+    middle = np.take_along_axis(distance, np.stack([below, above]), axis=0).mean(axis=0)
+    return np.where(others >= FEWEST_OTHERS, MAD_TO_DEVIATION * middle, _safe_std(filled))
 
 
 def _usual_distance(filled: np.ndarray, median: np.ndarray) -> np.ndarray:
-    """Return how far from the median values are as a rule: the MAD as a standard deviation.
+    """Return how far from the median values are as a rule: their robust deviation.
 
     Where most values are the median, that is the distance which three quarters of the others do
     not exceed: rare values (a class of one row in fifty, low counts) are far beyond their own
     standard deviation, and no outliers for being rare, while outliers make that of the whole
     column as large as they are. Where fewer than four rows have others, nobody knows a rule.
     """
-    distance = np.sort(np.abs(filled - median), axis=0)
-    others = (distance > ROUNDING * np.abs(median)).sum(axis=0)
+    distance, others = _distances(filled, median)
     place = len(filled) - others + 3 * (others - 1) // 4
     rule = np.take_along_axis(distance, place[None], axis=0)[0]
     robust = _robust_deviation(filled, median)
     return np.where((others >= FEWEST_OTHERS) & (2 * others < len(filled)), rule, robust)
+
+
+def _distances(filled: np.ndarray, median: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distances of rows from the median, ascending, and how many rows differ from it."""
+    distance = np.sort(np.abs(filled - median), axis=0)
+    return distance, (distance > ROUNDING * np.abs(median)).sum(axis=0)
 
 
 def _center_and_scale(usual: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:

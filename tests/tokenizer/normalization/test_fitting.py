@@ -212,14 +212,36 @@ def test_what_is_usual_of_rare_values_is_what_three_quarters_of_them_do_not_exce
 @pytest.mark.parametrize(
     ("column", "deviation"),
     [
-        ([0] * 10 + [-5, -4, -3, -2, -1, 1, 2, 3, 4, 5], 0.5),  # half of the rows are others
+        ([0] * 10 + [-5, -4, -3, -2, -1, 1, 2, 3, 4, 5], 3),  # half of the rows are others
+        ([0] * 9 + [-5, -4, -3, -2, -1, 1, 2, 3, 4, 5], 3),
         (range(-10, 11), 5),  # one row alone is the median
     ],
 )
-def test_where_no_more_than_half_of_the_rows_are_the_median_the_mad_decides(column, deviation):
+def test_of_rows_that_are_the_median_one_counts_in_the_median_deviation(column, deviation):
     values = np.array(column, float)[:, None]
     statistics = fit(values, FeatureCleaning(outlier_bound=2.0))
     assert statistics.upper[0] == pytest.approx(2 * MAD_TO_DEVIATION * deviation)
+
+
+@pytest.mark.parametrize("missing", [0.2, 0.4, 0.49, 0.5, 0.6])
+@pytest.mark.parametrize(
+    ("outlier_method", "gap"),
+    [("mad", np.nan), ("mad", 0.0), ("percentile", np.nan)],  # 0: the median
+)
+def test_gaps_and_ties_make_no_other_value_an_outlier(missing, outlier_method, gap):
+    whole = np.random.default_rng(0).normal(size=(2000, 1))
+    values = whole.copy()
+    values[: int(missing * 2000)] = gap
+    bound = 5.0 if outlier_method == "mad" else 2.0
+    cleaning = FeatureCleaning(
+        outlier_method=outlier_method, outlier_bound=bound, max_missing_fraction=0.7
+    )
+    expected, fitted = fit(whole, cleaning), fit(values, cleaning)
+    for name in ("lower", "upper"):
+        found, wanted = getattr(fitted, name), getattr(expected, name)
+        np.testing.assert_allclose(found, wanted, rtol=0.25)
+    scales = [fit(one, cleaning, method="mad").scale[0] for one in (whole, values)]
+    assert scales[1] == pytest.approx(scales[0], rel=0.25)
 
 
 def test_percentile_caps_cut_that_share_at_either_end():
