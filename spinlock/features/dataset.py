@@ -163,7 +163,8 @@ class OperatorDataset(AbstractContextManager):
             labels = np.concatenate(
                 read_text(lambda: [read_label(part) for part in parts], self.where, parts)
             )
-        labels = labels.astype(str) if labels.dtype.kind == "O" else labels
+        if labels.dtype == object:  # text in one shard, numbers in another
+            labels = np.array([str(label) for label in labels], object)
         return labels if rows is None else labels[rows]
 
     @cached_property

@@ -23,6 +23,11 @@ def is_label(item: object, n_operators: int, external: bool) -> bool:
 
 
 def read_label(dataset: h5py.Dataset) -> np.ndarray:
-    """Return the values of a label, text as str, bytes that are no UTF-8 replaced."""
-    text = h5py.check_string_dtype(dataset.dtype) is not None
-    return dataset.asstr(errors="replace")[:] if text else dataset[:]
+    """Return the values of a label: texts as objects, so that a long one makes no others long.
+
+    Bytes that are no UTF-8, or no character, are replaced.
+    """
+    if h5py.check_string_dtype(dataset.dtype) is None:
+        return dataset[:]
+    texts = dataset.asstr(errors="replace")[:]
+    return np.array([text.replace("\0", "\ufffd") for text in texts], object)

@@ -50,7 +50,12 @@ class OperatorFileWriter:
             if name not in self._file:
                 dtype = h5py.string_dtype() if values.dtype.kind in "UO" else values.dtype
                 self.create(name, values.shape[1:], dtype, len(values))
-            self._file[name][first : first + len(values)] = values
+            place = self._file[name]
+            if h5py.check_vlen_dtype(place.dtype):  # lists of one length would go for an array
+                for i, row in enumerate(values, first):
+                    place[i] = row
+            else:
+                place[first : first + len(values)] = values
 
     def create(self, name: str, shape: tuple[int, ...], dtype: np.dtype, block: int) -> None:
         """Make the dataset of a path, of `shape` for each operator, to be written by blocks."""
@@ -151,6 +156,13 @@ def _common_kind(name: str, kinds: Sequence[_Kind], shards: Sequence[Path]) -> _
     if len(set(texts)) == 1 and all(dtype == dtypes[0] for dtype in dtypes):
         return first
     common = np.result_type(*dtypes) if texts[0] is None else h5py.string_dtype()
+    if common.kind == "f" and all(dtype.kind in "iu" for dtype in dtypes):
+        listed = ", ".join(sorted({str(dtype) for dtype in dtypes}))
+        raise SpinlockError(
+            f"/{name} holds {listed}, which no type of whole numbers holds together",
+            where=shards[0],
+            remedy="write it with one type in all shards",
+        )
     return _Kind(common, first.shape)
 
 

@@ -125,7 +125,7 @@ def _side_numbers(published: np.ndarray) -> np.ndarray:
     """Return sides as numbers, whether they are numbered or named; other names are 3."""
     if published.dtype.kind in "iu":
         return published.astype(np.int64)
-    if published.dtype.kind != "U":
+    if published.dtype.kind not in "UO":
         raise SpinlockError(
             "split.column must hold integers (0 train, 1 validation, 2 test) or these names",
             remedy="name another dataset in split.column",

@@ -126,13 +126,12 @@ class TableWriter:
 
     def write_account(self, account: Mapping[str, Any]) -> None:
         """Keep what was left out or filled when the table was made."""
-        self._file.attrs["account"] = np.bytes_(json.dumps(account))
+        self._file.create_dataset("account", data=np.bytes_(json.dumps(account)), track_times=False)
 
     def write_labels(self, name: str, labels: np.ndarray) -> None:
         """Keep a label [n] of every row under the name that it has in the dataset."""
         if labels.dtype.kind in "UO":
-            encoded = np.array([str(label).encode() for label in labels])
-            labels = encoded.astype(h5py.string_dtype(length=max(1, encoded.dtype.itemsize)))
+            labels = labels.astype(h5py.string_dtype())
         self._file.create_dataset(f"labels/{name.strip('/')}", data=labels, track_times=False)
 
     def write_fields(self, first: int, fields: np.ndarray, n_rows: int) -> None:
@@ -206,7 +205,8 @@ class FeatureTable(AbstractContextManager):
         if _text(self._file.attrs.get("format")) != FORMAT:
             raise KeyError(FORMAT)
         header = TableHeader.from_json(_text(self._file["header"][()]))
-        return header, json.loads(self._file.attrs.get("account", "{}"))
+        account = self._file["account"][()] if "account" in self._file else "{}"
+        return header, json.loads(_text(account))
 
     def _require_arrays(self, n_columns: int) -> None:
         """Raise ValueError unless rows, split and values fit one another, inside this file."""
@@ -273,7 +273,7 @@ class FeatureTable(AbstractContextManager):
             data = self._file[f"labels/{name.strip('/')}"]
             if not h5py.check_string_dtype(data.dtype):
                 return data[:]
-            return read_text(lambda: data.asstr()[:].astype(str), self.path, [data])
+            return read_text(lambda: data.asstr()[:], self.path, [data])
 
     @property
     def _values(self) -> h5py.Dataset:

@@ -162,6 +162,7 @@ def _matched(frame: pd.DataFrame, columns: Sequence[Column]) -> np.ndarray:
             f"the frame's columns have {frame.columns.nlevels} levels of names",
             remedy='join them: frame.columns = ["/".join(names) for names in frame.columns]',
         )
+    frame = frame.set_axis(frame.columns.map(str), axis=1)  # those of a table without names too
     names = [column.full_name for column in columns]
     if not set(names) & set(frame.columns):
         names = [column.name for column in columns]

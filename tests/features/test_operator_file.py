@@ -133,6 +133,32 @@ def test_shards_of_ones_own_need_no_metadata_and_keep_what_has_no_rows(tmp_path)
         assert source.labels("meta/group").tolist() == [0, 0, 0, 1, 1, 1]
 
 
+def test_lists_of_one_length_are_joined_as_lists(tmp_path):
+    shards = [own_shard(tmp_path / f"{i}.h5", 4) for i in range(2)]
+    for i, path in enumerate(shards):
+        with h5py.File(path, "a") as file:
+            events = file.create_dataset("events", (4,), dtype=h5py.vlen_dtype(np.float64))
+            for row in range(4):
+                events[row] = [i, row, 0.5]
+    with h5py.File(tmp_path / "joined.h5", "w") as output:
+        concatenate(shards, output)
+        joined = [row.tolist() for row in output["events"]]
+    assert joined == [[i, row, 0.5] for i in range(2) for row in range(4)]
+
+
+def test_whole_numbers_that_no_type_holds_together_are_refused(tmp_path):
+    kinds = (np.int64, np.uint64)
+    shards = [
+        own_shard(tmp_path / f"{kind.__name__}.h5", 3, label=np.arange(3, dtype=kind))
+        for kind in kinds
+    ]
+    with (
+        h5py.File(tmp_path / "joined.h5", "w") as output,
+        pytest.raises(SpinlockError, match="label holds int64, uint64"),
+    ):
+        concatenate(shards, output)
+
+
 def own_shard(path, n_rows: int, **others):
     with h5py.File(path, "w") as file:
         file["features/own/features"] = np.arange(2.0 * n_rows).reshape(n_rows, 2)

@@ -71,6 +71,16 @@ def test_a_frame_is_read_by_name_in_any_order(tokenizer, raw_values, random, ful
     np.testing.assert_array_equal(tokenizer.encode(frame[order]), tokenizer.encode(raw_values))
 
 
+def test_a_frame_without_names_is_read_by_number_where_the_columns_are_numbered(
+    checkpoint, tokenizer, raw_values
+):
+    columns = [Column("summary", str(i)) for i in range(raw_values.shape[1])]
+    header = TableHeader(columns, checkpoint.header.source_digest)
+    numbered = Tokenizer(type(checkpoint)(**vars(checkpoint) | {"header": header}))
+    frame = pd.DataFrame(raw_values).iloc[:, ::-1]
+    np.testing.assert_array_equal(numbered.encode(frame), tokenizer.encode(raw_values))
+
+
 def test_a_table_of_another_library_is_not_read_by_position(tokenizer, raw_values):
     table = pa.table(frame_of(tokenizer, raw_values).iloc[:, ::-1])
     for read in (tokenizer.encode, tokenizer.normalize, tokenizer.decode):

@@ -272,6 +272,11 @@ def test_levels_for_which_given_ones_leave_no_bits_are_told(make_model, caplog, 
     assert (expected in caplog.text) is told
 
 
+def test_where_no_level_is_left_open_nothing_is_told_of_such(make_model, caplog):
+    make_model(books=BookRequest(bits=6, explicit=[[(None, 16), (None, 16)]] * 2))
+    assert "left open" not in caplog.text
+
+
 @pytest.mark.parametrize("chances", [0, 2])
 def test_a_single_validation_row_is_no_reason(chances):
     assert not start._is_better("it", torch.tensor([5.0]), torch.tensor([1.0]), chances)
