@@ -31,7 +31,7 @@ HATCHES = ("", "////", "....", "xxxx")  # of families that share a colour
 TYPICAL_WIDTH = 66  # letters of names beside a bar
 MOST_CELLS_WITH_TEXT = 20  # rows of a matrix whose numbers can still be read
 MOST_NAMES = 28  # beside a matrix, that do not touch
-LINES = 45  # of names that the correlation matrix is high
+LINES = 50  # of names that the correlation matrix is high
 
 
 @styled
