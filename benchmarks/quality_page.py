@@ -61,11 +61,10 @@ few rows finds no code for these.
 RQ follows a beam of {beam} encodings, when it is fitted and when it encodes (its default is 5; ours
 follows 8). Ours is measured again as it changes, table by table; each says when.
 
-Cleaning changed on 2026-12-02: gaps and equal values draw the caps of outliers no nearer. Random rows
-(96 to 288 bits), breast cancer and the messy tables are measured with that; the other tables of
-operators (5 % fewer of whose values are capped now), foreign operators and mixed kinds are of before;
-the rest has the same caps with both. What that changes of random rows is less than what the seed does:
-seed by seed, the best peer by 0.001 at most, ours by 0.003, to either side.
+Cleaning changed on 2026-12-02: gaps and equal values draw the caps of outliers no nearer. Random
+rows (96 to 288 bits), breast cancer and the messy tables are measured with that; other tables of
+operators (5 % fewer of whose values are capped now), foreign operators and mixed kinds are of
+before; the rest has the same caps with both.
 """
 
 
