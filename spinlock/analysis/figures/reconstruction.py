@@ -58,7 +58,7 @@ def feature_quality_figure(
         mine = kind_of == k
         left.scatter(
             ranks[mine], shown[mine], s=9, color=color_of(k), marker=marker, linewidths=0,
-            zorder=3 - mine.mean(),  # small families above large ones
+            zorder=3 - mine.sum() / len(families),  # small families above large ones
         )  # fmt: skip
     draw_target(left, target)
     left.set_ylim(min(lowest, target) - 0.05, 1.02)
