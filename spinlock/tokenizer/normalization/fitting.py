@@ -170,7 +170,11 @@ def _robust_deviation(filled: np.ndarray, median: np.ndarray) -> np.ndarray:
     Of equal values there (gaps that were filled, among them) one counts: many would make it
     nothing. Where hardly a row has another value, it is the standard deviation itself.
     """
-    distance, others = _distances(filled, median)
+    return _middle_distance(filled, *_distances(filled, median))
+
+
+def _middle_distance(filled: np.ndarray, distance: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the robust deviation of columns by what `_distances` gives."""
     first = np.maximum(len(filled) - others - 1, 0)
     below, above = (first + len(filled) - 1) // 2, (first + len(filled)) // 2
     middle = np.take_along_axis(distance, np.stack([below, above]), axis=0).mean(axis=0)
@@ -188,7 +192,7 @@ def _usual_distance(filled: np.ndarray, median: np.ndarray) -> np.ndarray:
     distance, others = _distances(filled, median)
     place = len(filled) - others + 3 * (others - 1) // 4
     rule = np.take_along_axis(distance, place[None], axis=0)[0]
-    robust = _robust_deviation(filled, median)
+    robust = _middle_distance(filled, distance, others)
     return np.where((others >= FEWEST_OTHERS) & (2 * others < len(filled)), rule, robust)
 
 
@@ -257,23 +261,13 @@ def _correlations(
     gram = np.zeros((len(kept), len(kept)))
     for first in range(0, n_rows, GRAM_ROWS):
         part = slice(first, min(first + GRAM_ROWS, n_rows))
-        z = _cleaned(read_train, fitted, slice(0, len(fitted["reason"])), part)[:, kept]
+        capped = _capped(read_train, fitted, slice(0, len(fitted["reason"])), part)
+        z = compressed(capped, fitted["log_below"], fitted["log_above"])[:, kept]
         z -= fitted["mean"][kept]
         z /= fitted["scale"][kept]
         gram += z.T @ z
     norm = np.sqrt(np.maximum(gram.diagonal(), np.finfo(np.float64).tiny))
     return np.clip(gram / norm / norm[:, None], -1, 1)
-
-
-def _cleaned(
-    read_train: ReadColumns,
-    fitted: dict[str, np.ndarray],
-    block: slice,
-    rows: slice = ALL_ROWS,
-) -> np.ndarray:
-    """Return capped columns, with their tails as logarithms."""
-    capped = _capped(read_train, fitted, block, rows)
-    return compressed(capped, fitted["log_below"][block], fitted["log_above"][block])
 
 
 def _capped(
