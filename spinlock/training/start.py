@@ -173,7 +173,7 @@ def _warn_of_given_books(books: BookRequest, model: TokenizerModel) -> None:
         for sizes, chosen in zip(given, model.quantizer.sizes.tolist(), strict=False)
         for size, found in zip(sizes, chosen, strict=True)
     ]
-    if any(silent) and taken + sum(silent) > books.bits:
+    if taken and any(silent) and taken + sum(silent) > books.bits:
         log.warning(
             "the sizes in model.levels take %.0f of the %d bits of model.bits: %d levels whose "
             "size is left open have one code, and tell nothing; raise model.bits",

@@ -277,6 +277,11 @@ def test_where_no_level_is_left_open_nothing_is_told_of_such(make_model, caplog)
     assert "left open" not in caplog.text
 
 
+def test_where_no_size_is_given_none_is_said_to_take_bits(make_model, caplog):
+    make_model(books=BookRequest(bits=1, explicit=[[(None, None)] * 3] * 2))
+    assert "left open" not in caplog.text
+
+
 @pytest.mark.parametrize("chances", [0, 2])
 def test_a_single_validation_row_is_no_reason(chances):
     assert not start._is_better("it", torch.tensor([5.0]), torch.tensor([1.0]), chances)
