@@ -93,8 +93,8 @@ def train_vqvae(
 
     Example: `spinlock train-vqvae --config configs/vqvae/arch_summary.yaml --epochs 10`
     """
+    from spinlock.operators.dataset_files import dataset_files
     from spinlock.settings import doubtful_settings, load_experiment, to_yaml
-    from spinlock.settings.dataset_files import dataset_files
 
     overrides = {
         "dataset_path": None if dataset is None else str(dataset),

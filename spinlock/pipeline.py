@@ -13,18 +13,19 @@ from tempfile import TemporaryDirectory
 
 from spinlock.errors import SpinlockError
 from spinlock.files import refusal_told, refuse_replacing, require_suffix, sole_writer
-from spinlock.operators.simulated_files import is_simulated_file, require_simulation
+from spinlock.operators.dataset_files import (
+    Shard,
+    dataset_config,
+    dataset_files,
+    is_simulated_file,
+    shards,
+)
+from spinlock.operators.simulated_files import require_simulation
 from spinlock.preconditions import describe_data, note_config, require_inputs_apart, require_start
 from spinlock.settings import (
     Experiment,
     OperatorDatasetSettings,
     load_dataset_settings,
-)
-from spinlock.settings.dataset_files import (
-    Shard,
-    dataset_config,
-    dataset_files,
-    shards,
 )
 from spinlock.stages import cluster, concatenate, generate, normalize, subset, train
 from spinlock.stages.program import limit_threads, usable_cores

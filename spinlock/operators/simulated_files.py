@@ -1,7 +1,6 @@
 """Files of simulated operators: whether they hold what a dataset is configured to be."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -10,13 +9,14 @@ import numpy as np
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
 from spinlock.features.hdf5 import read_text
-from spinlock.operators.design import design_points
-from spinlock.settings import Experiment, OperatorDatasetSettings, simulation_settings
-from spinlock.settings.dataset_files import (
+from spinlock.operators.dataset_files import (
     Shard,
     configured_dataset,
     generated_shards,
+    says_simulated,
 )
+from spinlock.operators.design import design_points
+from spinlock.settings import Experiment, OperatorDatasetSettings, simulation_settings
 
 REMOVE = "move or remove the file; the operators are then simulated"
 
@@ -36,30 +36,11 @@ def require_simulation(experiment: Experiment) -> list[Shard]:
     present = [shard for shard in expected if shard.path.is_file()]
     if not expected:
         with open_dataset(path, external=experiment.allow_external_data) as source:
-            if _is_simulated(source.attributes, settings):  # else it is a user's own file
+            if says_simulated(source.attributes, settings):  # else it is a user's own file
                 present = [Shard(path, 0, settings.num_operators)]
     for shard in present:
         require_operators(shard.path, settings, shard.first, shard.count)
     return expected
-
-
-def _is_simulated(attributes: Mapping[str, object], settings: OperatorDatasetSettings) -> bool:
-    """Whether a file says that it was simulated here: by settings that mostly have our names."""
-    try:
-        config = json.loads(str(attributes.get("config")))
-    except (ValueError, RecursionError):
-        return False
-    wanted = simulation_settings(settings)
-    return isinstance(config, dict) and 2 * len(wanted.keys() & config.keys()) > len(wanted)
-
-
-def is_simulated_file(path: Path, settings: OperatorDatasetSettings) -> bool:
-    """Return whether a file is a dataset that was simulated here, with whatever settings."""
-    try:
-        with open_dataset(path) as source:
-            return _is_simulated(source.attributes, settings)
-    except SpinlockError:
-        return False
 
 
 def require_operators(

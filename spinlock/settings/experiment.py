@@ -24,7 +24,7 @@ class Experiment(Section):
 
     dataset_path: FilePath = setting(
         ...,
-        "HDF5 file; generated when it does not exist and configs/datasets/<stem>.yaml does",
+        "HDF5 file; datasets/<name>.h5 is simulated if only configs/datasets/<name>.yaml exists",
         stages=("subset",),
         min_length=1,
     )

@@ -26,9 +26,9 @@ from spinlock.features.split import (
     strange_sides,
 )
 from spinlock.features.table import ROW_BLOCK, TableHeader, TableWriter
+from spinlock.operators.dataset_files import named_files
 from spinlock.operators.simulated_files import require_simulation
 from spinlock.settings import Experiment
-from spinlock.settings.dataset_files import named_files
 from spinlock.settings.families import require_readable
 from spinlock.stages.program import execute, experiment_of, stage_parser
 

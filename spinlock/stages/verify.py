@@ -9,8 +9,8 @@ from pathlib import Path
 
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
+from spinlock.operators.dataset_files import dataset_files
 from spinlock.settings import Experiment, load_experiment
-from spinlock.settings.dataset_files import dataset_files
 from spinlock.settings.experiment import EXPERIMENTS, RESULTS
 from spinlock.source import source_digest
 from spinlock.stages.evaluation_files import read_metrics

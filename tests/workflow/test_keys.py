@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
+from spinlock.operators.dataset_files import shards
 from spinlock.settings import (
     STAGES,
     Experiment,
@@ -14,7 +15,6 @@ from spinlock.settings import (
     simulation_settings,
     stage_settings,
 )
-from spinlock.settings.dataset_files import shards
 from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.settings.section import Section
 from spinlock.stages import (

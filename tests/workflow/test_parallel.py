@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PARSED = """
 import json, sys
 from spinlock.settings import load_experiment, stage_settings
-from spinlock.settings.dataset_files import dataset_files
+from spinlock.operators.dataset_files import dataset_files
 from spinlock.source import source_digest
 settings = load_experiment("configs/vqvae/arch_summary.yaml")
 stage_settings(settings, "train"), source_digest("spinlock.stages.train")

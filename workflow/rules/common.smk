@@ -17,7 +17,7 @@ from spinlock.settings import (
     simulation_settings,
     stage_settings,
 )
-from spinlock.settings.dataset_files import (
+from spinlock.operators.dataset_files import (
     configured_dataset,
     dataset_config,
     dataset_files,

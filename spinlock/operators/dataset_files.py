@@ -1,14 +1,20 @@
 """Which files an experiment's dataset consists of: one given file, or generated shards."""
 
+import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from spinlock.errors import SpinlockError
-from spinlock.settings.dataset import OperatorDatasetSettings, join_command
-from spinlock.settings.experiment import Experiment
-from spinlock.settings.loading import load_dataset_settings
+from spinlock.settings import (
+    Experiment,
+    OperatorDatasetSettings,
+    load_dataset_settings,
+    simulation_settings,
+)
+from spinlock.settings.dataset import join_command
 
 CONFIGS = Path("configs/datasets")
 DATASETS = Path("datasets")
@@ -64,13 +70,42 @@ def given_datasets() -> list[str]:
     return sorted(path.stem for path in DATASETS.glob("*.h5") if not _is_generated(path))
 
 
+def is_simulated_file(path: Path, settings: OperatorDatasetSettings) -> bool:
+    """Return whether a file is a dataset that was simulated here, with whatever settings."""
+    # HDF5, which hardly any dry run needs
+    from spinlock.features.dataset import open_dataset  # noqa: PLC0415
+
+    try:
+        with open_dataset(path) as source:
+            return says_simulated(source.attributes, settings)
+    except SpinlockError:
+        return False
+
+
+def says_simulated(attributes: Mapping[str, object], settings: OperatorDatasetSettings) -> bool:
+    """Return whether attributes of /metadata hold settings that mostly have our names."""
+    try:
+        config = json.loads(str(attributes.get("config")))
+    except (ValueError, RecursionError):
+        return False
+    wanted = simulation_settings(settings)
+    return isinstance(config, dict) and 2 * len(wanted.keys() & config.keys()) > len(wanted)
+
+
 def _can_be_generated(path: Path) -> bool:
-    return path.parent == DATASETS and os.path.isfile(dataset_config(path.stem))  # noqa: PTH113
+    named = path.parent == DATASETS and path.suffix == ".h5"
+    return named and os.path.isfile(dataset_config(path.stem))  # noqa: PTH113
 
 
 def _is_generated(path: Path) -> bool:
-    """Whether a dataset is read from its shards: a file without any beside it was put there."""
-    return _can_be_generated(path) and (not path.is_file() or _has_shards(path.stem))
+    """Whether a dataset is read from its shards: also where these are joined, to a file beside."""
+    if not _can_be_generated(path):
+        return False
+    return not path.is_file() or (_has_shards(path.stem) and _is_joined(path))
+
+
+def _is_joined(path: Path) -> bool:
+    return is_simulated_file(path, load_dataset_settings(dataset_config(path.stem)))
 
 
 def _has_shards(name: str) -> bool:

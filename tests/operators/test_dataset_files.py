@@ -2,18 +2,21 @@
 
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
-from spinlock.settings import Experiment, OperatorDatasetSettings
-from spinlock.settings.dataset_files import (
+from spinlock.features.operator_file import OperatorFileWriter
+from spinlock.operators.dataset_files import (
     dataset_files,
     generated_shards,
     given_datasets,
     shards,
 )
+from spinlock.settings import Experiment, OperatorDatasetSettings
 
 
 @pytest.fixture
@@ -83,11 +86,43 @@ def test_a_file_that_was_put_in_place_of_a_generated_dataset_is_read(project):
     assert dataset_files(experiment("datasets/small.h5")) == [Path("datasets/small.h5")]
 
 
+def write_dataset(path: Path, config: dict[str, object] | None = None) -> None:
+    """Write a dataset of two rows, which says that `config` made it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        writer = OperatorFileWriter(file, 2, config)
+        writer.write(0, {"features/summary/aggregated/features": np.ones((2, 3), np.float32)})
+
+
+SIMULATED = OperatorDatasetSettings(num_operators=10, shard_size=4).model_dump(mode="json")
+
+
 def test_shards_go_on_being_read_after_they_are_joined_to_one_file(project):
-    (project / "datasets" / "small").mkdir(parents=True)
-    (project / "datasets" / "small" / "shard_00000.h5").touch()
-    (project / "datasets" / "small.h5").touch()
+    write_dataset(Path("datasets/small/shard_00000.h5"), SIMULATED)
+    write_dataset(Path("datasets/small.h5"), SIMULATED)
     assert len(dataset_files(experiment("datasets/small.h5"))) == 3
+
+
+@pytest.mark.parametrize("config", [None, {"program": "another"}])
+def test_shards_do_not_take_the_place_of_a_given_file(project, config):
+    write_dataset(Path("datasets/small/shard_00000.h5"), SIMULATED)
+    write_dataset(Path("datasets/small.h5"), config)
+    assert dataset_files(experiment("datasets/small.h5")) == [Path("datasets/small.h5")]
+    assert given_datasets() == ["small"]
+
+
+def test_shards_do_not_take_the_place_of_a_damaged_file(project):
+    write_dataset(Path("datasets/small/shard_00000.h5"), SIMULATED)
+    Path("datasets/small.h5").write_bytes(b"\x89HDF half of it")
+    assert dataset_files(experiment("datasets/small.h5")) == [Path("datasets/small.h5")]
+
+
+@pytest.mark.parametrize("name", ["small.csv", "small.hdf5", "small"])
+def test_a_file_of_another_kind_is_not_generated(project, name):
+    Path("datasets").mkdir()
+    Path("datasets", name).touch()
+    assert dataset_files(experiment(f"datasets/{name}")) == [Path("datasets", name)]
+    assert generated_shards(experiment(f"datasets/{name}")) == []
 
 
 def test_a_folder_without_shards_does_not_take_the_place_of_a_given_file(project):
@@ -98,13 +133,11 @@ def test_a_folder_without_shards_does_not_take_the_place_of_a_given_file(project
 
 def test_files_in_datasets_are_given_unless_they_are_joined_from_shards(project):
     assert given_datasets() == []
-    (project / "datasets" / "mine").mkdir(parents=True)
     for name in ("mine", "small"):
-        (project / "datasets" / f"{name}.h5").touch()
-    assert given_datasets() == ["mine", "small"]
-    (project / "datasets" / "small").mkdir()
-    (project / "datasets" / "small" / "shard_00000.h5").touch()
-    assert given_datasets() == ["mine"]
+        write_dataset(Path(f"datasets/{name}.h5"), SIMULATED)
+        assert name in given_datasets(), "there are no shards that it is joined from"
+        write_dataset(Path(f"datasets/{name}/shard_00000.h5"), SIMULATED)
+    assert given_datasets() == ["mine"], "which nothing can generate"
 
 
 @pytest.mark.parametrize("path", ["datasets/large.h5", "elsewhere/small.h5", "small.h5"])
