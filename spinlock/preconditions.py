@@ -14,7 +14,7 @@ from spinlock.features.naming import nearest_names
 from spinlock.features.split import random_split
 from spinlock.files import refuse_overwriting, require_folder, write_text
 from spinlock.operators.dataset_files import dataset_config, dataset_files, named_files
-from spinlock.operators.records import LABELS, family_layouts
+from spinlock.operators.layouts import LABELS, family_layouts
 from spinlock.operators.simulated_files import require_simulation
 from spinlock.settings import Experiment, load_dataset_settings
 from spinlock.settings.families import require_readable

@@ -11,14 +11,20 @@ from typing import NamedTuple
 
 PACKAGE = "spinlock"
 ROOT = Path(__file__).parent
-# what settings resolve to is tracked by value, so their code need not be
-NOT_FOLLOWED = ("spinlock.settings",)
+# settings are tracked by the values they resolve to; the others write no result
+NOT_FOLLOWED = (
+    "spinlock.settings",
+    "spinlock.errors",
+    "spinlock.termination",
+    "spinlock.stages.progress",
+)
 
 
 def source_closure(module: str) -> dict[str, Path]:
     """Return the first-party modules that `module` imports, directly or not, with itself.
 
-    Imports inside functions count. Settings are left out: results depend on their values.
+    Imports inside functions count. Settings are left out, on whose values results depend, and
+    what tells users of mistakes and progress.
     """
     found: dict[str, Path] = {}
     waiting = [module]

@@ -12,10 +12,10 @@ import numpy as np
 
 from spinlock.errors import SpinlockError, listed
 from spinlock.features.links import own_item
+from spinlock.features.operator_file import NAMES
 
 log = logging.getLogger(__name__)
 
-NAMES = "feature_names"  # an attribute, or a dataset of text
 MAX_COLUMNS = 1_000_000  # of a family; a file may declare any number without holding data
 QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 

@@ -1,10 +1,11 @@
-"""The design of a dataset: which operators there are, drawn by a scrambled Sobol sequence."""
+"""The design of a dataset: which operator each of its points describes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import qmc
+
+from spinlock.operators.design_points import DIMENSIONS, design_points
 
 ACTIVATIONS = ("tanh", "relu", "gelu", "sin")
 KERNELS = (3, 5)
@@ -33,29 +34,6 @@ ARCHITECTURE_NAMES = (
     "damping",
     "forcing",
     "saturation",
-)
-DIMENSIONS = (
-    "depth",
-    "width",
-    "kernel_size",
-    "activation",
-    "normalization",
-    "gain",
-    "bias_scale",
-    "dropout",
-    "noise_scale",
-    "policy",
-    "step_size",
-    "mixing_rate",
-    "kernel_decay",
-    "anisotropy",
-    "channel_coupling",
-    "damping",
-    "forcing",
-    "saturation",
-    "initial_kind",
-    "initial_scale",
-    "initial_amplitude",
 )
 
 
@@ -137,19 +115,6 @@ class OperatorSpec:
             for name in ARCHITECTURE_NAMES
         ]
         return np.array(values, np.float32)
-
-
-def design_points(seed: int, first: int, count: int) -> np.ndarray:
-    """Return points first..first+count of the scrambled Sobol sequence, float64 [count, 21].
-
-    A point depends on the seed and its own number only (Owen 1998, scrambling).
-    """
-    sequence = qmc.Sobol(len(DIMENSIONS), scramble=True, rng=np.random.default_rng(seed))
-    if first:
-        sequence.fast_forward(first)
-        return sequence.random(count)
-    # one point first: scipy warns of a first draw that is no power of two
-    return np.concatenate([sequence.random(1), sequence.random(count - 1)])
 
 
 def operator_specs(space: DesignSpace, seed: int, first: int, count: int) -> Iterator[OperatorSpec]:

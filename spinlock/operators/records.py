@@ -9,14 +9,13 @@ from spinlock.features.behaviour import (
     TRAJECTORY_NAMES,
     describe_behaviour,
 )
-from spinlock.features.family_layout import FamilyLayout
 from spinlock.operators.design import (
     ARCHITECTURE_NAMES,
     DesignSpace,
     OperatorSpec,
-    design_points,
     operator_specs,
 )
+from spinlock.operators.design_points import design_points
 from spinlock.operators.simulation import SimulationPlan, simulate
 
 FAMILY_COLUMNS = {
@@ -26,19 +25,6 @@ FAMILY_COLUMNS = {
     "temporal": TEMPORAL_NAMES,
 }
 TRAJECTORY_COLUMNS = {"summary/per_trajectory": TRAJECTORY_NAMES}  # beside them, no family
-
-
-LABELS = ("metadata/diverged", "metadata/evolution_policy", "metadata/initial_condition")
-
-
-def family_layouts(steps: int) -> dict[str, FamilyLayout]:
-    """Return family → its columns in a dataset of operators that are simulated for `steps`."""
-    layouts = {}
-    for family, columns in FAMILY_COLUMNS.items():
-        names = list(columns)
-        shape = (steps, len(names)) if family == "temporal" else (len(names),)
-        layouts[family] = FamilyLayout(family, shape, names, np.dtype(np.float32))
-    return layouts
 
 
 def operator_records(

@@ -15,7 +15,7 @@ from spinlock.operators.dataset_files import (
     generated_shards,
     says_simulated,
 )
-from spinlock.operators.design import design_points
+from spinlock.operators.design_points import design_points
 from spinlock.settings import Experiment, OperatorDatasetSettings, simulation_settings
 
 REMOVE = "move or remove the file; the operators are then simulated"

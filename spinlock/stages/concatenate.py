@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from spinlock.features.concatenation import concatenate
 from spinlock.features.dataset import open_dataset
 from spinlock.features.hdf5 import create_hdf5
-from spinlock.features.operator_file import concatenate
 from spinlock.files import refuse_overwriting
 from spinlock.stages.program import execute, stage_parser
 

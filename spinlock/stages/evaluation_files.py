@@ -1,5 +1,6 @@
 """What the stage `evaluate` wrote: metrics.json and baselines.csv."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from spinlock.errors import SpinlockError
+from spinlock.features.split import SPLIT_NAMES, TEST, VALIDATION
 from spinlock.files import read_json
 
 SHAPE_OF_METRICS = {
@@ -73,6 +75,16 @@ def read_metrics(path: Path) -> dict[str, Any]:
         raise _another_file(
             "metrics", path, error, f"the stage `evaluate`, or {command}"
         ) from error
+
+
+def are_metrics_of(measured: Mapping[str, Any], model_digest: str, dataset_digest: str) -> bool:
+    """Return whether metrics are of a model, on held-out rows of the dataset that it is of."""
+    held_out = {SPLIT_NAMES[side] for side in (VALIDATION, TEST)}
+    return (
+        measured.get("model_digest") == model_digest
+        and measured.get("dataset_digest") == dataset_digest
+        and measured["rows"].get("measured_on") in held_out
+    )
 
 
 def _another_file(wanted: str, path: Path, error: Exception, maker: str) -> SpinlockError:

@@ -11,7 +11,8 @@ from pathlib import Path
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.operator_file import OperatorFileWriter
-from spinlock.operators.design import DIMENSIONS, DesignSpace
+from spinlock.operators.design import DesignSpace
+from spinlock.operators.design_points import DIMENSIONS
 from spinlock.operators.records import FAMILY_COLUMNS, TRAJECTORY_COLUMNS, operator_records
 from spinlock.operators.simulation import SimulationPlan
 from spinlock.settings import OperatorDatasetSettings, load_dataset_settings

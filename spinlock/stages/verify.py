@@ -4,8 +4,10 @@ Reads a result folder and the dataset that it was made from; writes nothing.
 """
 
 import csv
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
@@ -13,7 +15,7 @@ from spinlock.operators.dataset_files import dataset_files
 from spinlock.settings import Experiment, load_experiment
 from spinlock.settings.experiment import EXPERIMENTS, RESULTS
 from spinlock.source import source_digest
-from spinlock.stages.evaluation_files import read_metrics
+from spinlock.stages.evaluation_files import are_metrics_of, read_metrics
 from spinlock.stages.model_settings import model_settings, training_settings
 from spinlock.stages.program import experiment_of_model
 from spinlock.stages.training_files import training_inputs
@@ -57,7 +59,7 @@ def run(results: Path) -> dict[str, str]:
         with open_tokens(tokens) as file:
             states["tokens"] = _state(checkpoint.digest, file.attrs["model_digest"])
     if metrics.is_file():
-        states["metrics"] = _state(checkpoint.digest, read_metrics(metrics).get("model_digest"))
+        states["metrics"] = _metrics_state(checkpoint, read_metrics(metrics))
     return states
 
 
@@ -96,6 +98,13 @@ def _dataset_state(experiment: Experiment, recorded: object) -> str:
         return MISSING
     with open_dataset(paths, external=experiment.allow_external_data) as dataset:
         return _state(dataset.digest(fields=experiment.reads_fields), recorded)
+
+
+def _metrics_state(checkpoint: Checkpoint, measured: Mapping[str, Any]) -> str:
+    if measured.get("model_digest") is None:
+        return UNKNOWN
+    own = are_metrics_of(measured, checkpoint.digest, checkpoint.header.source_digest)
+    return SAME if own else DIFFERS
 
 
 def _state(found: str, recorded: object) -> str:

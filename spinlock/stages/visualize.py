@@ -39,7 +39,7 @@ from spinlock.features.split import SPLIT_NAMES, sample_rows
 from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, write_text
 from spinlock.settings import Experiment
-from spinlock.stages.evaluation_files import read_baselines, read_metrics
+from spinlock.stages.evaluation_files import are_metrics_of, read_baselines, read_metrics
 from spinlock.stages.model_settings import require_own_model
 from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.tokenizer.target_metrics import code_counts
@@ -204,11 +204,11 @@ def experiment_name(report: Path) -> str:
 
 
 def _metrics_of(tokenizer: Tokenizer, path: Path) -> dict[str, Any]:
-    """Return the metrics of a model, which say that they are its own."""
+    """Return the metrics of a model, which say that they are its own on its own held-out rows."""
     measured = read_metrics(path)
-    if measured.get("model_digest") != tokenizer.digest:
+    if not are_metrics_of(measured, tokenizer.digest, tokenizer.source_digest):
         raise SpinlockError(
-            "these metrics are not known to be of this model",
+            "these metrics are not known to be of this model on its own held-out rows",
             where=path,
             remedy="run the stage `evaluate` again",
         )

@@ -10,6 +10,7 @@ import pytest
 
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
+from spinlock.features.operator_file import OperatorFileWriter
 
 SUMMARY = "features/summary/aggregated/features"
 TEMPORAL = "features/temporal/features"
@@ -99,3 +100,43 @@ def read_all() -> Callable[..., tuple]:
             return family, source.fields(slice(None)), source.labels("metadata/system")
 
     return read
+
+
+@pytest.fixture(scope="session")
+def operators() -> Callable[[int], dict[str, np.ndarray]]:
+    """Return a function that gives what is written of so many operators, by path."""
+
+    def make(n_rows: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(0)
+        return {
+            "features/summary/aggregated/features": rng.normal(size=(n_rows, 3)).astype(np.float32),
+            "features/architecture/aggregated/features": rng.normal(size=(n_rows, 2)),
+            "features/temporal/features": rng.normal(size=(n_rows, 4, 2)).astype(np.float32),
+            "inputs/fields": rng.normal(size=(n_rows, 1, 8, 8)).astype(np.float32),
+            "parameters/vectors": rng.normal(size=(n_rows, 3)).astype(np.float32),
+            "metadata/diverged": np.arange(n_rows, dtype=np.uint8) % 2,
+            "metadata/kind": np.array([f"kind {'x' * (i % 5)} ✓" for i in range(n_rows)]),
+        }
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_operators(operators) -> Callable[[Path, slice], Path]:
+    """Return a function that writes some of 300 operators to a file of their own, by blocks."""
+
+    def write(path: Path, rows: slice, step: int = 50) -> Path:
+        whole = {name: values[rows] for name, values in operators(300).items()}
+        count = rows.stop - rows.start
+        with h5py.File(path, "w") as file:
+            writer = OperatorFileWriter(file, count, {"random_seed": 1, "grid_size": 8})
+            for first in range(0, count, step):
+                writer.write(first, {name: v[first : first + step] for name, v in whole.items()})
+            names = {
+                "summary": ["energy/mean", "energy/deviation", "shape/mean"],
+                "architecture": ["depth", "width"],
+            }
+            writer.describe(names, ["gain", "damping", "noise"])
+        return path
+
+    return write

@@ -14,9 +14,9 @@ import pytest
 from spinlock import cli
 from spinlock.errors import SpinlockError
 from spinlock.features import hdf5
+from spinlock.features.concatenation import concatenate
 from spinlock.features.dataset import open_dataset
 from spinlock.features.hdf5 import create_hdf5, read_text
-from spinlock.features.operator_file import concatenate
 from spinlock.features.table import Column, FeatureTable, TableHeader, TableWriter
 from spinlock.tokenizer.token_file import open_tokens
 

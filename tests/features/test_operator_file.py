@@ -1,242 +1,48 @@
-"""Writing operator datasets: shards joined are the one file, and bytes repeat."""
+"""Writing operator datasets: what is written is read, and bytes repeat."""
 
 import json
 import time
-from itertools import pairwise
 
 import h5py
 import numpy as np
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
-from spinlock.features.operator_file import OperatorFileWriter, concatenate
-
-CONFIG = {"random_seed": 1, "grid_size": 8}
-SUMMARY = ["energy/mean", "energy/deviation", "shape/mean"]
-ARCHITECTURE = ["depth", "width"]
-PARAMETERS = ["gain", "damping", "noise"]
 
 
-def blocks(n_rows: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    return {
-        "features/summary/aggregated/features": rng.normal(size=(n_rows, 3)).astype(np.float32),
-        "features/architecture/aggregated/features": rng.normal(size=(n_rows, 2)),
-        "features/temporal/features": rng.normal(size=(n_rows, 4, 2)).astype(np.float32),
-        "inputs/fields": rng.normal(size=(n_rows, 1, 8, 8)).astype(np.float32),
-        "parameters/vectors": rng.normal(size=(n_rows, 3)).astype(np.float32),
-        "metadata/diverged": np.arange(n_rows, dtype=np.uint8) % 2,
-        "metadata/kind": np.array([f"kind {'x' * (i % 5)} ✓" for i in range(n_rows)]),
-    }
-
-
-def write_rows(path, rows: slice, total: int = 300, step: int = 50):
-    """Write some of the operators to a file of their own, block by block."""
-    whole = {name: values[rows] for name, values in blocks(total).items()}
-    count = rows.stop - rows.start
-    with h5py.File(path, "w") as file:
-        writer = OperatorFileWriter(file, count, CONFIG)
-        for first in range(0, count, step):
-            writer.write(first, {name: v[first : first + step] for name, v in whole.items()})
-        writer.describe({"summary": SUMMARY, "architecture": ARCHITECTURE}, PARAMETERS)
-    return path
-
-
-def contents(path) -> dict[str, object]:
-    """Return every dataset and attribute of a file."""
-    found: dict[str, object] = {}
-
-    def visit(name: str, item: object) -> None:
-        found.update({f"{name}@{key}": str(value) for key, value in item.attrs.items()})
-        if isinstance(item, h5py.Dataset):
-            found[name] = (item.dtype, item[()].tolist())
-
-    with h5py.File(path, "r") as file:
-        file.visititems(visit)
-    return found
-
-
-def test_what_is_written_is_read_with_its_names(tmp_path):
-    path = write_rows(tmp_path / "a.h5", slice(0, 300))
+def test_what_is_written_is_read_with_its_names(tmp_path, write_operators, operators):
+    path = write_operators(tmp_path / "a.h5", slice(0, 300))
     with open_dataset(path) as source:
-        expected = blocks(300)
+        expected = operators(300)
         assert source.n_operators == 300
-        assert source.families["summary"].column_names == SUMMARY
-        assert source.families["architecture"].column_names == ARCHITECTURE
+        assert source.families["summary"].column_names == [
+            "energy/mean",
+            "energy/deviation",
+            "shape/mean",
+        ]
+        assert source.families["architecture"].column_names == ["depth", "width"]
         assert source.families["temporal"].column_names == ["temporal_0", "temporal_1"]
         for name in ("summary", "architecture"):
             place = f"features/{name}/aggregated/features"
             np.testing.assert_array_equal(source.read(name, slice(None)), expected[place])
         np.testing.assert_array_equal(source.fields(slice(None)), expected["inputs/fields"])
         np.testing.assert_array_equal(source.labels("metadata/kind"), expected["metadata/kind"])
-        assert json.loads(source.attributes["config"]) == CONFIG
+        assert json.loads(source.attributes["config"]) == {"random_seed": 1, "grid_size": 8}
         assert "version" in source.attributes
     with h5py.File(path) as file:
-        assert file["parameters/vectors"].attrs["dimension_names"].tolist() == PARAMETERS
+        assert file["parameters/vectors"].attrs["dimension_names"].tolist() == [
+            "gain",
+            "damping",
+            "noise",
+        ]
 
 
-def test_the_registry_maps_category_and_name_to_the_column(tmp_path):
-    with h5py.File(write_rows(tmp_path / "a.h5", slice(0, 4))) as file:
+def test_the_registry_maps_category_and_name_to_the_column(tmp_path, write_operators):
+    with h5py.File(write_operators(tmp_path / "a.h5", slice(0, 4))) as file:
         registry = json.loads(file["features/summary"].attrs["feature_registry"])
     assert registry == {"energy": {"mean": 0, "deviation": 1}, "shape": {"mean": 2}}
 
 
-def test_the_same_operators_make_the_same_bytes_at_any_time(tmp_path):
-    first = write_rows(tmp_path / "a.h5", slice(0, 120)).read_bytes()
+def test_the_same_operators_make_the_same_bytes_at_any_time(tmp_path, write_operators):
+    first = write_operators(tmp_path / "a.h5", slice(0, 120)).read_bytes()
     time.sleep(1.1)  # HDF5 would note whole seconds
-    assert write_rows(tmp_path / "b.h5", slice(0, 120)).read_bytes() == first
-
-
-@settings(deadline=None, max_examples=10)
-@given(st.sets(st.integers(1, 299), max_size=4))
-def test_shards_joined_are_the_one_file(tmp_path_factory, cuts):
-    folder = tmp_path_factory.mktemp("joined")
-    edges = [0, *sorted(cuts), 300]
-    shards = [
-        write_rows(folder / f"{first}.h5", slice(first, last)) for first, last in pairwise(edges)
-    ]
-    with h5py.File(folder / "joined.h5", "w") as file:
-        concatenate(shards, file)
-    assert contents(folder / "joined.h5") == contents(write_rows(folder / "one.h5", slice(0, 300)))
-    with open_dataset(shards) as apart, open_dataset(folder / "joined.h5") as joined:
-        assert apart.digest() == joined.digest()
-
-
-def test_joining_twice_makes_the_same_bytes(tmp_path):
-    shards = [write_rows(tmp_path / f"{i}.h5", slice(i, i + 60)) for i in (0, 60)]
-    for name in ("a.h5", "b.h5"):
-        with h5py.File(tmp_path / name, "w") as file:
-            concatenate(shards, file)
-    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
-
-
-def test_shards_of_ones_own_need_no_metadata_and_keep_what_has_no_rows(tmp_path):
-    shards = [tmp_path / "a.h5", tmp_path / "b.h5"]
-    for i, path in enumerate(shards):
-        with h5py.File(path, "w") as file:
-            file["features/own/features"] = np.arange(6.0).reshape(3, 2) + 10 * i
-            file["features/own"].attrs["version"] = 3
-            file["features/own/feature_names"] = ["x", "y"]
-            file["a_scalar"] = "text"
-            file["meta/group"] = [i, i, i]
-    with h5py.File(tmp_path / "joined.h5", "w") as output:
-        concatenate(shards, output)
-        assert output["a_scalar"].asstr()[()] == "text"
-        assert output["features/own"].attrs["version"] == 3
-        assert "metadata" not in output
-    with open_dataset(tmp_path / "joined.h5") as source:
-        assert source.families["own"].column_names == ["x", "y"]
-        assert source.read("own", slice(None))[:, 0].tolist() == [0, 2, 4, 10, 12, 14]
-        assert source.labels("meta/group").tolist() == [0, 0, 0, 1, 1, 1]
-
-
-def test_lists_of_one_length_are_joined_as_lists(tmp_path):
-    shards = [own_shard(tmp_path / f"{i}.h5", 4) for i in range(2)]
-    for i, path in enumerate(shards):
-        with h5py.File(path, "a") as file:
-            events = file.create_dataset("events", (4,), dtype=h5py.vlen_dtype(np.float64))
-            for row in range(4):
-                events[row] = [i, row, 0.5]
-    with h5py.File(tmp_path / "joined.h5", "w") as output:
-        concatenate(shards, output)
-        joined = [row.tolist() for row in output["events"]]
-    assert joined == [[i, row, 0.5] for i in range(2) for row in range(4)]
-
-
-def test_whole_numbers_that_no_type_holds_together_are_refused(tmp_path):
-    kinds = (np.int64, np.uint64)
-    shards = [
-        own_shard(tmp_path / f"{kind.__name__}.h5", 3, label=np.arange(3, dtype=kind))
-        for kind in kinds
-    ]
-    with (
-        h5py.File(tmp_path / "joined.h5", "w") as output,
-        pytest.raises(SpinlockError, match="label holds int64, uint64"),
-    ):
-        concatenate(shards, output)
-
-
-def own_shard(path, n_rows: int, **others):
-    with h5py.File(path, "w") as file:
-        file["features/own/features"] = np.arange(2.0 * n_rows).reshape(n_rows, 2)
-        for name, values in others.items():
-            file[f"meta/{name}"] = values
-    return path
-
-
-def test_labels_of_joined_shards_are_those_of_the_shards(tmp_path):
-    shards = [
-        own_shard(tmp_path / "a.h5", 3, subject=[b"s1", b"s2", b"s3"], i=np.int8([1, 2, 3])),
-        own_shard(tmp_path / "b.h5", 2, subject=[b"s10", b"s11"], i=np.int32([300, -70000])),
-        own_shard(tmp_path / "c.h5", 2, subject=["s1", "längst"], i=np.int16([4, 5])),
-    ]
-    for path in shards:
-        with h5py.File(path, "a") as file:
-            file["meta/again"] = file["meta/i"]
-            file["meta/soft"] = h5py.SoftLink("/meta/subject")
-            file["meta/nothing"] = h5py.Empty("f4")
-    with h5py.File(tmp_path / "joined.h5", "w") as output:
-        concatenate(shards, output)
-    names = ["meta/again", "meta/i", "meta/soft", "meta/subject"]
-    with open_dataset(shards) as apart, open_dataset(tmp_path / "joined.h5") as joined:
-        assert joined.label_paths == apart.label_paths == names
-        for name in names:
-            assert joined.labels(name).tolist() == apart.labels(name).tolist()
-
-
-def test_families_behind_links_are_joined_with_their_names(tmp_path):
-    shards = [tmp_path / "a.h5", tmp_path / "b.h5"]
-    for path in shards:
-        with h5py.File(path, "w") as file:
-            file["above/own/features"] = np.ones((3, 2))
-            file["above/own"].attrs["feature_names"] = ["x", "y"]
-            file["features/own"] = h5py.SoftLink("/above/own")
-            file["zero"] = np.ones((3, 0, 4))
-    with h5py.File(tmp_path / "joined.h5", "w") as output:
-        concatenate(shards, output)
-        assert output["zero"].shape == (6, 0, 4)
-    with open_dataset(tmp_path / "joined.h5") as joined:
-        assert joined.families["own"].column_names == ["x", "y"]
-        assert joined.n_operators == 6
-
-
-def test_names_of_as_many_columns_as_rows_are_no_rows(tmp_path):
-    shards = [tmp_path / "a.h5", tmp_path / "b.h5"]
-    for path in shards:
-        with h5py.File(path, "w") as file:
-            file["features/own/features"] = np.ones((2, 2))
-            file["features/own/feature_names"] = ["x", "y"]
-    with h5py.File(tmp_path / "joined.h5", "w") as output:
-        concatenate(shards, output)
-    with open_dataset(tmp_path / "joined.h5") as joined:
-        assert joined.families["own"].column_names == ["x", "y"]
-
-
-@pytest.mark.parametrize("other", [np.zeros((2, 3)), ["a", "b"]], ids=["shape", "text"])
-def test_datasets_that_no_type_holds_are_refused(tmp_path, other):
-    shards = [
-        own_shard(tmp_path / "a.h5", 3, one=np.zeros((3, 2))),
-        own_shard(tmp_path / "b.h5", 2, one=other),
-    ]
-    with (
-        h5py.File(tmp_path / "joined.h5", "w") as output,
-        pytest.raises(SpinlockError, match="/meta/one holds") as caught,
-    ):
-        concatenate(shards, output)
-    assert str(shards[1]) in str(caught.value)
-
-
-def test_shards_with_other_datasets_are_refused(tmp_path):
-    first = write_rows(tmp_path / "a.h5", slice(0, 4))
-    second = write_rows(tmp_path / "b.h5", slice(4, 8))
-    with h5py.File(second, "a") as file:
-        file["features/extra/features"] = np.zeros((4, 2))
-    with (
-        h5py.File(tmp_path / "joined.h5", "w") as output,
-        pytest.raises(SpinlockError, match="different arrays") as caught,
-    ):
-        concatenate([first, second], output)
-    assert str(second) in str(caught.value)
+    assert write_operators(tmp_path / "b.h5", slice(0, 120)).read_bytes() == first

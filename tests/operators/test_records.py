@@ -10,10 +10,11 @@ from spinlock.features.behaviour import describe_behaviour
 from spinlock.operators.design import (
     ARCHITECTURE_NAMES,
     DesignSpace,
-    design_points,
     operator_specs,
 )
-from spinlock.operators.records import FAMILY_COLUMNS, LABELS, operator_records
+from spinlock.operators.design_points import design_points
+from spinlock.operators.layouts import LABELS
+from spinlock.operators.records import FAMILY_COLUMNS, operator_records
 from spinlock.operators.simulation import SimulationPlan, simulate
 from spinlock.settings.dataset import EvolutionPolicy, InitialCondition
 

@@ -72,6 +72,15 @@ def test_changed_data_and_tokens_of_another_model_differ(copy):
     assert verify.run(copy)["tokens"] == verify.run(copy)["metrics"] == verify.DIFFERS
 
 
+@pytest.mark.parametrize(
+    "of", [{"dataset_digest": "0" * 64}, {"rows": {"measured_on": "all", "pairs_of": 2}}]
+)
+def test_metrics_of_other_rows_differ(copy, of):
+    metrics = json.loads((copy / "metrics.json").read_text())
+    (copy / "metrics.json").write_text(json.dumps(metrics | of))
+    assert verify.run(copy)["metrics"] == verify.DIFFERS
+
+
 def test_what_a_model_does_not_record_is_said(copy):
     model = copy / "best_model.pt"
     checkpoint = Checkpoint.load(model)

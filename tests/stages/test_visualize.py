@@ -11,7 +11,7 @@ import pytest
 from spinlock.errors import SpinlockError
 from spinlock.features.split import TEST
 from spinlock.features.table import FeatureTable
-from spinlock.stages import visualize
+from spinlock.stages import evaluate, visualize
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 FILES = (
@@ -139,12 +139,24 @@ def test_tokens_of_another_model_are_told(finished, tmp_path):
 
 
 @pytest.mark.parametrize("digest", ["0" * 64, None])
-def test_metrics_of_another_model_or_of_an_unknown_one_are_told(finished, tmp_path, digest):
-    metrics = json.loads(finished.path("metrics.json").read_text()) | {"model_digest": digest}
+@pytest.mark.parametrize("of", ["model_digest", "dataset_digest"])
+def test_metrics_of_another_model_or_dataset_are_told(finished, tmp_path, of, digest):
+    metrics = json.loads(finished.path("metrics.json").read_text()) | {of: digest}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     with pytest.raises(SpinlockError, match="not known to be of this model") as caught:
         run(finished, tmp_path, **{"metrics.json": tmp_path / "metrics.json"})
     assert "`evaluate`" in caught.value.remedy
+
+
+def test_metrics_of_all_rows_are_not_those_of_held_out_ones(finished, tmp_path):
+    measured = evaluate.measure_model(finished.path("best_model.pt"), [finished.dataset])
+    assert (
+        measured["dataset_digest"]
+        == json.loads(finished.path("metrics.json").read_text())["dataset_digest"]
+    )
+    (tmp_path / "metrics.json").write_text(json.dumps(measured))
+    with pytest.raises(SpinlockError, match="held-out rows"):
+        run(finished, tmp_path, **{"metrics.json": tmp_path / "metrics.json"})
 
 
 @pytest.mark.parametrize("name", ["silhouette.csv", "linkage.npz", "metrics.json", "baselines.csv"])
