@@ -267,6 +267,15 @@ def open_dataset(paths: Path | str | Sequence[Path], *, external: bool = False) 
     return OperatorDataset([Path(path) for path in listed], external)
 
 
+def is_dataset(path: Path) -> bool:
+    """Return whether `open_dataset` can open a file."""
+    try:
+        open_dataset(path).close()
+    except SpinlockError:
+        return False
+    return True
+
+
 def _open(path: Path) -> h5py.File:
     if not os.path.exists(path):  # noqa: PTH110 - pathlib raises for names that are too long
         raise SpinlockError(

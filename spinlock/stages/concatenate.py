@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spinlock.features.concatenation import concatenate
-from spinlock.features.dataset import open_dataset
+from spinlock.features.dataset import is_dataset, open_dataset
 from spinlock.features.hdf5 import create_hdf5
-from spinlock.files import refuse_overwriting
+from spinlock.files import refuse_overwriting, refuse_replacing
 from spinlock.stages.program import execute, stage_parser
 
 
@@ -16,9 +16,10 @@ def run(shards: Sequence[Path], output: Path) -> None:
     Raises
     ------
     SpinlockError
-        When the shards differ, or the output is one of them.
+        When the shards differ, or the output is one of them, or a file that is no dataset.
     """
     refuse_overwriting([output], shards)
+    refuse_replacing(output, is_dataset)
     open_dataset(shards).close()  # tells what is missing or differs before anything is written
     with create_hdf5(output) as file:
         concatenate(shards, file)

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from spinlock.errors import located, memory_for
 from spinlock.features.hdf5 import damage_told
-from spinlock.files import atomic_path, refuse_overwriting, require_suffix
+from spinlock.files import atomic_path, refuse_overwriting, refuse_replacing, require_suffix
 from spinlock.stages.program import execute, stage_parser
 from spinlock.tokenizer.token_file import open_tokens, require_tokens_of
 from spinlock.tokenizer.tokenizer import Tokenizer
+
+ROW_ID = "row_id"
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +28,14 @@ def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> d
     """Decode a file of tokens, of 1 level the coarse alone; return how much was written."""
     require_suffix(output, ".parquet", ".csv")
     refuse_overwriting([output], [model, tokens])
+    refuse_replacing(output, _is_decoded)
     tokenizer = Tokenizer.load(model)
     tokenizer.require_levels(levels)
     row_ids, values = _read_tokens(tokens, tokenizer)
     names = [column.full_name for column in tokenizer.columns]
     with located(tokens):
         frame = pd.DataFrame(tokenizer.decode(values, levels), columns=names)
-    frame.insert(0, "row_id", row_ids)
+    frame.insert(0, ROW_ID, row_ids)
     with atomic_path(output) as temporary:
         if output.suffix == ".csv":
             frame.to_csv(temporary, index=False)
@@ -40,6 +44,17 @@ def run(model: Path, tokens: Path, output: Path, levels: int | None = None) -> d
                 frame.to_parquet(file, index=False)
     log.info("%d operators, %d features", len(frame), len(tokenizer.columns))
     return {"operators": len(frame), "features": len(tokenizer.columns)}
+
+
+def _is_decoded(path: Path) -> bool:
+    """Whether a table begins, as what is written here does, with the numbers of its rows."""
+    try:
+        if path.suffix == ".csv":
+            return pd.read_csv(path, nrows=0).columns[0] == ROW_ID
+        with path.open("rb") as file:
+            return pq.read_schema(file).names[0] == ROW_ID
+    except (OSError, ValueError, IndexError):
+        return False
 
 
 def _read_tokens(path: Path, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from spinlock.stages.model_settings import require_own_model
 from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.stages.progress import progress_bar
 from spinlock.tokenizer.device import choose_device
-from spinlock.tokenizer.token_file import TokenWriter, is_token_file, write_parquet
+from spinlock.tokenizer.token_file import TokenWriter, is_token_file, is_token_table, write_parquet
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 MOSTLY = 0.5  # of the cells: more of them changed by cleaning are warned about
@@ -57,6 +57,7 @@ def run(
     refuse_replacing(tokens, is_token_file)
     if parquet is not None:
         require_suffix(parquet, ".parquet")
+        refuse_replacing(parquet, is_token_table)
     with open_dataset(dataset, external=allow_external) as source:
         rows = np.arange(source.n_operators)
         with create_hdf5(tokens) as file:

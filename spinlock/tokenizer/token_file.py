@@ -127,6 +127,15 @@ def is_token_file(path: Path) -> bool:
     return True
 
 
+def is_token_table(path: Path) -> bool:
+    """Return whether a file is a table that `write_parquet` wrote."""
+    try:
+        with path.open("rb") as file:
+            return b"spinlock" in (pq.read_schema(file).metadata or {})
+    except (OSError, ValueError):
+        return False
+
+
 def _not_tokens(path: Path, problem: object) -> SpinlockError:
     """Return the error of a file that holds no tokens."""
     remedy = "make it with `spinlock encode`"

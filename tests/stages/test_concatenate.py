@@ -30,3 +30,12 @@ def test_the_joined_file_is_none_of_its_shards(shards, tmp_path):
         concatenate.run([*shards, tmp_path / "all.h5"], tmp_path / "all.h5")
     with open_dataset(tmp_path / "all.h5") as joined:
         assert joined.n_operators == 6
+
+
+def test_another_kind_of_file_is_not_written_over(shards, tmp_path):
+    concatenate.run(shards, tmp_path / "all.h5")
+    concatenate.run(shards[:1], tmp_path / "all.h5")  # a dataset may take the place of one
+    (tmp_path / "notes.h5").write_text("mine")
+    with pytest.raises(SpinlockError, match="another kind of file"):
+        concatenate.run(shards, tmp_path / "notes.h5")
+    assert (tmp_path / "notes.h5").read_text() == "mine"

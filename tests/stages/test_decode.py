@@ -73,3 +73,18 @@ def test_levels_that_a_model_does_not_have_are_not_blamed_on_the_tokens(finished
     with pytest.raises(SpinlockError, match=r"levels is 4; .* 1 to 3") as caught:
         run(finished, tmp_path / "f.csv", levels=4)
     assert caught.value.where is None
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("content", [b"", b"gain,loss\n1,2\n"])
+def test_another_table_is_not_written_over(finished, tmp_path, suffix, content):
+    own = tmp_path / f"own.{suffix}"
+    own.write_bytes(content)
+    with pytest.raises(SpinlockError, match="another kind of file"):
+        run(finished, own)
+    assert own.read_bytes() == content
+    pd.DataFrame({"gain": [1.0]}).to_parquet(tmp_path / "own.parquet")
+    with pytest.raises(SpinlockError, match="another kind of file"):
+        run(finished, tmp_path / "own.parquet")
+    run(finished, tmp_path / f"decoded.{suffix}")
+    run(finished, tmp_path / f"decoded.{suffix}", levels=1)

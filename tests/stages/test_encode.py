@@ -208,3 +208,14 @@ def test_missing_cells_are_counted(finished, tmp_path, caplog):
     n_kept = len(Tokenizer.load(model).kept)
     assert 0 < result["share of cells imputed"] <= n_columns / n_kept
     assert "cells are missing" in caplog.text
+
+
+def test_another_table_is_not_written_over(finished, tmp_path):
+    model, table = finished.path("best_model.pt"), tmp_path / "own.parquet"
+    pd.DataFrame({"row_id": [1]}).to_parquet(table)
+    with pytest.raises(SpinlockError, match="another kind of file"):
+        encode.run(model, [finished.dataset], tmp_path / "tokens.h5", table)
+    assert pd.read_parquet(table)["row_id"].tolist() == [1]
+    assert not (tmp_path / "tokens.h5").exists()
+    for _ in range(2):
+        encode.run(model, [finished.dataset], tmp_path / "tokens.h5", tmp_path / "t.parquet")
