@@ -10,7 +10,6 @@ from spinlock.errors import SpinlockError, listed, located
 from spinlock.features.columns import columns_of
 from spinlock.features.dataset import open_dataset
 from spinlock.features.family_layout import FamilyLayout
-from spinlock.features.naming import nearest_names
 from spinlock.features.split import random_split
 from spinlock.files import refuse_overwriting, require_folder, write_text
 from spinlock.operators.dataset_files import dataset_config, dataset_files, named_files
@@ -18,7 +17,7 @@ from spinlock.operators.layouts import LABELS, family_layouts
 from spinlock.operators.simulated_files import require_simulation
 from spinlock.settings import Experiment, load_dataset_settings
 from spinlock.settings.families import require_readable
-from spinlock.stages.subset import split_rows
+from spinlock.stages.subset import require_color, require_labels, split_rows
 from spinlock.stages.train import training_stamp
 from spinlock.stages.training_files import training_inputs, training_outputs
 from spinlock.tokenizer.categories.mapping import MAPPING_REMEDY, mapped_columns, read_mapping
@@ -59,7 +58,7 @@ def describe_data(experiment: Experiment) -> dict[str, Any]:
         require_readable(experiment.families, columns.series, data.grid)
     names = [column.full_name for column in columns.columns]
     _require_mapping(experiment, names)
-    _require_color(experiment.visualization.color_by, names)
+    require_color(experiment.visualization.color_by, names)
     return {
         "dataset": experiment.dataset_path,
         "state": data.state,
@@ -137,8 +136,7 @@ def _present(experiment: Experiment) -> Data:
     files, external = dataset_files(experiment), experiment.allow_external_data
     with open_dataset(files, external=external) as source:
         source.require(list(experiment.families))
-        for label in _labels(experiment):
-            source.labels(label)
+        require_labels(experiment, source)
         with located(source.where):
             split_rows(experiment, source)
         layouts = [source.families[name] for name in experiment.families]
@@ -170,28 +168,12 @@ def _to_be_simulated(experiment: Experiment) -> Data:
 
 def _require_simulated_labels(experiment: Experiment, config: Path) -> None:
     """Check that simulated operators will have the labels that an experiment names."""
-    unknown = [label for label in _labels(experiment) if label.strip("/") not in LABELS]
+    unknown = [label for label in experiment.labels if label.strip("/") not in LABELS]
     if unknown:
         raise SpinlockError(
             f"simulated operators have no label {listed(unknown)}",
             where=config,
             remedy=f"labels that they have: {', '.join(LABELS)}",
-        )
-
-
-def _labels(experiment: Experiment) -> list[str]:
-    """Return the labels that an experiment splits by or predicts."""
-    split = experiment.split
-    asked = [split.column, split.group_by, experiment.evaluation.probe_column]
-    return [label for label in asked if label]
-
-
-def _require_color(wanted: str | None, names: Sequence[str]) -> None:
-    """Check that the report can be coloured; whether the feature is kept shows later."""
-    if wanted is not None and wanted not in names:
-        raise SpinlockError(
-            f"visualization.color_by names {wanted!r}, which is no feature of this experiment",
-            remedy=nearest_names(wanted, names),
         )
 
 

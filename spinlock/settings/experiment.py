@@ -75,6 +75,13 @@ class Experiment(Section):
         return reads_fields(family.encoder for family in self.families.values())
 
     @property
+    def labels(self) -> list[str]:
+        """Labels of operators that rows are split by, or that a probe predicts."""
+        split = self.split
+        asked = [split.column, split.group_by, self.evaluation.probe_column]
+        return [label for label in asked if label]
+
+    @property
     def coefficients(self) -> dict[str, int | None]:
         """Family → DCT coefficients that are kept of series; None where nothing says how many."""
         return {

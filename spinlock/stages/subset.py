@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from spinlock.errors import located, memory_for
+from spinlock.errors import SpinlockError, located, memory_for
 from spinlock.features.columns import TableColumns, choose_columns, read_columns, read_fields
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.hdf5 import create_hdf5
+from spinlock.features.naming import nearest_names
 from spinlock.features.repeats import repeated_rows, row_keys
 from spinlock.features.series import kept_variance
 from spinlock.features.split import (
@@ -51,6 +52,10 @@ def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> Non
         chosen = choose_columns(source, list(experiment.families), experiment.coefficients)
         with located(source.where):
             require_readable(experiment.families, chosen.series, source.grid)
+        require_labels(experiment, source)
+        require_color(
+            experiment.visualization.color_by, [column.full_name for column in chosen.columns]
+        )
         n_rows = experiment.rows_of(source.n_operators)
         if experiment.max_samples and n_rows < experiment.max_samples:
             log.warning("max_samples is %d, the dataset has %d", experiment.max_samples, n_rows)
@@ -88,6 +93,33 @@ def run(config: Path | Experiment, dataset: Sequence[Path], output: Path) -> Non
             for name in source.label_paths:
                 writer.write_labels(name, source.labels(name, rows))
     log.info("%d rows (train, validation, test: %s)", len(rows), np.bincount(split).tolist())
+
+
+def require_labels(experiment: Experiment, source: OperatorDataset) -> None:
+    """Check that a dataset has the labels that rows are split by, or that are predicted later.
+
+    Raises
+    ------
+    SpinlockError
+        When it lacks one.
+    """
+    for label in experiment.labels:
+        source.labels(label)
+
+
+def require_color(wanted: str | None, names: Sequence[str]) -> None:
+    """Check that the report can be coloured; whether the feature is kept shows later.
+
+    Raises
+    ------
+    SpinlockError
+        When a feature is wanted that is not among the names.
+    """
+    if wanted is not None and wanted not in names:
+        raise SpinlockError(
+            f"visualization.color_by names {wanted!r}, which is no feature of this experiment",
+            remedy=nearest_names(wanted, names),
+        )
 
 
 def split_rows(experiment: Experiment, source: OperatorDataset) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import yaml
 
+from spinlock.errors import SpinlockError
 from spinlock.features.columns import choose_columns
 from spinlock.features.dataset import open_dataset
 from spinlock.features.split import TEST, TRAIN, VALIDATION, random_split, split_by_group
@@ -221,3 +222,17 @@ def test_shards_give_the_bytes_of_one_file(finished, tmp_path, parts):
                 file["metadata/side"] = data["metadata/side"][first:last]
     subset.run(finished.experiment, paths, tmp_path / "subset.h5")
     assert (tmp_path / "subset.h5").read_bytes() == finished.path("subset.h5").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"evaluation": {"probe_column": "meta/gruop"}}, "no label /meta/gruop"),
+        ({"visualization": {"color_by": "initial/initial_9"}}, "is no feature"),
+    ],
+)
+def test_what_later_stages_would_refuse_is_told_first(take, tmp_path, changes, told):
+    with pytest.raises(SpinlockError, match=told) as caught:
+        take(**changes)
+    assert "meta/group" in caught.value.remedy or "initial/initial_0" in caught.value.remedy
+    assert not (tmp_path / "subset.h5").exists()

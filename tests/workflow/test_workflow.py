@@ -311,6 +311,16 @@ def test_a_missing_dataset_is_said_before_anything_runs(workspace, edited):
     assert "the dataset does not exist" in shown.stdout + shown.stderr
 
 
+def test_settings_without_effect_are_told_by_a_dry_run(workspace, edited):
+    edited(
+        "configs/vqvae/other.yaml",
+        lambda text: text.replace("  num_epochs: 2", "  num_epochs: 2\n  warmup_epochs: 5"),
+    )
+    shown = workspace.snakemake("--dry-run", "results/other/best_model.pt")
+    assert "other.yaml: training.learning_rate is never reached" in shown.stdout + shown.stderr
+    assert "tiny.yaml:" not in shown.stdout + shown.stderr
+
+
 def test_a_failed_stage_shows_its_message_and_leaves_nothing_half_written(workspace, edited):
     edited("configs/vqvae/other.yaml", lambda text: text.replace("  summary:", "  texture:"))
     shown = workspace.snakemake("results/other/subset.h5", check=False)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.io import contains_wildcard
+from snakemake.logging import logger
 
 from spinlock.errors import SpinlockError, listed
 from spinlock.files import file_sample
 from spinlock.settings import (
+    doubtful_settings,
     load_dataset_settings,
     load_experiment,
     simulation_settings,
@@ -97,7 +99,10 @@ def each_attempt(amount):
 @mistakes_told()
 def settings_of(config):
     """Return the settings of an experiment; read when a rule first needs them."""
-    return load_experiment(config)
+    experiment = load_experiment(config)
+    for sentence in doubtful_settings(experiment):
+        logger.warning(f"{config}: {sentence}")
+    return experiment
 
 
 def settings(stage):
