@@ -5,7 +5,6 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-PACKAGE := $(shell find spinlock -name '*.py')
 CORES ?= all
 EXPERIMENT ?= arch_summary
 FUZZ_SECONDS ?= 600

@@ -147,6 +147,8 @@ def test_train_encode_decode_evaluate_compare_verify(spinlock, experiment, tmp_p
     assert status == 0
     assert "spinlock" in shown
     assert "pca_lloyd_max" in shown
+    assert spinlock("verify", out)[0] == 1  # these metrics are not of held-out rows
+    assert spinlock("evaluate", "--model", model, "--output", metrics)[0] == 0
     status, shown, _ = spinlock("verify", out)
     assert status == 0
     assert shown.splitlines() == [

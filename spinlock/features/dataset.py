@@ -22,7 +22,7 @@ from spinlock.features.family_layout import (
 from spinlock.features.hdf5 import damage_told, read_text
 from spinlock.features.labels import dataset_paths, is_label, read_label
 from spinlock.features.links import own_item
-from spinlock.features.naming import named_places
+from spinlock.features.naming import misfits_told_once, named_places
 from spinlock.settings.dataset import join_command
 
 DIGEST_ROWS = 4096
@@ -234,10 +234,11 @@ class OperatorDataset(AbstractContextManager):
         return np.empty((0, *parts[0].shape[1:]), parts[0].dtype)
 
     def _common_layout(self) -> dict[str, FamilyLayout]:
-        layouts = [
-            {name: layout_of(name, file, dataset, self._external) for name, dataset in data.items()}
-            for file, data in zip(self._files, self._data, strict=True)
-        ]
+        with misfits_told_once():
+            layouts = [
+                {name: layout_of(name, file, one, self._external) for name, one in data.items()}
+                for file, data in zip(self._files, self._data, strict=True)
+            ]
         for path, layout in zip(self._paths[1:], layouts[1:], strict=True):
             if layout != layouts[0]:
                 raise SpinlockError(

@@ -81,18 +81,18 @@ def stands_outside(item: h5py.Group | h5py.Dataset, file: h5py.File) -> bool:
 
 
 def linked_files(path: Path) -> list[Path]:
-    """Return the files that a file's links and data lead to, directly or through others.
+    """Return the files that a file's links and data lead to, directly or through others, once each.
 
     What is no readable HDF5 file leads nowhere.
     """
-    found: dict[Path, None] = {}
+    found = {path.resolve(): path}  # one file may have many names
     waiting = [path]
     while waiting:
-        one = waiting.pop()
-        new = [other for other in dict.fromkeys(_leads_to(one)) if other not in found]
-        found |= dict.fromkeys(new)
-        waiting += new
-    return [one for one in found if one != path]
+        for other in _leads_to(waiting.pop()):
+            if other.resolve() not in found:
+                found[other.resolve()] = other
+                waiting.append(other)
+    return list(found.values())[1:]
 
 
 def _leads_to(path: Path) -> Iterator[Path]:

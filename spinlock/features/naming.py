@@ -5,7 +5,8 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import h5py
 import numpy as np
@@ -18,6 +19,24 @@ log = logging.getLogger(__name__)
 
 MAX_COLUMNS = 1_000_000  # of a family; a file may declare any number without holding data
 QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+
+
+@contextmanager
+def misfits_told_once() -> Iterator[None]:
+    """Tell of names that do not fit once in the block, though each shard may have them."""
+    told: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in told
+        told.add(message)
+        return new
+
+    log.addFilter(is_new)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_new)
 
 
 def column_names(

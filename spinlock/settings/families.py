@@ -37,7 +37,6 @@ class TemporalCNNParams(Section):
     coefficients: int = setting(
         16,
         "leading DCT coefficients kept per channel of the series",
-        stages=("subset",),
         ge=1,
     )
 
@@ -95,12 +94,10 @@ class Family(Section):
     encoder: str = setting(
         "MLPEncoder",
         "one of the registry: " + ", ".join(ENCODER_PARAMS),
-        stages=("subset", "train"),
     )
     encoder_params: Any = setting(
         None,
         "parameters of the encoder",
-        stages=("subset", "train"),
         validate_default=True,
     )
 

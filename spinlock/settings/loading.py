@@ -52,12 +52,15 @@ def load_experiment(path: str | Path, overrides: Mapping[str, Any] | None = None
     values = read_yaml(path)
     for key, value in (overrides or {}).items():
         *sections, name = key.split(".")
-        place = values
+        place: Any = values
         for section in sections:
-            if not isinstance(place.get(section), dict):
+            if place.get(section) is None:
                 place[section] = {}
             place = place[section]
-        place[name] = value
+            if not isinstance(place, dict):  # a mistake of the file, which is told below
+                break
+        else:
+            place[name] = value
     return _validated(Experiment, values, path)
 
 

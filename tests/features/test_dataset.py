@@ -334,3 +334,13 @@ def test_a_huge_declared_shape_without_data_opens_in_no_memory(tmp_path):
         _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5e6
+
+
+def test_names_that_do_not_fit_are_told_once_of_all_shards(shards, values, caplog):
+    names = {"features/summary": {"feature_names": ["a", "b"]}}
+    paths = shards(values(), [3, 6], names)
+    for _ in range(2):  # of every dataset that is opened
+        caplog.clear()
+        with open_dataset(paths) as source:
+            assert source.families["summary"].column_names[0] == "summary_0"
+        assert len(caplog.records) == 1

@@ -117,3 +117,12 @@ def test_files_behind_the_links_of_linked_files_are_found(write_h5):
     write_h5({"x": h5py.ExternalLink("c.h5", "x")}, name="b.h5")
     path = write_h5({"x": h5py.ExternalLink("b.h5", "x")}, name="a.h5")
     assert [one.name for one in linked_files(path)] == ["b.h5", "c.h5"]
+
+
+def test_a_file_that_is_linked_by_many_names_is_listed_once(write_h5, tmp_path):
+    (tmp_path / "inner").mkdir()
+    for name, other in (("a.h5", "../inner/b.h5"), ("inner/b.h5", "../inner/../a.h5")):
+        links = {f"x{i}": h5py.ExternalLink(("inner/" if name == "a.h5" else "") + other, "x")
+                 for i in range(3)}  # fmt: skip
+        write_h5(links, name=name)
+    assert [one.resolve() for one in linked_files(tmp_path / "a.h5")] == [tmp_path / "inner/b.h5"]

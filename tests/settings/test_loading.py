@@ -266,3 +266,9 @@ def test_reading_settings_imports_nothing_heavy():
     code = f"import sys, spinlock.settings; print(sorted({heavy} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_an_override_does_not_hide_a_section_of_a_wrong_kind(write):
+    path = write(yaml.safe_dump(SMALLEST | {"training": 5}))
+    with pytest.raises(SpinlockError, match="training"):
+        load_experiment(path, {"training.num_epochs": 3})
