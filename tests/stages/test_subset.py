@@ -227,7 +227,7 @@ def test_shards_give_the_bytes_of_one_file(finished, tmp_path, parts):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"evaluation": {"probe_column": "meta/gruop"}}, "no label /meta/gruop"),
+        ({"evaluation": {"probe_column": "meta/group2"}}, "no label /meta/group2"),
         ({"visualization": {"color_by": "initial/initial_9"}}, "is no feature"),
     ],
 )
