@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import faiss
 import numpy as np
-from sklearn.cluster import KMeans
+from sklearn.cluster import kmeans_plusplus
 
 from spinlock.analysis.metrics import gaussian_reference
 from spinlock.tokenizer.target_metrics import quality
@@ -24,6 +24,8 @@ METHOD_NAMES = {
     REFERENCE: "Gaussian reference",
 }
 MOST_SCALAR_BITS = 10  # of one principal component
+LLOYD_STEPS = 10_000  # at most; most scores are settled after some hundreds
+LLOYD_SEED = 0
 RESTARTS_SEED = 1234
 BOOK_WIDTHS = (4, 8)  # bits of the books of faiss's quantisers
 BEAM_WIDTH = 8  # encodings that faiss follows, as the tokenizer does, not the 5 of its default
@@ -151,13 +153,26 @@ class PrincipalScalarQuantizer:
 
 
 def _lloyd_max(scores: np.ndarray, n_values: int) -> np.ndarray:
-    """Return ascending output values of a scalar quantiser (Lloyd 1982), started at quantiles."""
-    distinct = np.unique(scores)
+    """Return ascending output values of a scalar quantiser (Lloyd 1982).
+
+    It starts as k-means++ does: from quantiles, which lie too densely where scores do, it ends at
+    thrice the error. By sums of sorted scores, since it takes many steps.
+    """
+    ordered = np.sort(scores.astype(np.float64))
+    distinct = np.unique(ordered)
     if len(distinct) <= n_values:
         return distinct
-    start = np.unique(np.quantile(scores, (np.arange(n_values) + 0.5) / n_values))
-    fit = KMeans(len(start), init=start[:, None], n_init=1, max_iter=100).fit(scores[:, None])
-    return np.sort(fit.cluster_centers_[:, 0])
+    sums = np.concatenate([[0.0], np.cumsum(ordered)])
+    start, _ = kmeans_plusplus(ordered[:, None], n_values, random_state=LLOYD_SEED)
+    values = np.unique(start)
+    for _ in range(LLOYD_STEPS):
+        inner = np.searchsorted(ordered, (values[1:] + values[:-1]) / 2)
+        edges = np.concatenate([[0], inner, [len(ordered)]])
+        counts, before = np.diff(edges), values
+        values = np.where(counts, np.diff(sums[edges]) / np.maximum(counts, 1), before)
+        if np.array_equal(values, before):
+            break
+    return values
 
 
 def _nearest(scores: np.ndarray, values: np.ndarray) -> np.ndarray:

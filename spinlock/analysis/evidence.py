@@ -163,9 +163,19 @@ class Evidence:
 
         What is 0 but for the rounding of normalised values is 0.
         """
+        return self._without_rounding(self.tokenizer.statistics.in_units(x, columns), columns)
+
+    def mean_in_units(self, x: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return means [columns] of normalised rows x [n, columns], in original units.
+
+        They are means of these units, also where tails are normalised as logarithms.
+        """
+        values = self.tokenizer.statistics.in_units(x, columns)
+        return self._without_rounding(values.mean(axis=0, dtype=np.float64), columns)
+
+    def _without_rounding(self, values: np.ndarray, columns: np.ndarray) -> np.ndarray:
         statistics = self.tokenizer.statistics
         scale = statistics.scale[statistics.kept[columns]]
-        values = statistics.in_units(x, columns)
         return np.where(np.abs(values) < ROUNDING * scale, 0.0, values)
 
 

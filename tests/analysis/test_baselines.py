@@ -1,9 +1,12 @@
 import faiss
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 
 from spinlock.analysis.baselines import (
     PrincipalScalarQuantizer,
+    _lloyd_max,
+    _nearest,
     compare_baselines,
     product_reconstruction,
     residual_reconstruction,
@@ -118,6 +121,25 @@ def test_methods_learn_from_train_rows_and_are_graded_on_test_rows_about_the_tra
     expected["gaussian_reference"] = gaussian_reference(np.linalg.eigvalsh(covariance), 8)
     found = {one.method: one.quality for one in compare_baselines(train, test, [8.0])}
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(("n_values", "expected"), [(2, 0.3634), (4, 0.1175), (16, 0.009497)])
+def test_scalar_quantisers_of_gaussian_scores_are_those_of_max(n_values, expected):
+    scores = np.random.default_rng(0).normal(size=100_000)
+    values = _lloyd_max(scores / scores.std(), n_values)  # Max (1960), table 1
+    error = ((scores / scores.std() - _nearest(scores / scores.std(), values)) ** 2).mean()
+    assert error == pytest.approx(expected, rel=0.03)
+    assert (np.diff(values) > 0).all()
+
+
+@pytest.mark.parametrize("n_values", [64, 256])
+@pytest.mark.parametrize("heavy", [False, True])
+def test_scalar_quantisers_of_many_values_end_near_the_best(n_values, heavy):
+    rng = np.random.default_rng(0)
+    scores = rng.standard_t(4, size=3000) if heavy else rng.normal(size=3000)
+    error = ((scores - _nearest(scores, _lloyd_max(scores, n_values))) ** 2).sum()
+    best = KMeans(n_values, n_init=3, random_state=0).fit(scores[:, None]).inertia_
+    assert error < 1.3 * best
 
 
 def test_fewer_bits_after_more_are_as_if_there_had_never_been_more():

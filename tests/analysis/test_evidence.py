@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -133,6 +135,22 @@ def test_units_are_those_of_the_dataset(evidence):
     columns = np.array([4, 7])
     raw = evidence.tokenizer.denormalize(x)[:, evidence.tokenizer.kept[columns]]
     np.testing.assert_allclose(evidence.in_units(x[:, columns], columns), raw, rtol=1e-5)
+
+
+def test_means_are_of_original_units_also_where_tails_are_logarithms(evidence, monkeypatch):
+    statistics = evidence.tokenizer.statistics
+    raw = statistics.kept[2]
+    low, high = statistics.log_below.copy(), statistics.log_above.copy()
+    low[raw] = statistics.center[raw] - 0.5 * statistics.scale[raw]
+    high[raw] = statistics.center[raw] + 0.5 * statistics.scale[raw]
+    monkeypatch.setattr(
+        type(evidence.tokenizer), "statistics",
+        property(lambda _: dataclasses.replace(statistics, log_below=low, log_above=high)),
+    )  # fmt: skip
+    x, columns = evidence.sample.x[:, [2]], np.array([2])
+    rows = evidence.in_units(x, columns)
+    np.testing.assert_allclose(evidence.mean_in_units(x, columns), rows.mean(axis=0), rtol=1e-6)
+    assert abs(rows.mean() - evidence.in_units(x.mean(axis=0), columns)[0]) > 0.01 * rows.std()
 
 
 def test_the_leading_feature_varies_most_whatever_its_mean():

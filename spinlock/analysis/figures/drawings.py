@@ -189,8 +189,8 @@ def telling_tokens(evidence: Evidence) -> Sequence[nearest.TokenPanel]:
             title=f"{category} · {evidence.levels[0]} {strongest.code} · {share:.1%} of operators",
             features=[evidence.short_names[i] for i in columns],
             deviation=strongest.deviation,
-            values=evidence.in_units(own[:, columns].mean(axis=0), columns),
-            usual=evidence.in_units(sample.x[:, columns].mean(axis=0), columns),
+            values=evidence.mean_in_units(own[:, columns], columns),
+            usual=evidence.mean_in_units(sample.x[:, columns], columns),
             operators=sample.ids[strongest.operators].tolist(),
         )
         panels.append((strongest.strength, panel))
