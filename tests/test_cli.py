@@ -227,7 +227,8 @@ def test_experiments_stand_side_by_side(spinlock, tmp_path):
         "rows": {"test": 10, "pairs_of": 10, "measured_on": "test"},
         "baselines": {"pq": {"quality": 0.5}, "rq": {"quality": None},
                       "gaussian_reference": {"quality": 0.99}},
-        "quality": 0.75, "utilization": 1.0, "orthogonality": None, "topographic": 0.5,
+        "quality": 0.75, "values_digest": "0", "utilization": 1.0, "orthogonality": None,
+        "topographic": 0.5,
         "trustworthiness": 0.9, "cleaning": {}, "quality_by_feature": {},
         "quality_before_caps": {"pooled": 0.7},
     }  # fmt: skip

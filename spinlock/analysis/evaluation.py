@@ -1,5 +1,6 @@
 """The measurement of a model: all metrics of its rows, its baselines, and a probe."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -111,6 +112,7 @@ def _reconstruction(tokenizer: Tokenizer, rows: RowsOfSplit) -> dict[str, Any]:
     names = tokenizer.kept_names
     return {
         "quality": target_metrics.quality(x, whole, mean),
+        "values_digest": hashlib.sha256(x.tobytes()).hexdigest(),
         "quality_by_level": {
             level: target_metrics.quality(x, values, mean) for level, values in decoded.items()
         },

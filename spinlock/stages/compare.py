@@ -26,22 +26,25 @@ def run(results: Sequence[Path]) -> dict[str, dict[str, Any]]:
     SpinlockError
         When a file is missing, or holds no metrics of this version.
     """
-    table, datasets = {}, set()
+    table, values = {}, set()
     for folder in results:
         path = folder / "metrics.json" if folder.is_dir() else folder
         found = read_metrics(path)
         _warn_of_another_model(found, path)
         try:
             table[str(folder)] = _summary(found)
+            values.add(found["values_digest"])
         except (KeyError, TypeError) as error:
             raise SpinlockError(
                 f"this is not a file of metrics of this version ({error} is missing)",
                 where=path,
                 remedy="make it again with the stage `evaluate`",
             ) from error
-        datasets.add(found.get("dataset_digest"))
-    if len(datasets) > 1:
-        log.warning("these were measured on different datasets: their figures do not compare")
+    if len(values) > 1:
+        log.warning(
+            "these were measured on different values (datasets, families, test rows, or their "
+            "cleaning and normalisation): their figures do not compare"
+        )
     return table
 
 

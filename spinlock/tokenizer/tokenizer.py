@@ -204,10 +204,11 @@ class Tokenizer(FittedTransformer):
     def read_blocks(
         self, source: OperatorDataset, filled: Counter[str] | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Give raw columns [m, columns], and fields where the model reads them, of all operators.
+        """Give raw columns [m, columns], and fields where the model reads them, of a dataset.
 
-        Columns of a family are matched by name, in any order. Cells of series and fields that are
-        not finite, and are bridged or zero, are added to `filled`.
+        `source` is open, as `spinlock.features.dataset.open_dataset` gives it. Columns of a family
+        are matched by name, in any order. Cells of series and fields that are not finite, and are
+        bridged or zero, are added to `filled`.
 
         Raises
         ------

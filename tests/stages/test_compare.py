@@ -37,12 +37,22 @@ def test_rows_that_training_saw_are_told(finished, tmp_path):
     assert compare.run([path])[str(path)]["measured on"] == f"all, {seen} seen in training"
 
 
-def test_metrics_of_different_datasets_are_told(finished, tmp_path, caplog):
+def test_metrics_of_different_values_are_told(finished, tmp_path, caplog):
     metrics = read_metrics(finished.path("metrics.json"))
-    metrics["dataset_digest"] = "another"
+    metrics["values_digest"] = "another"
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     compare.run([finished.out, tmp_path])
-    assert "different datasets: their figures do not compare" in caplog.text
+    assert "different values" in caplog.text
+    assert "do not compare" in caplog.text
+
+
+def test_metrics_of_another_version_are_told(finished, tmp_path):
+    metrics = read_metrics(finished.path("metrics.json"))
+    del metrics["values_digest"]
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(SpinlockError, match="'values_digest' is missing") as caught:
+        compare.run([tmp_path])
+    assert "again" in caught.value.remedy
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path):
