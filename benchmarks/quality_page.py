@@ -63,9 +63,8 @@ follows 8). Ours is measured again as it changes, table by table; each says when
 
 On 2026-12-02 cleaning changed (gaps and equal values draw the caps of outliers no nearer), and PCA
 + Lloyd–Max was fitted better. All is measured with that, or has the same caps with both, but for
-ours and faiss's of 1,000, 10,000 and more operators, of mixed kinds, and of random rows at 24, 48
-and 400 bits: 5 % fewer values of operators are capped now, which changed the means of other tables
-of them by 0.002 at most.
+ours and faiss's of 10,000 operators and more, and of random rows at 24, 48 and 400 bits: 5 % fewer
+values of operators are capped now, which changed the means of their other tables by 0.002 at most.
 """
 
 
