@@ -99,7 +99,7 @@ def generate_dataset(config: Path, output: Path, workers: int | None = None) -> 
             "the file to write is a folder", where=output, remedy="name a file, like dataset.h5"
         )
     require_suffix(output, ".h5", ".hdf5")
-    refuse_replacing(output, lambda path: is_simulated_file(path, settings))
+    refuse_replacing(output, is_simulated_file)
     with _unfinished(output.parent) as folder:
         parts = [
             Shard(folder / shard.path.name, shard.first, shard.count)

@@ -12,9 +12,8 @@ from spinlock.settings import (
     Experiment,
     OperatorDatasetSettings,
     load_dataset_settings,
-    simulation_settings,
 )
-from spinlock.settings.dataset import join_command
+from spinlock.settings.dataset import SIZE_ONLY, join_command
 
 CONFIGS = Path("configs/datasets")
 DATASETS = Path("datasets")
@@ -70,26 +69,26 @@ def given_datasets() -> list[str]:
     return sorted(path.stem for path in DATASETS.glob("*.h5") if not _is_generated(path))
 
 
-def is_simulated_file(path: Path, settings: OperatorDatasetSettings) -> bool:
+def is_simulated_file(path: Path) -> bool:
     """Return whether a file is a dataset that was simulated here, with whatever settings."""
     # HDF5, which hardly any dry run needs
     from spinlock.features.dataset import open_dataset  # noqa: PLC0415
 
     try:
         with open_dataset(path) as source:
-            return says_simulated(source.attributes, settings)
+            return says_simulated(source.attributes)
     except SpinlockError:
         return False
 
 
-def says_simulated(attributes: Mapping[str, object], settings: OperatorDatasetSettings) -> bool:
+def says_simulated(attributes: Mapping[str, object]) -> bool:
     """Return whether attributes of /metadata hold settings that mostly have our names."""
     try:
         config = json.loads(str(attributes.get("config")))
     except (ValueError, RecursionError):
         return False
-    wanted = simulation_settings(settings)
-    return isinstance(config, dict) and 2 * len(wanted.keys() & config.keys()) > len(wanted)
+    wanted = OperatorDatasetSettings.model_fields.keys() - SIZE_ONLY
+    return isinstance(config, dict) and 2 * len(wanted & config.keys()) > len(wanted)
 
 
 def _can_be_generated(path: Path) -> bool:
@@ -101,11 +100,7 @@ def _is_generated(path: Path) -> bool:
     """Whether a dataset is read from its shards: also where these are joined, to a file beside."""
     if not _can_be_generated(path):
         return False
-    return not path.is_file() or (_has_shards(path.stem) and _is_joined(path))
-
-
-def _is_joined(path: Path) -> bool:
-    return is_simulated_file(path, load_dataset_settings(dataset_config(path.stem)))
+    return not path.is_file() or (_has_shards(path.stem) and is_simulated_file(path))
 
 
 def _has_shards(name: str) -> bool:

@@ -36,7 +36,7 @@ def require_simulation(experiment: Experiment) -> list[Shard]:
     present = [shard for shard in expected if shard.path.is_file()]
     if not expected:
         with open_dataset(path, external=experiment.allow_external_data) as source:
-            if says_simulated(source.attributes, settings):  # else it is a user's own file
+            if says_simulated(source.attributes):  # else it is a user's own file
                 present = [Shard(path, 0, settings.num_operators)]
     for shard in present:
         require_operators(shard.path, settings, shard.first, shard.count)

@@ -15,10 +15,9 @@ from spinlock.errors import located, memory_for
 from spinlock.features.hdf5 import damage_told
 from spinlock.files import atomic_path, refuse_overwriting, refuse_replacing, require_suffix
 from spinlock.stages.program import execute, stage_parser
+from spinlock.tokenizer.tables import ROW_ID
 from spinlock.tokenizer.token_file import open_tokens, require_tokens_of
 from spinlock.tokenizer.tokenizer import Tokenizer
-
-ROW_ID = "row_id"
 
 log = logging.getLogger(__name__)
 

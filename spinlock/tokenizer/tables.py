@@ -15,7 +15,8 @@ from spinlock.errors import SpinlockError, listed
 from spinlock.features.table import Column
 
 AS_COLUMNS = "give the original columns in their order, or a DataFrame with their names"
-BESIDE_TOKENS = ("row_id", "split")  # columns of a file's table
+ROW_ID = "row_id"
+BESIDE_TOKENS = (ROW_ID, "split")  # columns of a file's table
 REMEDIES = {  # by the number of axes
     0: "give an array, a tensor, a DataFrame (of a dict: pd.DataFrame(values)) or a dataset's path",
     1: "give one row as [1, columns]: x[None]",

@@ -14,6 +14,7 @@ from spinlock.errors import SpinlockError, located
 from spinlock.features.hdf5 import damage_told, read_text
 from spinlock.features.links import own_item
 from spinlock.files import atomic_path
+from spinlock.tokenizer.tables import ROW_ID
 from spinlock.tokenizer.tokenizer import Tokenizer, token_columns
 
 FORMAT = "spinlock-tokens-1"
@@ -195,6 +196,6 @@ def _frames(file: h5py.File) -> Iterator[pd.DataFrame]:
         block = slice(first, first + ROWS_OF_TABLE)
         flat = tokens[block].reshape(-1, len(names))
         frame = pd.DataFrame(flat, columns=names)
-        frame.insert(0, "row_id", file["row_ids"][block])
+        frame.insert(0, ROW_ID, file["row_ids"][block])
         frame.insert(1, "split", file["split"][block])
         yield frame

@@ -140,6 +140,13 @@ def test_files_in_datasets_are_given_unless_they_are_joined_from_shards(project)
     assert given_datasets() == ["mine"], "which nothing can generate"
 
 
+def test_a_bad_configuration_does_not_matter_to_other_datasets(project):
+    write_dataset(Path("datasets/small.h5"), SIMULATED)
+    write_dataset(Path("datasets/small/shard_00000.h5"), SIMULATED)
+    Path("configs/datasets/small.yaml").write_text("num_operators: 0\n", encoding="utf-8")
+    assert given_datasets() == []
+
+
 @pytest.mark.parametrize("path", ["datasets/large.h5", "elsewhere/small.h5", "small.h5"])
 def test_what_neither_exists_nor_can_be_generated_is_told(project, path):
     with pytest.raises(SpinlockError, match="does not exist") as caught:
