@@ -84,13 +84,13 @@ def target_table() -> str:
             *compared,
             "",
             "Quality is measured on features whose outliers cleaning has capped "
-            f"({before['capped_share']:.1%} of the values): the",
-            f"median feature has R² {capped['median']:.3f}, and a tenth of them less than "
-            f"{capped['percentile_10']:.3f}. Against the values before capping it is "
-            f"{before['median']:.3f}",
-            f"and {before['percentile_10']:.3f}, and of all together {before['pooled']:.3f}, "
-            "because a few long tails decide;",
-            "with `feature_cleaning.outliers: log` tokens tell of tails, too.",
+            f"({before['capped_share']:.1%} of the values).",
+            f"The median feature has R² {capped['median']:.3f}, and a tenth of the features "
+            f"have less than {capped['percentile_10']:.3f}.",
+            f"Measured against the values before capping, these are {before['median']:.3f} and "
+            f"{before['percentile_10']:.3f}, and the R² of all features",
+            f"pooled is {before['pooled']:.3f}, because a few long tails dominate it. "
+            "`feature_cleaning.outliers: log` makes tokens describe the tails, too.",
         ]
     )
 
