@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -137,6 +138,18 @@ def _number_of_combinations(x: Tensor, most: int) -> int:
     return 0 if combinations is None else len(combinations)
 
 
+@dataclass(frozen=True)
+class _Link:
+    """The last book of a chain in one fold, and which of its codes rows take.
+
+    What a chain leaves of the rows is a thousand times larger, and found from these again.
+    """
+
+    codes: Tensor
+    fitted: Tensor
+    held_out: Tensor
+
+
 class _Chains:
     """Short residual chains of books, fitted to some rows and measured on others, each once."""
 
@@ -149,39 +162,49 @@ class _Chains:
         self._folds = folds
         self._generator = generator
         self._fit = fit
-        self._found: dict[tuple[int, ...], tuple[list[Beam], list[Beam], float]] = {}
+        self._links: dict[tuple[int, ...], list[_Link]] = {}
+        self._distortions = {(): _mean([z.square().sum(-1) for _, z in folds])}
 
     def distortion(self, sizes: Iterable[int]) -> float:
         """Return the held-out squared error per row that books of these sizes leave."""
-        return self.chain(tuple(sizes))[2]
+        sizes = tuple(sizes)
+        self._fit_chain(sizes)
+        return self._distortions[sizes]
 
-    def chain(self, sizes: tuple[int, ...]) -> tuple[list[Beam], list[Beam], float]:
-        """Return what books of these sizes leave of fitted and held-out rows, and distortion."""
-        if sizes not in self._found:
-            self._found[sizes] = self._extend(sizes)
-        return self._found[sizes]
+    def _fit_chain(self, sizes: tuple[int, ...]) -> None:
+        if sizes in self._distortions:
+            return
+        self._fit_chain(sizes[:-1])
+        links, errors = [], []
+        for fitted, held_out in self.left(sizes[:-1]):
+            codes = self._fit(fitted, sizes[-1], self._generator, LLOYD_STEPS, spread=False)
+            (of_fitted, _), (of_held_out, error) = (_nearest(z, codes) for z in (fitted, held_out))
+            links.append(_Link(codes, of_fitted, of_held_out))
+            errors.append(error)
+        self._links[sizes] = links
+        self._distortions[sizes] = _mean(errors)
 
-    def _extend(self, sizes: tuple[int, ...]) -> tuple[list[Beam], list[Beam], float]:
+    def left(self, sizes: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
+        """Return what books of these sizes leave of the fitted and the held-out rows of a fold."""
         if not sizes:
-            fitted = [Beam(z, 1) for z, _ in self._folds]
-            held_out = [Beam(z, 1) for _, z in self._folds]
-            return fitted, held_out, _mean_error(held_out)
-        before_fitted, before_held_out, _ = self.chain(sizes[:-1])
-        fitted, held_out = [], []
-        for a, b in zip(before_fitted, before_held_out, strict=True):
-            left = a.residual[:, 0]
-            codes = self._fit(left, sizes[-1], self._generator, LLOYD_STEPS, spread=False)
-            fitted.append(_extended(a, codes))
-            held_out.append(_extended(b, codes))
-        return fitted, held_out, _mean_error(held_out)
+            return list(self._folds)
+        return [
+            (
+                fitted - link.codes.index_select(0, link.fitted),
+                held_out - link.codes.index_select(0, link.held_out),
+            )
+            for (fitted, held_out), link in zip(
+                self.left(sizes[:-1]), self._links[sizes], strict=True
+            )
+        ]
 
 
-def _extended(beam: Beam, codes: Tensor) -> Beam:
-    longer = Beam(beam.residual[:, 0], 1)
-    longer.extend(codes)
-    return longer
+def _nearest(z: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the code [n] of each row z [n, E], and the squared error [n] that it leaves."""
+    beam = Beam(z, 1)
+    beam.extend(codes)
+    return beam.tokens[:, 0, 0].int(), beam.error[:, 0]
 
 
-def _mean_error(beams: list[Beam]) -> float:
-    errors = torch.cat([beam.error.flatten() for beam in beams])
-    return float(errors.clamp_min(0).double().mean())
+def _mean(errors: Sequence[Tensor]) -> float:
+    return float(torch.cat(list(errors)).clamp_min(0).double().mean())

@@ -42,11 +42,8 @@ def test_distortion_is_the_error_of_rows_that_books_have_not_seen():
     curve = curves.curve(4, all_used=False)
     untold = float(z[40:].square().sum(dim=1).mean())
     assert curve.distortion[0] == pytest.approx(untold, rel=1e-4)
-    fitted, held_out, _ = curves._whole.chain((2**4,) * LEVELS)
-    seen, unseen = (
-        float(torch.cat([beam.error.flatten() for beam in beams]).mean())
-        for beams in (fitted, held_out)
-    )
+    ((fitted, held_out),) = curves._whole.left((2**4,) * LEVELS)
+    seen, unseen = (float(left.square().sum(dim=1).mean()) for left in (fitted, held_out))
     assert curve.distortion[4 * LEVELS] == pytest.approx(unseen, rel=1e-4)
     assert unseen > 1.5 * seen
 
@@ -58,10 +55,12 @@ def test_what_is_measured_are_all_books_those_that_are_given_too(given):
     curve = curves.curve(3, all_used=False)
     for bits in (0, *range(given.count(None), curve.bits[-1] // 2 + 2)):
         sizes = tuple(size for size in curves.sizes(bits, 3) if size > 1)
-        _, held_out, _ = curves._whole.chain(sizes)
-        unseen = torch.cat([beam.error.flatten() for beam in held_out]).mean()
+        curves._whole.distortion(sizes)
+        ((_, held_out),) = curves._whole.left(sizes)
+        unseen = held_out.square().sum(dim=1).mean()
         assert curve.distortion[bits] == pytest.approx(float(unseen), rel=1e-4)
-    assert curve.distortion[0] == pytest.approx(curves._whole.chain(tuple(filter(None, given)))[2])
+    of_given = curves._whole.distortion(filter(None, given))
+    assert curve.distortion[0] == pytest.approx(of_given)
 
 
 def test_between_measured_bits_the_logarithm_of_the_distortion_is_interpolated():
