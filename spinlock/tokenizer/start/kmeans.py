@@ -8,6 +8,9 @@ from torch import Tensor
 
 from spinlock.tokenizer.network.codebook import Beam, code_norms, code_scores, lowest
 
+SCORES = 2**21  # of rows and centres at once: what a cache holds, and memory is spared
+ENCODINGS = 2**13  # rows whose encodings are extended at once
+
 
 def kmeans(
     x: Tensor,
@@ -25,12 +28,11 @@ def kmeans(
     """
     centres = _spread_rows(x, k, generator) if spread else _random_rows(x, k, generator)
     for _ in range(iterations):
-        scores = code_scores(x, centres, code_norms(centres))
-        nearest = lowest(scores)
+        nearest, score = _nearest(x, centres)
         updated, counts = cluster_means(x, nearest, k)
         empty = (counts == 0).nonzero().flatten()
         if len(empty):
-            distance = scores.amin(dim=-1) + x.square().sum(-1)
+            distance = score + x.square().sum(-1)
             farthest = distance.topk(min(len(empty), len(x))).indices
             updated[empty[: len(farthest)]] = x[farthest]
             updated[empty[len(farthest) :]] = centres[empty[len(farthest) :]]
@@ -38,6 +40,21 @@ def kmeans(
             break
         centres = updated
     return centres
+
+
+def _nearest(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the nearest centre [n] of each row, and its ‖x − c‖² − ‖x‖² [n]."""
+    norms = code_norms(centres)
+    nearest = torch.empty(len(x), dtype=torch.long, device=x.device)
+    score = x.new_empty(len(x))
+    size = max(1, SCORES // len(centres))
+    for rows, indices, lowest_scores in zip(
+        x.split(size), nearest.split(size), score.split(size), strict=True
+    ):
+        scores = code_scores(rows, centres, norms)
+        indices.copy_(lowest(scores))
+        lowest_scores.copy_(scores.gather(1, indices.unsqueeze(1)).squeeze(1))
+    return nearest, score
 
 
 def cluster_means(x: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -86,10 +103,12 @@ def residual_books(
     serves the encoder that will be used (as in Liu et al., "Improved residual vector
     quantization", 2015).
     """
-    partial = Beam(z, beam)
+    partial = [Beam(rows, beam) for rows in z.split(max(1, ENCODINGS // beam))]
     books: list[Tensor] = []
     for size in sizes:
         if books:
-            partial.extend(books[-1])
-        books.append(kmeans(partial.residual.flatten(0, 1), size, generator, iterations))
+            for one in partial:
+                one.extend(books[-1])
+        residuals = torch.cat([one.residual.flatten(0, 1) for one in partial])
+        books.append(kmeans(residuals, size, generator, iterations))
     return books
