@@ -23,48 +23,56 @@ INTRODUCTION = """\
 # Quality of the tokens at equal bits
 
 Written by `python -m benchmarks.quality --seeds 0 1 2 3 4 --gradient-steps 280 2800` (`make
-quality`: one seed, 280 steps; operators are those of `datasets/baseline_100k`, where it is
-simulated); the numbers are in [quality.json](quality.json). R² (the metric `quality` of
-[metrics.md](metrics.md)) on test rows that took no part in any fit, mean ± standard deviation
-over seeds (split, start and training; of unseen kinds the three policies, or the four kinds of
-initial condition, are held out in turn, so that of five seeds two, or one, repeat a kind).
+quality`: one seed, 280 steps; simulated operators come from `datasets/baseline_100k`, where it
+exists); the numbers are in [quality.json](quality.json). All values are R² (the metric `quality`
+of [metrics.md](metrics.md)) on test rows that took no part in any fit, as mean ± standard deviation
+over seeds. A seed decides split, start and training. For unseen kinds, the three policies or the
+four kinds of initial condition are held out in turn, so that of five seeds two, or one, repeat one.
 
-*start*: categories, linear embeddings, residual k-means, and a decoder fitted to these (ridge and
-a network), without end-to-end training.
-*trained*: after end-to-end training, the longest measured (where it does not help on validation
-rows, the start is kept). The others are fitted on the same normalised train rows. *best peer* is
-the best of faiss PQ and RQ with 4-bit and 8-bit books and of PCA + Lloyd–Max, **picked on the
-test rows**, at no fewer bits than the budget, or at the most that it can spend. **Bold**: the
-higher mean, also where three digits do not show it. The summary has what is shipped: *trained*
-where that was measured, else *start*.
+## How to read it
 
-Where a table has few columns or rows, three levels of books with no more codes than half the
-train rows hold fewer bits than the budget, and peers may not spend all either: the bits of both
-are then given. *Foreign operators* are those of a file that another program wrote (`--foreign
-FILE`; without it, of its excerpt under `tests/data/`).
+- *start*: categories, linear embeddings, residual k-means, and a decoder fitted to these (ridge
+  regression and a network), without end-to-end training.
+- *trained*: after end-to-end training, the longest one measured (where training does not lower
+  the validation error, the start is kept).
+- *best peer*: the best of faiss PQ and RQ with 4-bit and 8-bit books and of PCA + Lloyd–Max,
+  **picked on the test rows**, fitted on the same normalised train rows, with no fewer bits than
+  the budget, or with as many as it can use.
+- **Bold**: the higher mean, even if three digits do not show the difference.
+- The summary shows the model that is shipped: *trained* where that was measured, else *start*.
+- Where both numbers of bits are given, few columns or rows limit them: three levels of books with
+  at most half as many codes as there are train rows hold fewer bits than the budget, and peers may
+  not be able to use all bits either.
 
-*Shared factors* and *blobs* are made to be hard
-for categories: all columns depend on common factors, or on the same clusters, which categories
-that know nothing of one another must each tell again. *Counts* (low ones, of
-sixty kinds of events) and *mixed kinds* (lognormal columns, counts, a class as yes and no, curves)
-are made, too, as tables of people and of instruments are. *Unseen policy*, *unseen initial kind*:
-all operators of one policy of evolution, or of one kind of initial condition, are test rows.
-*Photographs* are patches of 8 × 8 pixels in colour of scikit-learn's two, *messy* tables have gaps,
-infinities, constant columns, repeats and outliers put in.
+## Tables
 
-Columns of photographs, of cells (breast cancer) and of few operators (the foreign ones) vary
-together: no categories of them are independent, and *orthogonality* misses its target of 0.25.
-Some peers get no better with more bits: RQ with 8-bit books where the rows are hardly more than
-256; PQ of digits, where a book has one column in the end, and k-means of a column that varies in
-few rows finds no code for these.
+- *Operators* are simulated: 4,000 of them where no number is given. In *unseen policy* and
+  *unseen initial kind*, all operators of one evolution policy, or of one kind of initial condition,
+  are test rows.
+- *Foreign operators* come from a file that another program wrote (`--foreign FILE`; without it,
+  its excerpt under `tests/data/`).
+- *Photographs* are colour patches of 8 × 8 pixels of the two photographs in scikit-learn, which
+  *digits*, *breast cancer*, *wine* and *diabetes* come from, too.
+- *Messy* tables are the same with gaps, infinities, constant columns, repeats and outliers put in.
+- *Shared factors* and *blobs* are synthetic and made to be hard for categories: all columns depend
+  on common factors, or on the same clusters, which every category has to encode again.
+- *Counts* (low counts of sixty kinds of events) and *mixed kinds* (lognormal columns, counts, yes
+  or no, curves) are synthetic as well, and imitate tables of people and of instruments.
 
-RQ follows a beam of {beam} encodings, when it is fitted and when it encodes (its default is 5; ours
-follows 8). Ours is measured again as it changes, table by table; each says when.
+## Remarks
 
-On 2026-12-02 cleaning changed (gaps and equal values draw the caps of outliers no nearer), and PCA
-+ Lloyd–Max was fitted better. All is measured with that, or has the same caps with both, but for
-ours and faiss's of 10,000 operators and more, and of random rows at 24, 48 and 400 bits: 5 % fewer
-values of operators are capped now, which changed the means of their other tables by 0.002 at most.
+Columns of photographs, of cells (breast cancer) and of a few operators (the foreign ones) all vary
+together. No categories of them are independent, and *orthogonality* misses its target of 0.25.
+
+Some peers do not improve with more bits: RQ with 8-bit books where there are hardly more than 256
+rows, and PQ of digits, whose books end up with one column each, and k-means finds no code for the
+few rows in which such a column varies.
+
+RQ keeps a beam of {beam} encodings, in fitting and in encoding (its default is 5; ours is 8). Ours
+is measured again as it changes, one table at a time, with the date below. Tables of 10,000
+operators and more were measured before 2026-12-02, when cleaning changed (gaps and equal values no
+longer draw the caps of outliers nearer: 5 % fewer values of operators are capped). That changed the
+means of other tables of operators by at most 0.002.
 """
 
 
@@ -75,9 +83,9 @@ CURVE_SHOWN = """\
 from data, without end-to-end training.*
 """
 FINDINGS = """\
-Seed by seed, training changes R² on test rows by {low:+.4f} to {high:+.4f}: most at {rows} train
-rows, {bits} bits and {steps} gradient steps. Where it does not lower the validation error, the
-start is what is shipped.
+For a single seed, training changes R² on test rows by {low:+.4f} to {high:+.4f}; the largest gain
+is at {rows} train rows, {bits} bits and {steps} gradient steps. Where training does not lower the
+validation error, the start is what is shipped.
 """
 GROWTH = """\
 Mean gain of {steps} gradient steps at {bits} bits by train rows: {gains}.
