@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,18 +58,11 @@ def _block(first: int, count: int) -> dict[str, np.ndarray]:
 
 
 def experiment(dataset: Path, families: Mapping[str, str]) -> dict[str, object]:
-    """Return settings with small books and a single epoch: how long, not how good."""
+    """Return the default settings, but for a single epoch: how long and large, not how good."""
     return {
         "dataset_path": str(dataset),
         "families": {name: {"encoder": encoder} for name, encoder in families.items()},
-        "model": {"levels": [{"num_tokens": n} for n in (64, 32, 16)]},
-        "training": {
-            "num_categories_auto": 10,
-            "num_epochs": 1,
-            "batch_size": 512,
-            "use_torch_compile": False,
-        },
-        "evaluation": {"baselines": False},
+        "training": {"num_epochs": 1, "use_torch_compile": False},
         "device": "cpu",
     }
 
@@ -100,26 +93,30 @@ class Pipeline:
         statistics = ["--statistics", self.path("feature_statistics.npz")]
         categories = ["--categories", self.path("categories.json")]
         model = model or self.path("best_model.pt")
+        clustered = [
+            *("--silhouette", self.path("silhouette.csv")),
+            *("--linkage", self.path("linkage.npz")),
+        ]
+        measured = [
+            *("--metrics", self.path("metrics.json")),
+            *("--baselines", self.path("baselines.csv")),
+        ]
         arguments = {
             "subset": ["--dataset", str(self.dataset), "--output", self.path("subset.h5")],
             "normalize": [*fitted, "--output", self.path("feature_statistics.npz")],
-            "cluster": [
-                *fitted,
-                *statistics,
-                *categories,
-                *("--silhouette", self.path("silhouette.csv")),
-                *("--linkage", self.path("linkage.npz")),
-            ],
+            "cluster": [*fitted, *statistics, *categories, *clustered],
             "train": [*fitted, *statistics, *categories, "--output", self.path("best_model.pt")],
             "encode": [
                 *("--model", model, "--dataset", str(self.dataset)),
                 *("--tokens", self.path("tokens.h5"), "--parquet", self.path("tokens.parquet")),
             ],
-            "evaluate": [
-                *("--model", model),
+            "evaluate": ["--model", model, *fitted, *measured],
+            "visualize": [
+                *("--model", model, "--tokens", self.path("tokens.h5")),
                 *fitted,
-                *("--metrics", self.path("metrics.json")),
-                *("--baselines", self.path("baselines.csv")),
+                *clustered,
+                *measured,
+                *("--figures", self.path("figures"), "--report", self.path("report.html")),
             ],
         }[stage]
         return self._program(stage, arguments)
@@ -154,13 +151,17 @@ def measure(settings: Settings) -> dict[str, Result]:
 def _run_stages(
     pipeline: Pipeline, n_rows: int, sizes: tuple[int, ...], smallest: Path
 ) -> dict[str, Run]:
-    """Run every stage at the ends, what must not grow in between; encode with one model."""
-    whole = n_rows in (sizes[0], sizes[-1])
-    stages = ("subset", "normalize", *(("cluster", "train") if whole else ()))
+    """Run every stage at the largest size, what must not grow at all; encode with one model."""
+    trained = n_rows in (sizes[0], sizes[-1])
+    stages = ("subset", "normalize", *(("cluster", "train") if trained else ()))
     runs = {stage: pipeline.run(stage) for stage in stages}
     runs["encode"] = pipeline.run("encode", str(smallest))
-    if whole:
+    if n_rows == sizes[-1]:
         runs["evaluate"] = pipeline.run("evaluate")
+        own = pipeline.run("encode")  # the report is of the tokens of its own model
+        largest = max(own.peak_bytes, runs["encode"].peak_bytes)
+        runs["encode"] = replace(runs["encode"], peak_bytes=largest)
+        runs["visualize"] = pipeline.run("visualize")
     return runs
 
 

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from spinlock.display import (
+    OutputRefused,
     out,
     print_dataset,
     print_json,
@@ -375,9 +376,10 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:
-        # of standard output, which has no name: Python would try once more as it ends
+        # of what has no name, as standard output has none: Python would try that once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"error: cannot show the result: {error.strerror}", file=sys.stderr)
+        what = "cannot show the result: " if isinstance(error, OutputRefused) else ""
+        print(f"error: {what}{error.strerror or error}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -3,6 +3,8 @@
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -12,14 +14,28 @@ from rich.table import Column, Table
 from spinlock.errors import listed, printable
 
 
+class OutputRefused(OSError):
+    """Standard output does not take what is printed."""
+
+
+@contextmanager
+def _refusal_told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputRefused(error.errno, error.strerror) from error
+
+
 class _Screen(Console):
     """A console that shows text as it is: names that users give may hold brackets, and orders."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print objects, and of text what is no order to the terminal."""
-        super().print(
-            *[printable(one) if isinstance(one, str) else one for one in objects], **options
-        )
+        shown = [printable(one) if isinstance(one, str) else one for one in objects]
+        with _refusal_told():
+            super().print(*shown, **options)
 
 
 out = _Screen(markup=False)
@@ -27,8 +43,9 @@ out = _Screen(markup=False)
 
 def print_json(values: Any) -> None:
     """Print values as JSON, bare: for other programs."""
-    sys.stdout.write(json.dumps(values, indent=2) + "\n")
-    sys.stdout.flush()
+    with _refusal_told():
+        sys.stdout.write(json.dumps(values, indent=2) + "\n")
+        sys.stdout.flush()
 
 
 def print_summary(values: dict[str, Any], as_json: bool) -> None:

@@ -125,7 +125,9 @@ def _generate(
         jobs = {}
         for shard in missing:
             part = folder / shard.path.name
-            job = pool.submit(generate.run, settings, part, shard.first, shard.count)
+            job = pool.submit(
+                generate.run, settings, part, shard.first, shard.count, progress=False
+            )
             jobs[job] = part, shard.path
         for job in progress.track(as_completed(jobs), len(jobs), description="generate"):
             job.result()

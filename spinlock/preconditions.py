@@ -11,7 +11,8 @@ from spinlock.features.columns import columns_of
 from spinlock.features.dataset import open_dataset
 from spinlock.features.family_layout import FamilyLayout
 from spinlock.features.split import random_split
-from spinlock.files import refuse_overwriting, require_folder, write_text
+from spinlock.features.table import is_table
+from spinlock.files import refuse_overwriting, refuse_replacing, require_folder, write_text
 from spinlock.operators.dataset_files import dataset_config, dataset_files, named_files
 from spinlock.operators.layouts import LABELS, family_layouts
 from spinlock.operators.simulated_files import require_simulation
@@ -19,8 +20,9 @@ from spinlock.settings import Experiment, load_dataset_settings
 from spinlock.settings.families import require_readable
 from spinlock.stages.subset import require_color, require_labels, split_rows
 from spinlock.stages.train import training_stamp
-from spinlock.stages.training_files import training_inputs, training_outputs
+from spinlock.stages.training_files import checkpoints, training_inputs, training_outputs
 from spinlock.tokenizer.categories.mapping import MAPPING_REMEDY, mapped_columns, read_mapping
+from spinlock.tokenizer.checkpoint import is_checkpoint
 from spinlock.tokenizer.device import choose_device
 from spinlock.training.resume import state_of_checkpoint
 from spinlock.training.tracking import require_tracking
@@ -97,13 +99,36 @@ def require_inputs_apart(experiment: Experiment, folder: Path, config: Path | No
     ------
     SpinlockError
         When a file stands in the folder's way, or it would write over the dataset, the
-        configuration or the mapping of the categories.
+        configuration, the mapping of the categories, or files that no training here wrote.
     """
     given = [experiment.training.manual_mapping, config]
     read = [*named_files(experiment), *[path for path in given if path is not None]]
     beside = [folder / name for name in ("silhouette.csv", "linkage.npz", CONFIG_NOTE)]
-    refuse_overwriting([*training_inputs(folder), *training_outputs(folder), *beside], read)
+    written = [*training_inputs(folder), *training_outputs(folder), *beside]
+    refuse_overwriting(written, read)
     require_folder(folder)
+    _require_no_others(folder, written)
+
+
+def _require_no_others(folder: Path, written: Sequence[Path]) -> None:
+    """Check that what a training would write over was written by one: models and subsets show it.
+
+    Raises
+    ------
+    SpinlockError
+        When files have the names of results, and none is a result.
+    """
+    subset, model = folder / "subset.h5", folder / "best_model.pt"
+    refuse_replacing(subset, is_table)
+    for path in (model, *checkpoints(folder)):
+        refuse_replacing(path, is_checkpoint)
+    there = [path.name for path in written if path.is_file()]
+    if there and not (subset.is_file() or model.is_file()):
+        raise SpinlockError(
+            f"{listed(there)} would be written over, and no training wrote what is there",
+            where=folder,
+            remedy="name another folder, or move them",
+        )
 
 
 def require_own_folder(folder: Path, config: Path) -> None:

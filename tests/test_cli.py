@@ -1,5 +1,6 @@
 """The command line: what it prints, and how it fails."""
 
+import errno
 import json
 import logging
 import os
@@ -433,6 +434,18 @@ def test_a_result_that_cannot_be_shown_is_told(write_dataset, planted_features, 
         done = shown_by_program("inspect", dataset, *options, stdout=full)
     assert done.stderr == "error: cannot show the result: No space left on device\n"
     assert done.returncode == 2
+
+
+def test_what_the_system_refuses_is_not_taken_for_the_result(monkeypatch, capfd):
+    def refuse():
+        raise BlockingIOError(errno.EAGAIN, "no process is left")
+
+    monkeypatch.setattr(cli, "app", refuse)
+    monkeypatch.setattr(cli.os, "dup2", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capfd.readouterr().err == "error: no process is left\n"
 
 
 def test_names_that_an_encoding_lacks_are_shown_by_their_numbers(write_dataset, planted_features):

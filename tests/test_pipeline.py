@@ -306,6 +306,26 @@ def test_a_dataset_in_the_place_of_a_result_is_not_overwritten(experiment, tmp_p
     assert dataset.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("checkpoint_epoch_0001.pt", "another kind of file"),
+        ("best_model.pt", "another kind of file"),
+        ("subset.h5", "another kind of file"),
+        ("config.yaml", "config.yaml would be written over"),
+        ("linkage.npz", "linkage.npz would be written over"),
+    ],
+)
+def test_a_training_writes_over_nothing_that_no_training_wrote(experiment, tmp_path, name, told):
+    other = tmp_path / "out" / name
+    other.parent.mkdir()
+    other.write_text("of someone else")
+    with pytest.raises(SpinlockError, match=told):
+        pipeline.train_experiment(experiment(), other.parent)
+    assert other.read_text() == "of someone else"
+    assert list(other.parent.iterdir()) == [other]
+
+
 def test_a_file_in_the_place_of_the_output_folder_is_told(experiment, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SpinlockError, match="cannot write"):

@@ -28,6 +28,9 @@ LLOYD_STEPS = 10_000  # at most; most scores are settled after some hundreds
 LLOYD_SEED = 0
 RESTARTS_SEED = 1234
 BOOK_WIDTHS = (4, 8)  # bits of the books of faiss's quantisers
+FITTING_COPIES = 34  # of its rows that a residual quantiser of faiss makes, as measured
+ROW_BLOCK = 1024  # rows that faiss encodes at a time
+FEWEST_ROWS = 1024  # that all methods are fitted to, whatever memory that takes
 BEAM_WIDTH = 8  # encodings that faiss follows, as the tokenizer does, not the 5 of its default
 
 
@@ -77,6 +80,11 @@ def compare_baselines(
             score = quality(test, _decode_residual(residual[width], test, n_books), mean)
             rows.append(Baseline(f"faiss_rq{width}", n_books * width, score))
     return rows
+
+
+def rows_within(memory: float, n_columns: int) -> int:
+    """Return how many rows of so many columns the methods can be fitted to in so many GiB."""
+    return max(FEWEST_ROWS, int(memory * 2**30 / (FITTING_COPIES * 4 * max(n_columns, 1))))
 
 
 def residual_reconstruction(train: np.ndarray, x: np.ndarray, bits: float) -> np.ndarray:
@@ -226,4 +234,6 @@ def _decode_residual(
     faiss.copy_array_to_vector(books, first.codebooks)
     first.max_beam_size = quantizer.max_beam_size
     first.is_trained = True
-    return first.decode(first.compute_codes(test))
+    blocks = range(0, len(test), ROW_BLOCK)  # a beam of all rows would be many copies of them
+    decoded = [first.decode(first.compute_codes(test[i : i + ROW_BLOCK])) for i in blocks]
+    return np.concatenate(decoded)

@@ -77,15 +77,19 @@ def baselines_of(tokenizer: Tokenizer, train: np.ndarray, x: np.ndarray) -> list
     return compare_baselines(train, x, tokenizer.bits_by_level.cumsum().tolist())
 
 
-def probe_label(tokenizer: Tokenizer, rows: RowsOfSplit, labels: np.ndarray) -> dict[str, Any]:
-    """Return the accuracies of predicting labels [n] from features, tokens, and faiss's codes."""
-    train = rows.of(TRAIN)
+def probe_label(
+    tokenizer: Tokenizer, rows: RowsOfSplit, labels: np.ndarray, fitted: np.ndarray
+) -> dict[str, Any]:
+    """Return the accuracies of predicting labels [n] from features, tokens, and faiss's codes.
+
+    faiss's quantiser is fitted to the rows `fitted`, the predictors to all train rows.
+    """
     kinds = {
         "features": rows.x,
         "tokens": tokenizer.embed(rows.tokens).reshape(len(rows.x), -1),
-        "faiss_rq": residual_reconstruction(rows.x[train], rows.x, tokenizer.bits),
+        "faiss_rq": residual_reconstruction(rows.x[fitted], rows.x, tokenizer.bits),
     }
-    return probe(kinds, labels, train, rows.reported)
+    return probe(kinds, labels, rows.of(TRAIN), rows.reported)
 
 
 def _row_numbers(rows: RowsOfSplit, n_pairs: int) -> dict[str, Any]:

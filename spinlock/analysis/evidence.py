@@ -9,6 +9,7 @@ from scipy.spatial.distance import pdist
 
 from spinlock.analysis.projections import FEWEST_POINTS, METHODS, project
 from spinlock.tokenizer.categories.centroids import category_centroids
+from spinlock.tokenizer.target_metrics import squared_errors
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 ROUNDING = 1e-6  # of normalised values in single precision, in standard deviations
@@ -94,8 +95,6 @@ class Reconstruction:
     n_rows : int
     by_feature : array [L, D]
         R² of each column when levels 0..l are decoded; NaN where a column is constant.
-    by_level : array [L]
-        Pooled R².
     cosines : array [C, C]
         |cosine| between category centroids; NaN where nothing of a category varies.
     """
@@ -103,7 +102,6 @@ class Reconstruction:
     rows: str
     n_rows: int
     by_feature: np.ndarray
-    by_level: np.ndarray
     cosines: np.ndarray
 
 
@@ -226,19 +224,16 @@ def measure_reconstruction(
     """Compare rows x [n, D] with what their tokens decode to, level by level."""
     n_levels = tokens.shape[2]
     mean = tokenizer.statistics.normalized_mean
-    total = ((x.astype(np.float64) - mean) ** 2).sum(axis=0)
-    of_varying = np.where(np.ptp(x, axis=0) > 0, total, np.nan)
+    varies = np.ptp(x, axis=0) > 0
     by_feature = np.empty((n_levels, x.shape[1]))
-    by_level = np.empty(n_levels)
     for level in range(n_levels):
-        error = ((x - tokenizer.reconstruct(tokens, level + 1)).astype(np.float64) ** 2).sum(axis=0)
-        by_level[level] = 1 - error.sum() / total.sum()
-        by_feature[level] = 1 - error / of_varying
+        error, total = squared_errors(x, tokenizer.reconstruct(tokens, level + 1), mean)
+        by_feature[level] = 1 - error / np.where(varies, total, np.nan)
     centroids = category_centroids(x, list(tokenizer.categories.values()))
     cosines = np.abs(centroids @ centroids.T)
     still = ~centroids.any(axis=1)
     cosines[still] = cosines[:, still] = np.nan
-    return Reconstruction(rows, len(x), by_feature, by_level, cosines)
+    return Reconstruction(rows, len(x), by_feature, cosines)
 
 
 def measure_distances(tokenizer: Tokenizer, x: np.ndarray, tokens: np.ndarray) -> Distances:

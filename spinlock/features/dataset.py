@@ -111,8 +111,12 @@ class OperatorDataset(AbstractContextManager):
             )
 
     def read(self, family: str, rows: slice | np.ndarray) -> np.ndarray:
-        """Return a family's values [n, ...] of rows; row arrays must ascend."""
-        return self._gather([data[family] for data in self._data], rows)
+        """Return a family's values [n, ...] of rows; row arrays must ascend.
+
+        Whole numbers are read as float64.
+        """
+        values = self._gather([data[family] for data in self._data], rows)
+        return values.astype(self.families[family].dtype, copy=False)
 
     def fields(self, rows: slice | np.ndarray) -> np.ndarray | None:
         """Return the initial fields of rows, [n, C, H, W] or with realizations; None if absent."""

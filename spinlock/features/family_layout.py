@@ -94,7 +94,7 @@ def warn_of_unread(file: h5py.File, families: Collection[str], where: object) ->
 def layout_of(
     name: str, file: h5py.File, dataset: h5py.Dataset, external: bool = False
 ) -> FamilyLayout:
-    """Return what the family of a dataset looks like; whole numbers are read as float64."""
+    """Return what the family of a dataset looks like, as it is read: whole numbers as float64."""
     names = column_names(name, file[f"features/{name}"], dataset, dataset.shape[-1], external)
     dtype = dataset.dtype if dataset.dtype.kind == "f" else np.dtype(np.float64)
     return FamilyLayout(name, dataset.shape[1:], names, dtype)

@@ -64,6 +64,11 @@ def split_by_group(
         chosen = _closest_groups(order, sizes, fraction * len(groups), len(order) - kept_back)
         split[np.isin(member, chosen)] = side
         order = order[~np.isin(order, chosen)]
+    if np.count_nonzero(split == TRAIN) < 2:
+        raise SpinlockError(
+            "split.group_by leaves one row to train on",
+            remedy="group by a finer label, or lower split.val_fraction or test_fraction",
+        )
     return split
 
 

@@ -1,5 +1,6 @@
 """The subset of an experiment: a 2-D table of feature columns in one HDF5 file."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -219,6 +220,14 @@ class FeatureTable(AbstractContextManager):
             if data.dtype.kind not in ("f" if name == "values" else "iu"):
                 raise ValueError(f"/{name} holds {data.dtype}")
 
+    @property
+    def digest(self) -> str:
+        """Digest of what the table holds: columns and rows of the dataset, and their sides."""
+        digest = hashlib.sha256(self.header.to_json().encode())
+        for numbers in (self.row_ids, self.split):
+            digest.update(numbers.astype("<i8").tobytes())
+        return digest.hexdigest()
+
     def rows(self, split: int) -> np.ndarray:
         """Return the positions of the rows of one side of the split."""
         return np.flatnonzero(self.split == split)
@@ -285,6 +294,15 @@ class FeatureTable(AbstractContextManager):
             chosen = rows[(rows >= block.start) & (rows < block.stop)] - block.start
             if len(chosen):
                 yield block, chosen
+
+
+def is_table(path: Path) -> bool:
+    """Return whether `FeatureTable` can open a file."""
+    try:
+        with FeatureTable(path):
+            return True
+    except SpinlockError:
+        return False
 
 
 def _text(value: Any) -> Any:

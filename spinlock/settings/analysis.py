@@ -17,6 +17,13 @@ class Evaluation(Section):
     max_pair_rows: int = setting(
         2000, "rows that pairwise metrics are measured on", stages=EVALUATE, ge=3
     )
+    memory_budget: float = setting(
+        1.0,
+        "GiB that fitting faiss's quantisers may take (24,000 rows of 338 columns): of more train "
+        "rows, baselines are fitted to as many, drawn at random; metrics.json tells how many",
+        stages=EVALUATE,
+        gt=0,
+    )
 
 
 class Visualization(Section):

@@ -20,6 +20,7 @@ from spinlock.settings import Experiment
 from spinlock.stages.model_settings import require_own_model
 from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.stages.progress import progress_bar
+from spinlock.stages.training_files import require_own_subset
 from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.token_file import TokenWriter, is_token_file, is_token_table, write_parquet
 from spinlock.tokenizer.tokenizer import Tokenizer
@@ -89,6 +90,7 @@ def _sides(subset: Path | None, source: OperatorDataset, tokenizer: Tokenizer) -
                     where=subset,
                     remedy="give the dataset that it was made from, or leave the subset out",
                 )
+            require_own_subset(table, tokenizer.provenance, "leave the subset out")
             side[table.row_ids] = table.split
     return side
 

@@ -14,27 +14,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spinlock.analysis.baselines import REFERENCE, Baseline
+from spinlock.analysis.baselines import REFERENCE, Baseline, rows_within
 from spinlock.analysis.evaluation import baselines_of, measure, probe_label
 from spinlock.analysis.metrics import dominant_feature, hidden_by_caps
-from spinlock.analysis.rows import RowsOfSplit
+from spinlock.analysis.rows import RowsOfSplit, reported_side
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import open_dataset
-from spinlock.features.split import TEST, TRAIN
+from spinlock.features.repeats import row_keys
+from spinlock.features.split import TEST, TRAIN, sample_rows
 from spinlock.features.table import FeatureTable
 from spinlock.files import write_json, write_text
 from spinlock.settings import Experiment
 from spinlock.stages.model_settings import require_own_model
 from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
-from spinlock.stages.training_files import training_inputs
+from spinlock.stages.training_files import require_own_subset
 from spinlock.tokenizer.tokenizer import Tokenizer
-from spinlock.training.provenance import files_digest
 
 log = logging.getLogger(__name__)
 
 FEW_ROWS = 30  # below, a metric is hardly one
 FALL = 0.01  # of R² from one level to the next: more is told
-LESS_MEMORY = "lower evaluation.max_pair_rows or max_samples, or turn baselines off"
+FITTED_SEED = 0  # the same train rows in every evaluation of a split
+LESS_MEMORY = "lower evaluation.memory_budget, evaluation.max_pair_rows or max_samples"
 BASELINE_COLUMNS = ["method", "bits", "quality"]
 
 
@@ -48,25 +49,47 @@ def run(
     tokenizer = Tokenizer.load(model)
     require_own_model(experiment, tokenizer.config, model)
     with FeatureTable(subset) as table:
+        require_own_subset(table, tokenizer.provenance)
+        fitted = _rows_to_fit(table, tokenizer, experiment)
+        # before all rows are held, since faiss takes much memory for a while
+        compared = _compared(table, tokenizer, fitted) if settings.baselines else []
         rows = RowsOfSplit.of_table(table, tokenizer)
         labels = table.labels(settings.probe_column) if settings.probe_column else None
-    compared = []
-    if settings.baselines:
-        compared = baselines_of(tokenizer, rows.x[rows.of(TRAIN)], rows.x[rows.reported])
     measured = _measured(tokenizer, rows, experiment) | {
         "baselines": _by_method(compared),
         "probe": None
         if labels is None
-        else {"column": settings.probe_column} | probe_label(tokenizer, rows, labels),
+        else {"column": settings.probe_column} | probe_label(tokenizer, rows, labels, fitted),
         "model_digest": tokenizer.digest,
         "dataset_digest": tokenizer.source_digest,
     }
+    if compared or labels is not None:
+        measured["rows"] |= {"baselines_of": len(fitted)}
     write_json(metrics, measured)
     _write_baselines(compared, baselines)
     for target in measured["targets"]:
         sign = "<" if target["below"] else ">"
         state = "met" if target["met"] else "NOT MET"
         log.info("%s %s %s %s: %s", target["name"], target["value"], sign, target["target"], state)
+
+
+def _rows_to_fit(table: FeatureTable, tokenizer: Tokenizer, experiment: Experiment) -> np.ndarray:
+    """Return the train rows that baselines are fitted to: as many as the memory for it allows."""
+    train = table.rows(TRAIN)
+    most = rows_within(experiment.evaluation.memory_budget, len(tokenizer.kept))
+    if most < len(train):
+        log.info(
+            "baselines are fitted to %d of %d train rows: evaluation.memory_budget",
+            *(most, len(train)),
+        )
+    return sample_rows(train, most, FITTED_SEED)
+
+
+def _compared(table: FeatureTable, tokenizer: Tokenizer, fitted: np.ndarray) -> list[Baseline]:
+    """Return the baselines of the rows that a subset reports on."""
+    reported = table.rows(reported_side(table.split))
+    train, x = (tokenizer.normalize(table.read(rows)) for rows in (fitted, reported))
+    return baselines_of(tokenizer, train, x)
 
 
 def _by_method(compared: Sequence[Baseline]) -> dict[str, dict[str, float | None]]:
@@ -147,23 +170,28 @@ def measure_model(
     """
     tokenizer = Tokenizer.load(model)
     experiment = experiment_of_model(tokenizer.config, model)
-    of, digest = {}, tokenizer.source_digest
+    of: dict[str, Any] = {}
+    digest = tokenizer.source_digest
     compared: list[Baseline] = []
     if dataset:
-        train = _own_train_rows(model, tokenizer) if baselines else None
+        train = _own_train_rows(model, tokenizer, experiment) if baselines else None
         with open_dataset(dataset, external=allow_external) as source:
             rows = RowsOfSplit.of_dataset(source, tokenizer)
             digest = source.digest(fields=tokenizer.reads_fields)
         seen = _seen_in_training(rows.x, digest, tokenizer, model.parent / "subset.h5")
         of = {"test": 0, "all": len(rows.x), "measured_on": "all", "seen_in_training": seen}
+        if train is not None:
+            of["baselines_of"] = len(train)
+            # the reference is that of the train rows, and is not measured
+            of_others = baselines_of(tokenizer, train, rows.x)
+            compared = [one for one in of_others if one.method != REFERENCE]
     else:
         with _own_subset(model, tokenizer, "name a dataset to measure on") as table:
+            if baselines:
+                fitted = _rows_to_fit(table, tokenizer, experiment)
+                of["baselines_of"] = len(fitted)
+                compared = _compared(table, tokenizer, fitted)
             rows = RowsOfSplit.of_table(table, tokenizer)
-        train = rows.x[rows.of(TRAIN)] if baselines else None
-    if train is not None:
-        compared = baselines_of(tokenizer, train, rows.x[rows.reported])
-    if dataset:  # the reference is that of the train rows, and is not measured
-        compared = [one for one in compared if one.method != REFERENCE]
     measured = _measured(tokenizer, rows, experiment)
     measured["rows"] |= of
     return measured | {
@@ -182,13 +210,12 @@ def _seen_in_training(x: np.ndarray, digest: str, tokenizer: Tokenizer, subset: 
     """
     seen = None
     with suppress(SpinlockError), FeatureTable(subset) as table:  # else nobody can tell
-        if table.source_digest == tokenizer.source_digest:
-            known = {
-                row.tobytes()
-                for block in table.blocks()
-                for row in tokenizer.normalize(table.read(block))[table.split[block] != TEST]
-            }
-            seen = sum(row.tobytes() in known for row in x)
+        require_own_subset(table, tokenizer.provenance)
+        known = [
+            row_keys(tokenizer.normalize(table.read(block))[table.split[block] != TEST])
+            for block in table.blocks()
+        ]
+        seen = int(np.isin(row_keys(x), np.concatenate(known)).sum())
     if digest == tokenizer.source_digest:
         log.warning("this is the dataset that the model was trained on: not a fair test")
     elif seen:
@@ -200,10 +227,10 @@ def _seen_in_training(x: np.ndarray, digest: str, tokenizer: Tokenizer, subset: 
     return seen
 
 
-def _own_train_rows(model: Path, tokenizer: Tokenizer) -> np.ndarray:
-    """Return the normalised train rows [n, D] of a model."""
+def _own_train_rows(model: Path, tokenizer: Tokenizer, experiment: Experiment) -> np.ndarray:
+    """Return the normalised train rows [n, D] of a model that baselines are fitted to."""
     with _own_subset(model, tokenizer, "measure without baselines") as table:
-        return tokenizer.normalize(table.read(table.rows(TRAIN)))
+        return tokenizer.normalize(table.read(_rows_to_fit(table, tokenizer, experiment)))
 
 
 @contextmanager
@@ -213,21 +240,8 @@ def _own_subset(model: Path, tokenizer: Tokenizer, remedy: str) -> Iterator[Feat
     if not subset.is_file():
         raise SpinlockError("there is no subset.h5 beside the model", where=model, remedy=remedy)
     with FeatureTable(subset) as table:
-        _require_own_subset(table, tokenizer, remedy)
+        require_own_subset(table, tokenizer.provenance, remedy)
         yield table
-
-
-def _require_own_subset(table: FeatureTable, tokenizer: Tokenizer, remedy: str) -> None:
-    inputs = training_inputs(table.path.parent)
-    same = table.source_digest == tokenizer.source_digest
-    if all(path.is_file() for path in inputs):
-        same = files_digest(inputs) == tokenizer.provenance.get("data")
-    if not same:
-        raise SpinlockError(
-            "this subset is not the one that the model was trained with",
-            where=table.path,
-            remedy=f"{remedy}, or train again",
-        )
 
 
 def _write_baselines(compared: Sequence[Baseline], path: Path) -> None:

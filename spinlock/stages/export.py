@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from spinlock.errors import SpinlockError, memory_for, require_packages
-from spinlock.files import refusal_told
+from spinlock.files import refusal_told, refuse_replacing
 from spinlock.tokenizer.checkpoint import Checkpoint
-from spinlock.tokenizer.plain_files import read_model, write_safetensors
+from spinlock.tokenizer.plain_files import is_plain_model, read_model, write_safetensors
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ def run(
             where=model,
             remedy="leave --grid out",
         )
+    refuse_replacing(output / "model.json", is_plain_model)
     with refusal_told(output):
         output.mkdir(parents=True, exist_ok=True)
     written = []

@@ -31,8 +31,13 @@ def run(
     output: Path,
     first: int = 0,
     count: int | None = None,
+    *,
+    progress: bool = True,
 ) -> None:
-    """Write operators first..first+count of a dataset; all of them by default."""
+    """Write operators first..first+count of a dataset; all of them by default.
+
+    A caller that shows its own progress turns that of the operators off: a terminal has one place.
+    """
     is_settings = isinstance(config, OperatorDatasetSettings)
     settings = config if is_settings else load_dataset_settings(config)
     count = settings.num_operators - first if count is None else count
@@ -44,9 +49,9 @@ def run(
         )
     diverged = 0
     starts = range(first, first + count, ROW_BLOCK)
-    with create_hdf5(output) as file, progress_bar() as progress:
+    with create_hdf5(output) as file, progress_bar(shown=progress) as bar:
         writer = OperatorFileWriter(file, count, settings.model_dump(mode="json"))
-        for start in progress.track(starts, description="generate"):
+        for start in bar.track(starts, description="generate"):
             block = min(ROW_BLOCK, first + count - start)
             records = operator_records(_space(settings), _plan(settings), start, block)
             writer.write(start - first, records)

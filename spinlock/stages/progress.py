@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn
 
 
-def progress_bar(*columns: ProgressColumn) -> Progress:
+def progress_bar(*columns: ProgressColumn, shown: bool = True) -> Progress:
     """Return a progress display on standard error, with rich's usual columns by default."""
     console = Console(stderr=True)
-    return Progress(*columns, console=console, disable=not console.is_terminal)
+    return Progress(*columns, console=console, disable=not (shown and console.is_terminal))

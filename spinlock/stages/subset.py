@@ -22,6 +22,7 @@ from spinlock.features.split import (
     TEST,
     VALIDATION,
     random_split,
+    sample_rows,
     split_by_column,
     split_by_group,
     strange_sides,
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 SHOWN = 5  # values, at most
 SERIES_ROWS, LEAST_ROWS = 2048, 32  # of which the variance of series is taken
+RUNS_SEED = 0  # of which rows these are: the same of the same dataset
 SERIES_CELLS = 10_000_000  # of those rows, at most: memory for a few copies
 KEPT = 0.9  # of a channel's variance: less is told
 FAR = 2  # times the wanted share of a side, or less than its inverse
@@ -162,7 +164,7 @@ def _kept_of_series(
     kept: dict[str, float] = {}
     for family, series in chosen.series.items():
         most = SERIES_CELLS // (series.steps * len(series.channels))
-        values = source.read(family, rows[: min(max(most, LEAST_ROWS), SERIES_ROWS)])
+        values = _spread_sample(source, family, rows, min(max(most, LEAST_ROWS), SERIES_ROWS))
         shares = kept_variance(values, series.coefficients)
         found = {
             f"{family}/{channel}": round(float(share), 4)
@@ -180,6 +182,13 @@ def _kept_of_series(
             )
         kept |= found
     return kept
+
+
+def _spread_sample(source: OperatorDataset, family: str, rows: np.ndarray, most: int) -> np.ndarray:
+    """Return series of `most` rows: short runs from anywhere, since datasets may be sorted."""
+    runs = np.array_split(rows, -(-len(rows) // LEAST_ROWS))
+    chosen = sample_rows(np.arange(len(runs)), most // LEAST_ROWS, RUNS_SEED)
+    return np.concatenate([source.read(family, runs[i]) for i in chosen])
 
 
 def _warn_of_split(

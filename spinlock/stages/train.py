@@ -31,7 +31,7 @@ from spinlock.source import source_digest
 from spinlock.stages.model_settings import training_settings
 from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.stages.progress import progress_bar
-from spinlock.stages.training_files import read_categories, read_statistics
+from spinlock.stages.training_files import checkpoints, read_categories, read_statistics
 from spinlock.termination import delayed_termination, end_with_parent
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.device import choose_device
@@ -103,7 +103,7 @@ def _run(
         train, validation = store.read(table, fitted, (TRAIN, VALIDATION))
         caps = fitted.normalized_caps
         request = model_request(experiment, table, fitted.kept, partition, caps)
-        header = table.header
+        header, subset_digest = table.header, table.digest
     with nullcontext() if state is None else bad_state_told(source):
         trainer = _trainer(request, train, validation, plan, state)
     checkpoint = Checkpoint(
@@ -113,12 +113,13 @@ def _run(
         categories=partition,
         config=experiment.model_dump(mode="json"),
         provenance=describe_run(experiment.random_seed, device)
-        | {"dataset": header.source_digest}
+        | {"dataset": header.source_digest, "subset": subset_digest}
         | stamp,
     )
     first = process_rank() == 0  # it writes what all of them have
     if first and state is None:
-        _remove_checkpoints(output.parent)
+        for path in checkpoints(output.parent):  # of an earlier training: they would be mixed
+            path.unlink()
     with tracked(experiment.logging.wandb and first, output.parent, checkpoint.config) as tracker:
         _train(trainer, checkpoint, saved, output.parent, experiment.training.save_every, tracker)
         if not first:
@@ -224,12 +225,6 @@ def _train(
             if save_every and epoch and epoch % save_every == 0:
                 _record(trainer, checkpoint)
                 checkpoint.save(folder / f"checkpoint_epoch_{epoch:04d}.pt")
-
-
-def _remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of an earlier training, which would stand among those of a new one."""
-    for path in folder.glob("checkpoint_epoch_*.pt"):
-        path.unlink()
 
 
 def _record(trainer: Trainer, checkpoint: Checkpoint) -> None:

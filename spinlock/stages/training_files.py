@@ -4,11 +4,14 @@ Apart from the stages, so that a stage depends on the files that it reads, not o
 made them.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from spinlock.errors import SpinlockError, located
+from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, write_json
 from spinlock.tokenizer.categories.mapping import mapped_partition, read_mapping
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics
@@ -25,6 +28,29 @@ def training_outputs(results: Path) -> list[Path]:
         "normalization_stats.npz", "training_history.json", "config.yaml", "provenance.json"
     )  # fmt: skip
     return [results / name for name in ("best_model.pt", *beside)]
+
+
+def checkpoints(results: Path) -> list[Path]:
+    """Return the checkpoints in a result folder, of whatever training."""
+    return sorted(results.glob("checkpoint_epoch_*.pt"))
+
+
+def require_own_subset(
+    table: FeatureTable, provenance: Mapping[str, Any], remedy: str = "give its own subset"
+) -> None:
+    """Check that a subset has the rows and sides that a model was trained with.
+
+    Raises
+    ------
+    SpinlockError
+        When not: rows that the model was trained on could count as unseen.
+    """
+    if table.digest != provenance.get("subset"):
+        raise SpinlockError(
+            "this subset is not the one that the model was trained with",
+            where=table.path,
+            remedy=f"{remedy}, or train again",
+        )
 
 
 def write_statistics(statistics: FeatureStatistics, path: Path) -> None:

@@ -42,6 +42,7 @@ from spinlock.settings import Experiment
 from spinlock.stages.evaluation_files import are_metrics_of, read_baselines, read_metrics
 from spinlock.stages.model_settings import require_own_model
 from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.stages.training_files import require_own_subset
 from spinlock.tokenizer.target_metrics import code_counts
 from spinlock.tokenizer.token_file import open_tokens, require_tokens_of
 from spinlock.tokenizer.tokenizer import Tokenizer
@@ -72,6 +73,7 @@ def run(
     require_own_model(experiment, tokenizer.config, model)
     measured = _metrics_of(tokenizer, metrics)
     with FeatureTable(subset) as table, open_tokens(tokens) as file:
+        require_own_subset(table, tokenizer.provenance)
         require_tokens_of(tokenizer, file)
         split = table.split
         evidence = _gather(

@@ -17,9 +17,15 @@ from spinlock.tokenizer.categories.mapping import NAME
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics, read_only
-from spinlock.tokenizer.state_file import inconsistency_told, read_with_digest, write_state
+from spinlock.tokenizer.state_file import (
+    inconsistency_told,
+    read_state,
+    read_with_digest,
+    write_state,
+)
 
-FORMAT = "spinlock-model-3"
+KIND = "spinlock-model-"
+FORMAT = f"{KIND}3"
 PLAIN = {"config": dict, "history": list, "val_loss": float, "metrics": dict, "provenance": dict}
 PROJECTOR = re.compile(r"quantizer\.projector_\d+")
 
@@ -189,6 +195,14 @@ class Checkpoint:
                 where=path,
                 remedy="train it again",
             )
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Return whether a file is a model or a checkpoint, of any version."""
+    try:
+        return str(read_state(path).get("format")).startswith(KIND)
+    except SpinlockError:
+        return False
 
 
 def _require_plain(entries: Mapping[str, Any]) -> None:

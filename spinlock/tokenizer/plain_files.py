@@ -7,7 +7,7 @@ import torch
 
 from spinlock.errors import SpinlockError, require_packages
 from spinlock.files import atomic_path, read_json, write_json
-from spinlock.tokenizer.checkpoint import Checkpoint
+from spinlock.tokenizer.checkpoint import KIND, Checkpoint
 
 
 def write_safetensors(checkpoint: Checkpoint, path: Path) -> None:
@@ -58,6 +58,14 @@ def read_safetensors(path: Path, device: str | torch.device = "cpu") -> Checkpoi
             remedy="export the model again",
         ) from error
     return Checkpoint.of_entries(entries, path, device)
+
+
+def is_plain_model(path: Path) -> bool:
+    """Return whether a file is the JSON of `write_safetensors`, of any version."""
+    try:
+        return str(read_json(path).get("format")).startswith(KIND)
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def read_model(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:

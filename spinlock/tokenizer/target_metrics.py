@@ -8,6 +8,7 @@ from scipy.spatial.distance import pdist
 from spinlock.tokenizer.categories.centroids import centroid_cosines
 
 RATIO_LIMIT = 1e-300
+ROW_BLOCK = 4096  # rows that are float64 at a time
 
 
 def quality(x: np.ndarray, decoded: np.ndarray, train_mean: np.ndarray) -> float | None:
@@ -27,8 +28,12 @@ def squared_errors(
     x: np.ndarray, decoded: np.ndarray, train_mean: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return Σ(x − x̂)² and Σ(x − μ)² of each column, in float64."""
-    x = x.astype(np.float64)
-    return ((x - decoded) ** 2).sum(axis=0), ((x - train_mean) ** 2).sum(axis=0)
+    error, total = np.zeros((2, x.shape[1]))
+    for start in range(0, len(x), ROW_BLOCK):
+        block = x[start : start + ROW_BLOCK].astype(np.float64)
+        error += ((block - decoded[start : start + ROW_BLOCK]) ** 2).sum(axis=0)
+        total += ((block - train_mean) ** 2).sum(axis=0)
+    return error, total
 
 
 def explained_share(error: float, total: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ class Tokenizer(FittedTransformer):
                 f"a Tokenizer is not made of {checkpoint!r}",
                 remedy="read a model with Tokenizer.load(path)",
             )
-        self._checkpoint = checkpoint
+        # what a training goes on from is thrice the weights
+        self._checkpoint = replace(checkpoint, optimizer_state={}, training_state={})
         self._model = checkpoint.model.eval()
         self._searches: dict[int | None, TokenSearch] = {}  # by beam: one serves all blocks
 

@@ -19,8 +19,7 @@ Step = Callable[[], object]
 def refine(model: TokenizerModel, train: Rows, validation: Rows, seed: int) -> list[dict[str, Any]]:
     """Re-estimate the books and fit the decoder again; return one history entry per step.
 
-    A step that does not lower the validation loss is undone, and says so. The corrections of
-    the shorter prefixes stay fitted, since training only moves the whole one.
+    A step that does not lower the validation loss is undone, and says so.
 
     Parameters
     ----------

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from spinlock.features.split import sample_rows
 from spinlock.tokenizer import target_metrics as metrics
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.rows import ROW_BLOCK, Rows
 
 PAIR_ROWS = 2000
+PAIRS_SEED = 0  # the same rows of the same split, whatever was trained
 
 
 @torch.no_grad()
@@ -21,14 +23,14 @@ def summary_metrics(
     For a first look while training; the stage `evaluate` measures everything on test rows.
     """
     tokens = model.tokenize(rows)
-    first = slice(0, PAIR_ROWS)
-    x, codes = rows.x.cpu().numpy(), model.embed(tokens[first]).flatten(1).cpu().numpy()
+    paired = sample_rows(np.arange(len(rows)), PAIR_ROWS, PAIRS_SEED)
+    x, codes = rows.x.cpu().numpy(), model.embed(tokens[paired]).flatten(1).cpu().numpy()
     counts = metrics.code_counts(tokens.cpu().numpy(), np.asarray(model.quantizer.sizes))
     return {
         "quality": _quality(model, rows, tokens, train_mean.cpu().numpy()),
         "utilization": metrics.utilization(counts),
         "orthogonality": metrics.orthogonality(x, partition)["mean"],
-        "topographic": metrics.topographic(x[first], codes),
+        "topographic": metrics.topographic(x[paired], codes),
     }
 
 

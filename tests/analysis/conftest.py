@@ -121,6 +121,8 @@ def random_evidence(n_columns: int, n_categories: int, n_rows: int) -> Evidence:
         distances=measure_distances(tokenizer, x[::2], tokens[::2]),
         metrics={
             "targets": targets,
+            "rows": {"train": 50, "validation": 25, "test": 15, "baselines_of": 50},
+            "quality_by_level": {"coarse": 0.4, "medium": 0.7, "fine": 0.9},
             "quality_by_feature": {},
             "cleaning": {
                 "imputed_cells": {tokenizer.kept_names[0]: 30, "c": 2},

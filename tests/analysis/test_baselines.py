@@ -10,6 +10,7 @@ from spinlock.analysis.baselines import (
     compare_baselines,
     product_reconstruction,
     residual_reconstruction,
+    rows_within,
 )
 from spinlock.analysis.metrics import gaussian_reference
 from spinlock.settings.model import Model
@@ -50,6 +51,14 @@ def test_scalar_bits_go_to_the_components_that_need_them():
     decoded = PrincipalScalarQuantizer(x).reconstruct(x, 4)
     assert quality(x[:, :1], decoded[:, :1], x[:, :1].mean(axis=0)) > 0.98
     assert quality(x[:, 2:], decoded[:, 2:], x[:, 2:].mean(axis=0)) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("memory", "n_columns", "n_rows"),
+    [(1.0, 338, 23_358), (2.0, 338, 46_716), (1.0, 1304, 6054), (0.01, 338, 1024)],
+)
+def test_baselines_are_fitted_to_as_many_rows_as_fit_in_memory(memory, n_columns, n_rows):
+    assert rows_within(memory, n_columns) == n_rows
 
 
 def test_few_rows_leave_out_the_books_that_are_larger():

@@ -34,8 +34,6 @@ def test_reconstruction_is_graded_on_the_features(evidence):
     x = x - x.mean(axis=0)
     x[:, evidence.categories["category_02"]] *= -1  # which turns its cosines
     own = measure_reconstruction(tokenizer, x, tokens, "test")
-    error = ((x - tokenizer.reconstruct(tokens)) ** 2).sum()
-    assert own.by_level[-1] == pytest.approx(1 - error / (x**2).sum(), abs=1e-5)
     assert own.by_feature.shape == (3, x.shape[1])
     centroids = category_centroids(x, list(evidence.categories.values()))
     cosines = centroids @ centroids.T
@@ -61,7 +59,6 @@ def test_reconstruction_is_graded_level_by_level_about_the_train_mean(evidence):
     total = (x - tokenizer.statistics.normalized_mean).astype(np.float64) ** 2
     for level in range(3):
         error = (x - tokenizer.reconstruct(tokens, level + 1)).astype(np.float64) ** 2
-        assert found.by_level[level] == pytest.approx(1 - error.sum() / total.sum(), abs=1e-6)
         by_feature = 1 - error.sum(axis=0) / total.sum(axis=0)
         np.testing.assert_allclose(found.by_feature[level], by_feature, atol=1e-5)
 

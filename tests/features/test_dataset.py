@@ -159,6 +159,19 @@ def test_digest_is_the_same_for_one_file_and_its_shards(write_h5, shards, values
         assert source.digest() not in digests, "the order of the operators counts"
 
 
+def test_whole_numbers_of_any_type_are_one_content(tmp_path):
+    numbers, digests = np.arange(40).reshape(20, 2), set()
+    for types in (["i4", "i8"], ["u1", "f8"], ["f8", "f8"]):
+        paths = [tmp_path / f"{kind}_{i}.h5" for i, kind in enumerate(types)]
+        for path, part in zip(paths, np.split(numbers, 2), strict=True):
+            with h5py.File(path, "w") as file:
+                file[SUMMARY] = part.astype(path.name[:2])
+        with open_dataset(paths) as source:
+            digests.add(source.digest())
+            assert source.read("summary", slice(0, 20)).dtype == np.float64
+    assert len(digests) == 1
+
+
 def test_digest_is_blind_to_how_a_file_is_stored(write_h5, tmp_path, values):
     contents = values(50)
     with open_dataset(write_h5(contents)) as source:

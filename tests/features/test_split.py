@@ -82,7 +82,7 @@ GROUPS = st.lists(st.integers(0, 12), min_size=6, max_size=300)
 def test_whole_groups_go_to_one_side_and_every_wanted_side_has_one(groups, validation, test, seed):
     wanted = {TRAIN} | {s for s, part in ((VALIDATION, validation), (TEST, test)) if part > 0}
     assume(len(set(groups)) >= len(wanted))
-    groups = np.array(groups)
+    groups = np.repeat(groups, 2)  # since one row is not enough to train on
     split = split_by_group(groups, validation, test, seed)
     assert set(split.tolist()) == wanted
     for group in set(groups.tolist()):
@@ -136,6 +136,13 @@ def test_the_order_of_the_rows_does_not_move_a_group(groups, shuffle, seed):
     order = np.random.default_rng(shuffle).permutation(len(groups))
     split = split_by_group(groups, 0.2, 0.2, seed)
     np.testing.assert_array_equal(split_by_group(groups[order], 0.2, 0.2, seed), split[order])
+
+
+def test_groups_that_leave_one_row_to_train_on_are_refused():
+    groups = np.array([0, 1, 2])
+    with pytest.raises(SpinlockError, match="leaves one row to train on"):
+        split_by_group(groups, 0.3, 0.3, 0)
+    split_by_group(np.repeat(groups, 2), 0.3, 0.3, 0)
 
 
 def test_groups_may_be_text():

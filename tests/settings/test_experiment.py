@@ -83,6 +83,7 @@ OTHER = {
     "evaluation.baselines": False,
     "evaluation.probe_column": "meta/system",
     "evaluation.max_pair_rows": 500,
+    "evaluation.memory_budget": 0.5,
     "visualization.projection": "umap",
     "visualization.color_by": "summary/x",
     "visualization.max_points": 500,

@@ -14,13 +14,12 @@ from spinlock.features.dataset import open_dataset
 from spinlock.features.split import SPLIT_NAMES, TEST, TRAIN
 from spinlock.features.table import FeatureTable
 from spinlock.files import file_digest
-from spinlock.stages import evaluate
+from spinlock.stages import encode, evaluate
 from spinlock.stages.evaluation_files import read_baselines, read_metrics
 from spinlock.stages.training_files import read_statistics
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 MOSTLY_CAPPED = {"quality_before_caps": {"percentile_10": 0.2, "capped_share": 0.4}}
-OTHERS = ("feature_statistics.npz", "categories.json")
 
 
 @pytest.fixture
@@ -69,7 +68,8 @@ def test_quality_is_that_of_the_test_rows_about_the_train_mean(finished, metrics
 
 def test_a_model_is_measured_again_as_its_stage_measured_it(finished, metrics):
     measured = evaluate.measure_model(finished.path("best_model.pt"))
-    assert measured == metrics | {"baselines": {}, "probe": None}
+    rows = {key: n for key, n in metrics["rows"].items() if key != "baselines_of"}
+    assert measured == metrics | {"baselines": {}, "probe": None, "rows": rows}
     assert metrics["model_digest"] == file_digest(finished.path("best_model.pt"))
     measured = evaluate.measure_model(finished.path("best_model.pt"), baselines=True)
     assert measured == metrics | {"probe": None}
@@ -116,6 +116,29 @@ def test_what_is_measured_follows_the_settings(finished, tmp_path):
     assert metrics["rows"]["pairs_of"] == 12
     assert metrics["baselines"] == read_baselines(tmp_path / "baselines.csv") == {}
     assert metrics["probe"] is None
+
+
+def test_baselines_are_fitted_to_what_memory_allows(
+    finished, metrics, monkeypatch, tmp_path, caplog
+):
+    caplog.set_level("INFO")
+    n_train = metrics["rows"]["train"]
+    assert metrics["rows"]["baselines_of"] == n_train
+    seen = []
+    monkeypatch.setattr(evaluate, "rows_within", lambda *asked: seen.append(asked) or 40)
+    model, subset = finished.path("best_model.pt"), finished.path("subset.h5")
+    results = [tmp_path / name for name in ("metrics.json", "baselines.csv")]
+    evaluate.run(finished.config, model, subset, *results)
+    measured = read_metrics(results[0])
+    assert seen == [(1.0, len(Tokenizer.load(model).kept))]
+    assert measured["rows"] == metrics["rows"] | {"baselines_of": 40}
+    assert measured["quality"] == metrics["quality"]
+    assert measured["baselines"] != metrics["baselines"]
+    assert f"baselines are fitted to 40 of {n_train} train rows" in caplog.text
+    for dataset in ((), [finished.dataset]):
+        measured = evaluate.measure_model(model, dataset, baselines=True)
+        assert measured["rows"]["baselines_of"] == 40
+    assert "baselines_of" not in evaluate.measure_model(model)["rows"]
 
 
 def test_all_rows_of_a_dataset_are_measured(finished, caplog):
@@ -223,20 +246,32 @@ def test_a_feature_that_decides_the_quality_alone_is_told(finished, caplog):
     assert not caplog.text
 
 
-@pytest.mark.parametrize("files", [("subset.h5",), ("subset.h5", *OTHERS)])
-def test_a_subset_of_other_rows_is_not_taken_for_the_models_own(finished, tmp_path, files):
-    for name in ("best_model.pt", *files):
+def reverse_sides(file):
+    file["split"][:] = file["split"][:][::-1]
+
+
+def exchange_dataset(file):
+    header = json.loads(file["header"][()])
+    file["header"][()] = json.dumps(header | {"source_digest": "0" * 64})
+
+
+@pytest.mark.parametrize("change", [reverse_sides, exchange_dataset])
+def test_a_subset_of_other_rows_is_not_taken_for_the_models_own(finished, tmp_path, change):
+    for name in ("best_model.pt", "subset.h5"):
         shutil.copy(finished.path(name), tmp_path)
-    model = tmp_path / "best_model.pt"
+    model, subset = tmp_path / "best_model.pt", tmp_path / "subset.h5"
     assert evaluate.measure_model(model)["rows"]["measured_on"] == "test"
-    with h5py.File(tmp_path / "subset.h5", "r+") as file:
-        if len(files) > 1:
-            file["split"][:] = file["split"][:][::-1]
-        else:
-            header = json.loads(file["header"][()])
-            file["header"][()] = json.dumps(header | {"source_digest": "0" * 64})
-    with pytest.raises(SpinlockError, match="not the one that the model was trained with"):
+    with h5py.File(subset, "r+") as file:
+        change(file)
+    of_no_other = pytest.raises(SpinlockError, match="not the one that the model was trained with")
+    with of_no_other:
         evaluate.measure_model(model)
+    results = [tmp_path / name for name in ("metrics.json", "baselines.csv")]
+    with of_no_other:
+        evaluate.run(finished.config, model, subset, *results)
+    with pytest.raises(SpinlockError, match=r"not the one that|of another dataset"):
+        encode.run(model, [finished.dataset], tmp_path / "tokens.h5", subset=subset)
+    assert not any(path.exists() for path in (*results, tmp_path / "tokens.h5"))
     (tmp_path / "subset.h5").unlink()
     with pytest.raises(SpinlockError, match=r"no subset\.h5"):
         evaluate.measure_model(model)

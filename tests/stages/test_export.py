@@ -71,3 +71,12 @@ def test_a_grid_for_a_model_that_reads_no_fields_is_an_error(finished, tmp_path)
     with pytest.raises(SpinlockError, match="reads no initial fields"):
         export.run(finished.path("best_model.pt"), tmp_path, grid=32)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_is_exported_over_itself_and_over_no_other_file(finished, tmp_path):
+    model, described = finished.path("best_model.pt"), tmp_path / "model.json"
+    for _ in range(2):
+        export.run(model, tmp_path, ["safetensors"])
+    described.write_text('{"format": "of someone else"}')
+    with pytest.raises(SpinlockError, match="another kind of file"):
+        export.run(model, tmp_path, ["safetensors"])

@@ -144,15 +144,29 @@ def test_what_coefficients_lose_of_series_is_told(tmp_path, caplog):
     assert "of own/noise" in caplog.text
 
 
+def test_what_coefficients_lose_of_sorted_series_is_told(tmp_path, monkeypatch):
+    path, steps = tmp_path / "own.h5", 24
+    rng = np.random.default_rng(0)
+    slow = rng.normal(size=(320, 1)) * np.cos(np.pi * (np.arange(steps) + 0.5) / steps)
+    noise = rng.normal(size=(320, steps))
+    with h5py.File(path, "w") as file:
+        file["features/own/features"] = np.concatenate([slow, noise])[..., None]
+    monkeypatch.setattr(subset, "SERIES_ROWS", 320)
+    with open_dataset(path) as source:
+        chosen = choose_columns(source, ["own"], {})
+        (kept,) = subset._kept_of_series(source, chosen, np.arange(640)).values()
+    assert 0.5 < kept < 0.95
+
+
 def test_long_series_are_measured_on_fewer_rows(finished, monkeypatch):
     seen = []
     monkeypatch.setattr(subset, "kept_variance", lambda x, _: seen.append(len(x)) or np.ones(2))
     with open_dataset(finished.dataset) as source:
         chosen = choose_columns(source, ["temporal"], {})
-        for cells in (40 * 12 * 2, 12):
+        for cells in (100 * 12 * 2, 12):  # three runs of 30 rows, or one
             monkeypatch.setattr(subset, "SERIES_CELLS", cells)
             subset._kept_of_series(source, chosen, np.arange(150))
-    assert seen == [40, 32]
+    assert seen == [90, 30]
 
 
 @pytest.mark.parametrize(

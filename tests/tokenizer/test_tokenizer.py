@@ -1,6 +1,7 @@
 """The public tokenizer: features in original units to tokens and back."""
 
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import h5py
@@ -382,6 +383,13 @@ def test_columns_of_a_dataset_go_by_name_in_any_order(
     np.testing.assert_array_equal(tokenizer.encode(path), expected)
     path = named(write_dataset(features, name="names_alone.h5"), names)
     assert (tokenizer.encode(path) != expected).any()
+
+
+def test_a_tokenizer_holds_nothing_of_its_training(tokenizer):
+    checkpoint = replace(tokenizer._checkpoint, optimizer_state={"a": 1}, training_state={"b": 2})
+    held = Tokenizer(checkpoint)._checkpoint
+    assert (held.optimizer_state, held.training_state) == ({}, {})
+    assert checkpoint.optimizer_state
 
 
 def test_a_tokenizer_that_has_encoded_can_be_pickled(tokenizer, raw_values):

@@ -8,6 +8,7 @@ import torch
 
 from spinlock.tokenizer.categories.centroids import mean_abs_cosine
 from spinlock.tokenizer.start.initialization import BookRequest
+from spinlock.training import summary
 from spinlock.training.summary import summary_metrics
 
 PARTITION = [np.arange(3), np.arange(3, 6)]
@@ -65,6 +66,19 @@ def test_topographic_correlates_the_distances_of_pairs(measured, make_model, val
         for rows in (validation.x.double(), codes)
     ]
     assert measured["topographic"] == pytest.approx(np.corrcoef(*between)[0, 1], abs=1e-4)
+
+
+def test_pairs_are_of_rows_from_anywhere(make_model, validation, train, monkeypatch):
+    monkeypatch.setattr(summary, "PAIR_ROWS", len(validation) // 2)
+    model = make_model()
+    of_all = [
+        summary_metrics(model, validation.take(order), train.x.mean(0), PARTITION)["topographic"]
+        for order in (torch.arange(len(validation)), validation.x.norm(dim=1).argsort())
+    ]
+    first = validation[: len(validation) // 2]
+    of_first = summary_metrics(model, first, train.x.mean(0), PARTITION)["topographic"]
+    assert of_first not in of_all
+    assert of_all[0] == pytest.approx(of_all[1], abs=0.1)
 
 
 def test_orthogonality_is_the_mean_cosine_of_the_centroids(measured, validation):

@@ -69,7 +69,8 @@ FIRST_STAGE = {
         InitialHybridEncoder.activation InitialHybridEncoder.hidden_dims
         InitialHybridEncoder.batch_norm
     """,
-    "evaluate": "evaluation.baselines evaluation.probe_column evaluation.max_pair_rows",
+    "evaluate": "evaluation.baselines evaluation.probe_column evaluation.max_pair_rows "
+    "evaluation.memory_budget",
     "visualize": "visualization.projection visualization.color_by visualization.max_points",
     # how a stage runs, not what it gives
     "nothing": """

@@ -43,7 +43,8 @@ EXHIBITS = (
         "Quality at a price",
         "How much of the features do the tokens keep for their bits, and would another quantiser "
         "do better? Spinlock's line grows by one level per point; the others are fitted on the "
-        "same train rows and measured on the same rows. The Gaussian reference is reverse "
+        "same train rows (on a random part of them, where evaluation.memory_budget says so) and "
+        "measured on the same rows. The Gaussian reference is reverse "
         "water-filling on the train covariance.",
         drawings.draw_rate_distortion,
     ),

@@ -134,7 +134,7 @@ def draw_rate_distortion(evidence: Evidence) -> Figure | str:
     measured = evidence.baselines
     return reconstruction.rate_distortion_figure(
         evidence.tokenizer.bits_by_level.cumsum(),
-        evidence.reconstruction.by_level,
+        np.array(list(evidence.metrics["quality_by_level"].values()), float),
         evidence.levels,
         {name: measured[method] for method, name in METHOD_NAMES.items() if method in measured},
         METHOD_NAMES[REFERENCE],

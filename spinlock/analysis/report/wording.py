@@ -52,7 +52,8 @@ def describe(evidence: Evidence, split: np.ndarray, shown: Mapping[str, Shown]) 
         targets=[_target(one) for one in evidence.metrics["targets"]],
         measured_on=f"Figures of quality are measured on {measured.n_rows:,} {measured.rows} rows."
         + _dominant(evidence.metrics)
-        + _capped(evidence.metrics),
+        + _capped(evidence.metrics)
+        + _fitted(evidence.metrics["rows"]),
         probe=_probe(evidence.metrics),
         sections=_sections(shown),
         cleaning=_cleaning(tokenizer.statistics, split, account),
@@ -80,6 +81,14 @@ def _capped(metrics: Mapping[str, Any]) -> str:
         f" Cleaning caps {share:.1%} of the values: a tenth of the features have R² below "
         f"{hidden[0]:.3f}, and below {hidden[1]:.3f} against the values before."
     )
+
+
+def _fitted(rows: Mapping[str, Any]) -> str:
+    """Return a sentence on the train rows that baselines did without, where they did."""
+    fitted, train = rows.get("baselines_of"), rows["train"]
+    if fitted is None or fitted == train:
+        return ""
+    return f" Other quantisers are fitted to {fitted:,} of the {train:,} train rows."
 
 
 def _target(entry: Mapping[str, Any]) -> Target:

@@ -25,7 +25,9 @@ def test_our_levels_stand_at_the_bits_of_all_levels_up_to_them(evidence):
     figure = drawings.draw_rate_distortion(evidence)
     (line,) = (one for one in figure.axes[0].lines if one.get_label() == "spinlock, by level")
     assert line.get_xdata().tolist() == [10, 15, 19]
-    np.testing.assert_array_equal(line.get_ydata(), evidence.reconstruction.by_level)
+    np.testing.assert_array_equal(
+        line.get_ydata(), list(evidence.metrics["quality_by_level"].values())
+    )
 
 
 def test_the_quality_of_features_is_that_of_all_levels(evidence):

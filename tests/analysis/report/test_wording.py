@@ -55,6 +55,15 @@ def test_cleaning_is_told_in_numbers_and_names(described, evidence):
     assert described.altered == [("b", 0, 40), (evidence.names[0], 30, 1), ("c", 2, 0)]
 
 
+@pytest.mark.parametrize(
+    ("fitted", "told"), [({"baselines_of": 20}, True), ({"baselines_of": 50}, False), ({}, False)]
+)
+def test_train_rows_that_baselines_did_without_are_told(evidence, fitted, told):
+    metrics = evidence.metrics | {"rows": {"train": 50} | fitted}
+    page = describe(replace(evidence, metrics=metrics), np.zeros(1, int), NOTHING)
+    assert ("fitted to 20 of the 50 train rows" in page.measured_on) == told
+
+
 def test_rows_that_were_left_out_or_changed_are_told(evidence):
     account = {
         "rows_beyond_max_samples": 1200,
@@ -119,7 +128,7 @@ PROBE = {
     "logistic": {"features": 0.9, "tokens": 0.8, "faiss_rq": 0.7},
     "nearest": {"features": 0.6, "tokens": 0.5, "faiss_rq": 0.4},
 }
-MEASURED = {"measured_on": "test", "test": 1500}
+MEASURED = {"measured_on": "test", "train": 50, "test": 1500}
 
 
 def test_a_probe_is_shown_beside_features_chance_and_its_rows(evidence, described):
