@@ -70,9 +70,9 @@ few rows in which such a column varies.
 
 RQ keeps a beam of {beam} encodings, in fitting and in encoding (its default is 5; ours is 8). Ours
 is measured again as it changes, one table at a time, with the date below. Tables of 10,000
-operators and more were measured before 2026-12-02, when cleaning changed (gaps and equal values no
-longer draw the caps of outliers nearer: 5 % fewer values of operators are capped). That changed the
-means of other tables of operators by at most 0.002.
+operators and more were cleaned in the way of before 2026-12-02 (since then, gaps and equal values
+no longer draw the caps of outliers nearer: 5 % fewer values of operators are capped). The change
+moved the means of other tables of operators by at most 0.002.
 """
 
 
