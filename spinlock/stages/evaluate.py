@@ -50,7 +50,8 @@ def run(
     require_own_model(experiment, tokenizer.config, model)
     with FeatureTable(subset) as table:
         require_own_subset(table, tokenizer.provenance)
-        fitted = _rows_to_fit(table, tokenizer, experiment)
+        fits = settings.baselines or settings.probe_column is not None
+        fitted = _rows_to_fit(table, tokenizer, experiment) if fits else np.empty(0, int)
         # before all rows are held, since faiss takes much memory for a while
         compared = _compared(table, tokenizer, fitted) if settings.baselines else []
         rows = RowsOfSplit.of_table(table, tokenizer)
@@ -63,7 +64,7 @@ def run(
         "model_digest": tokenizer.digest,
         "dataset_digest": tokenizer.source_digest,
     }
-    if compared or labels is not None:
+    if fits:
         measured["rows"] |= {"baselines_of": len(fitted)}
     write_json(metrics, measured)
     _write_baselines(compared, baselines)

@@ -104,7 +104,9 @@ def test_a_job_without_the_gpu_of_the_training_measures_the_same(finished, metri
     assert paths[1].read_bytes() == finished.path("baselines.csv").read_bytes()
 
 
-def test_what_is_measured_follows_the_settings(finished, tmp_path):
+def test_what_is_measured_follows_the_settings(finished, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(evaluate, "rows_within", lambda *_: 40)
     changes = {"max_pair_rows": 12, "baselines": False, "probe_column": None}
     evaluation = finished.experiment.evaluation.model_copy(update=changes)
     evaluate.run(
@@ -116,6 +118,8 @@ def test_what_is_measured_follows_the_settings(finished, tmp_path):
     assert metrics["rows"]["pairs_of"] == 12
     assert metrics["baselines"] == read_baselines(tmp_path / "baselines.csv") == {}
     assert metrics["probe"] is None
+    assert "baselines_of" not in metrics["rows"]
+    assert "are fitted to" not in caplog.text
 
 
 def test_baselines_are_fitted_to_what_memory_allows(
