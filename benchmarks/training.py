@@ -26,10 +26,10 @@ from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.products import go_to_onednn
-from spinlock.tokenizer.start.initialization import BookRequest
+from spinlock.tokenizer.start.book_sizes import BookRequest
+from spinlock.tokenizer.start.model import ModelRequest, start_model
 from spinlock.training.loop import TrainingPlan
 from spinlock.training.requests import training_plan
-from spinlock.training.start import ModelRequest, start_model
 
 CATEGORIES, BOOKS = 10, (128, 64, 32)
 BATCH_SIZES = (512, 32)
@@ -82,8 +82,9 @@ def starting_model(table: Table, categories: int) -> TokenizerModel:
         },
     )
     books = BookRequest(explicit=[[(None, k) for k in BOOKS]] * len(partition))
-    request = ModelRequest(shape, books)
-    return start_model(request, table.train, table.validation, plan_of_defaults(512))
+    plan = plan_of_defaults(512)
+    request = ModelRequest(shape, books, plan.batch_size, plan.seed)
+    return start_model(request, table.train, table.validation)
 
 
 def _contenders(

@@ -35,7 +35,8 @@ from spinlock.tokenizer.start.bit_budget import (
     rows_of_books,
     useful_categories,
 )
-from spinlock.tokenizer.start.initialization import BookRequest, partition_quality
+from spinlock.tokenizer.start.book_sizes import BookRequest
+from spinlock.tokenizer.start.partition_quality import partition_quality
 
 log = logging.getLogger(__name__)
 

@@ -44,13 +44,13 @@ from spinlock.tokenizer.network.processes import (
     started_together,
 )
 from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.start.model import ModelRequest, start_model
 from spinlock.training.loop import Trainer, TrainingPlan
 from spinlock.training.provenance import describe_run, files_digest, settings_digest
 from spinlock.training.refinement import refine
 from spinlock.training.requests import model_request, training_plan
 from spinlock.training.resume import SavedState, bad_state_told, state_of_checkpoint
 from spinlock.training.row_store import RowStore
-from spinlock.training.start import ModelRequest, start_model
 from spinlock.training.summary import summary_metrics
 from spinlock.training.tracking import Tracker, tracked
 
@@ -156,7 +156,7 @@ def _trainer(
 ) -> Trainer:
     """Return a trainer at the start, or where `state` left off."""
     if state is None:
-        start = made_once(lambda: _start(request, train, validation, plan))
+        start = made_once(lambda: _start(request, train, validation))
         return Trainer(_model(request, train, start), train, validation, plan)
     trainer = Trainer(_model(request, train, state), train, validation, plan)
     trainer.load_state_dict(state)
@@ -167,11 +167,9 @@ def _trainer(
     return trainer
 
 
-def _start(
-    request: ModelRequest, train: Rows, validation: Rows, plan: TrainingPlan
-) -> dict[str, Any]:
+def _start(request: ModelRequest, train: Rows, validation: Rows) -> dict[str, Any]:
     """Return the start as what can be sent to another process: sizes of books, and weights."""
-    model = start_model(request, train, validation, plan)
+    model = start_model(request, train, validation)
     weights = {name: values.cpu() for name, values in model.state_dict().items()}
     return {"book_sizes": model.quantizer.sizes.tolist(), "model": weights}
 

@@ -20,12 +20,12 @@ from spinlock.tokenizer.network.processes import (
 from spinlock.tokenizer.network.products import quick_products
 from spinlock.tokenizer.network.quantizer import Quantized
 from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.start.validation import validation_entries
 from spinlock.training.callbacks import BestModel, CodebookUse, EarlyStopping
 from spinlock.training.objective import ROW_MEANS, TERMS, LossWeights, Objective
 from spinlock.training.place import EpochPlace
 from spinlock.training.schedule import LearningRate
 from spinlock.training.soundness import require_finite_terms, require_finite_weights
-from spinlock.training.validation import validation_entries
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from spinlock.errors import SpinlockError
 from spinlock.features.table import FeatureTable
 from spinlock.settings import Experiment
 from spinlock.tokenizer.network.model_shape import ModelShape
-from spinlock.tokenizer.start.initialization import BookRequest
+from spinlock.tokenizer.start.book_sizes import BookRequest
+from spinlock.tokenizer.start.model import ModelRequest
 from spinlock.training.loop import TrainingPlan
 from spinlock.training.objective import LossWeights
-from spinlock.training.start import ModelRequest
 
 
 def training_plan(experiment: Experiment) -> TrainingPlan:
@@ -93,7 +93,13 @@ def model_request(
         max_tokens=model.max_tokens,
         explicit=explicit_levels(experiment, list(partition)),
     )
-    return ModelRequest(shape, books, None if caps is None else torch.from_numpy(caps))
+    return ModelRequest(
+        shape,
+        books,
+        caps=None if caps is None else torch.from_numpy(caps),
+        batch_size=experiment.training.batch_size,
+        seed=experiment.random_seed,
+    )
 
 
 def explicit_levels(

@@ -19,9 +19,9 @@ from spinlock.settings import load_experiment
 from spinlock.stages import train
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.start.validation import validation_entries
 from spinlock.tokenizer.state_file import read_state
 from spinlock.training.objective import Objective
-from spinlock.training.validation import validation_entries
 
 FLAGS = ("subset", "statistics", "categories")
 INPUTS = ("subset.h5", "feature_statistics.npz", "categories.json")

@@ -15,6 +15,7 @@ from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.normalization.fitting import fit_statistics
+from spinlock.tokenizer.start.category import categories_of
 from spinlock.tokenizer.start.category_axes import principal_axes
 from spinlock.tokenizer.start.initialization import initialize_model
 from spinlock.tokenizer.start.rare_events import SeldomEvents
@@ -90,11 +91,14 @@ def make_checkpoint(raw_values: np.ndarray) -> Callable[..., Checkpoint]:
         rows = Rows(x, None if fields is None else torch.from_numpy(fields))
         model = initialize_model(
             shape,
-            principal_axes(x[:N_TRAIN], PARTITION, shape.embedding_dim),
+            categories_of(
+                PARTITION,
+                principal_axes(x[:N_TRAIN], PARTITION, shape.embedding_dim),
+                SeldomEvents.of(x[:N_TRAIN]),
+            ),
             rows.take(torch.arange(N_TRAIN)),
             rows.take(torch.arange(N_TRAIN, N_ROWS)),
             torch.Generator().manual_seed(0),
-            SeldomEvents.of(x[:N_TRAIN]),
         )
         return Checkpoint(
             model=model,
@@ -201,8 +205,8 @@ def start_of() -> Callable[..., TokenizerModel]:
         )
         axes = principal_axes(train.x, partition, shape.embedding_dim)
         generator = torch.Generator().manual_seed(0)
-        limits = None if dims is None else [dims] * 2
-        events = SeldomEvents.of(train.x)
-        return initialize_model(shape, axes, train, train, generator, events, latent_dims=limits)
+        levels = None if dims is None else [[(limit, None) for limit in dims]] * 2
+        categories = categories_of(partition, axes, SeldomEvents.of(train.x), levels)
+        return initialize_model(shape, categories, train, train, generator)
 
     return make

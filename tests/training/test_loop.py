@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from spinlock.errors import SpinlockError
 from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.start.validation import validation_entries
 from spinlock.training import loop
 from spinlock.training.loop import Trainer
 from spinlock.training.objective import TERMS, LossWeights
-from spinlock.training.validation import validation_entries
 
 
 @pytest.fixture(scope="session")

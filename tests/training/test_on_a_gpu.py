@@ -20,11 +20,11 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.start.model import start_model
+from spinlock.tokenizer.start.validation import row_errors
 from spinlock.training.loop import Trainer
 from spinlock.training.refinement import refine
-from spinlock.training.start import start_model
 from spinlock.training.summary import summary_metrics
-from spinlock.training.validation import row_errors
 
 GPU = torch.device("cuda", 0)
 MOVES = ("aten::_to_copy", "aten::copy_")
@@ -166,11 +166,11 @@ def test_tensors_of_the_cpu_and_the_gpu_do_not_mix(on_gpu):
 
 
 @pytest.mark.filterwarnings("ignore:.*CUDA is not available")
-def test_the_start_is_that_of_the_cpu(on_gpu, make_request, make_plan):
-    model = start_model(make_request(), *(Rows(rows.x) for rows in on_gpu), make_plan())
+def test_the_start_is_that_of_the_cpu(on_gpu, make_request):
+    model = start_model(make_request(), *(Rows(rows.x) for rows in on_gpu))
     assert all(one.is_cuda for one in (*model.parameters(), *model.buffers()))
     of_cpu = [Rows(rows.x.cpu()) for rows in on_gpu]
-    expected = start_model(make_request(), *of_cpu, make_plan())
+    expected = start_model(make_request(), *of_cpu)
     assert torch.equal(model.quantizer.all_codes.cpu(), expected.quantizer.all_codes)
     assert torch.equal(model.tokenize(on_gpu[1]).cpu(), expected.tokenize(of_cpu[1]))
 
@@ -193,7 +193,7 @@ def test_a_training_runs_to_its_end_and_goes_on(
         use_ema=use_ema,
     )
     plan = make_plan(num_epochs=2, dead_code_reset_interval=1, eval_interval=2, log_interval=1)
-    model = start_model(request, *on_gpu, plan)
+    model = start_model(request, *on_gpu)
     trainer = Trainer(model, *on_gpu, plan)
     assert [entry["epoch"] for entry in trainer.run()] == [0, 1, 2]
     assert all(one.is_cuda for one in (*model.parameters(), *model.buffers()))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spinlock.tokenizer.categories.centroids import mean_abs_cosine
-from spinlock.tokenizer.start.initialization import BookRequest
+from spinlock.tokenizer.start.book_sizes import BookRequest
 from spinlock.training import summary
 from spinlock.training.summary import summary_metrics
 

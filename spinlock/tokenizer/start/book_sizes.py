@@ -3,17 +3,15 @@
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from spinlock.tokenizer.start.bit_allocation import allocate_bits, distortion_at, fewest_bits
-from spinlock.tokenizer.start.bit_budget import (
-    LEVELS,
-    largest_book_bits,
-    largest_complete_book_bits,
-)
+from spinlock.tokenizer.start.bit_budget import largest_book_bits, largest_complete_book_bits
+from spinlock.tokenizer.start.category import Category, Levels
 from spinlock.tokenizer.start.category_curves import CategoryCurves
 
 log = logging.getLogger(__name__)
@@ -24,72 +22,84 @@ FOLDS = 3
 ROWS_MEASURED = 6000  # rows that the curves are measured on, at most
 
 
+@dataclass(frozen=True)
+class BookRequest:
+    """How many codes each book gets.
+
+    Attributes
+    ----------
+    bits : int
+        Budget per row, for automatic sizes.
+    target_quality : float, optional
+        Fewest bits, at most `bits`, that reach this held-out R².
+    max_tokens : int, optional
+        Largest automatic book; by default the one with the lowest held-out distortion.
+    explicit : list [C] of list [L] of (latent_dim or None, num_tokens or None), optional
+        What the settings say; None entries are filled automatically.
+    """
+
+    bits: int = 288
+    target_quality: float | None = None
+    max_tokens: int | None = None
+    explicit: list[Levels] | None = None
+
+
 def choose_book_sizes(
-    embeddings: Sequence[Tensor],
-    budget: int,
-    generator: torch.Generator,
-    *,
-    given: Sequence[Sequence[int | None]] | None = None,
-    rare: Sequence[Tensor] | None = None,
-    parts: Sequence[Sequence[Tensor]] | None = None,
-    outliers: Sequence[Tensor] | None = None,
-    max_tokens: int | None = None,
-    target_distortion: float | None = None,
+    x: Tensor, categories: Sequence[Category], request: BookRequest, generator: torch.Generator
 ) -> list[list[int]]:
     """Choose the number of codes of every category and level.
 
     Parameters
     ----------
-    embeddings : sequence of Tensor [n, E_c]
-        Train rows of each category, in units in which squared errors add up.
-    budget : int
-        Bits per row over all categories and levels.
-    given : sequence [C] of sequence [L] of int or None, optional
-        Sizes of books that are settled and take their bits first; None for those to choose. By
-        default three levels to choose.
-    rare : sequence of Tensor [R_c, 2, E_c], optional
-        Directions of each category whose rare events are measured in new combinations too.
-    parts : sequence [C] of sequence [L] of Tensor [r, E_c], optional
-        Columns of each category that levels may tell one by one, as orthonormal directions in its
-        embedding, where that is better than telling what the levels before left; none where a
-        category has no such.
-    outliers : sequence of Tensor [m, E_c], optional
-        Rows beside those of each category, of which a book that holds all combinations has codes.
-    max_tokens : int, optional
-        Largest book; by default the one with the lowest held-out distortion.
-    target_distortion : float, optional
-        Use the fewest bits, at most `budget`, with at most this held-out distortion.
+    x : Tensor [n, D]
+        Train rows.
+    categories : sequence of Category
+        Sizes that they settle are kept, and take their bits first.
+    request : BookRequest
+        Its budget, target and largest book.
+    generator : torch.Generator
 
     Returns
     -------
     list [C] of list [L] of int
     """
-    given = given or [[None] * LEVELS] * len(embeddings)
-    if all(size is not None for levels in given for size in levels):
-        return [[int(size) for size in levels] for levels in given]  # type: ignore[arg-type]
-    settled = math.ceil(sum(math.log2(size) for levels in given for size in levels if size))
-    budget -= settled
-    free = sum(size is None for levels in given for size in levels)
-    n_rows = len(embeddings[0])
-    largest = largest_book_bits(n_rows)
-    caps = range(max(1, largest - CAPS_TRIED + 1), largest + 1)
-    complete = largest_complete_book_bits(n_rows)
-    if max_tokens is not None:
-        limit = int(np.log2(max_tokens))
-        caps, complete = [min(largest, limit)], min(complete, limit)
-    folds = _folds(n_rows, generator)
-    directions = rare or [z.new_empty(0, 2, z.shape[1]) for z in embeddings]
-    spaces = parts or [[]] * len(embeddings)
-    beside = outliers or [z[:0] for z in embeddings]
-    categories = [
-        CategoryCurves(folds, generator, complete, *of_category)
-        for of_category in zip(embeddings, directions, given, spaces, beside, strict=True)
-    ]
-    choices = [_Choice(cap, categories, all_used=budget >= free) for cap in caps]
+    given = [size for one in categories for size in one.sizes]
+    if None not in given:
+        return [[int(size) for size in one.sizes] for one in categories]  # type: ignore[arg-type]
+    settled = math.ceil(sum(math.log2(size) for size in given if size))
+    budget = request.bits - settled
+    caps, complete = _bits_of_largest_books(len(x), request.max_tokens)
+    folds = _folds(len(x), generator)
+    curves = [CategoryCurves(folds, generator, complete, one, one.embed(x)) for one in categories]
+    choices = [_Choice(cap, curves, all_used=budget >= given.count(None)) for cap in caps]
     chosen = min(choices, key=lambda one: one.distortion(budget))
-    if target_distortion is not None:
-        return chosen.sizes_for(target_distortion, budget, settled)
-    return chosen.sizes_within(budget, settled)
+    if request.target_quality is None:
+        return chosen.sizes_within(budget, settled)
+    target = _distortion_allowed(x, categories, request.target_quality)
+    return chosen.sizes_for(target, budget, settled)
+
+
+def _bits_of_largest_books(n_rows: int, max_tokens: int | None) -> tuple[Sequence[int], int]:
+    """Return the bits of largest books to try, and of the largest book of all combinations."""
+    largest, complete = largest_book_bits(n_rows), largest_complete_book_bits(n_rows)
+    if max_tokens is None:
+        return range(max(1, largest - CAPS_TRIED + 1), largest + 1), complete
+    limit = int(np.log2(max_tokens))
+    return [min(largest, limit)], min(complete, limit)
+
+
+def _distortion_allowed(x: Tensor, categories: Sequence[Category], quality: float) -> float:
+    """Return the distortion of embeddings that leaves this R² of the columns x [n, D].
+
+    What embeddings leave out is lost, whatever the bits.
+    """
+    total, embedded = _variance(x), sum(_variance(one.embed(x)) for one in categories)
+    return (1 - quality) * total - (total - embedded)
+
+
+def _variance(x: Tensor) -> float:
+    """Return the summed variances of columns x [n, d]."""
+    return float(x.var(dim=0, correction=0).double().sum())
 
 
 class _Choice:

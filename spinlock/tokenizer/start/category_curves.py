@@ -11,6 +11,7 @@ from torch import Tensor
 from spinlock.tokenizer.network.codebook import Beam
 from spinlock.tokenizer.start.bit_allocation import RateDistortion, allocations, distortion_at
 from spinlock.tokenizer.start.bit_budget import LEVELS
+from spinlock.tokenizer.start.category import Category
 from spinlock.tokenizer.start.combinations import all_combinations, codes_of_values
 from spinlock.tokenizer.start.kmeans import kmeans
 from spinlock.tokenizer.start.rare_events import with_recombined
@@ -31,16 +32,10 @@ class CategoryCurves:
     generator : torch.Generator
     complete : int
         Bits, at most, of a book that holds all combinations of values of a part.
+    category : Category
+        What settles some sizes, which parts there are, and what is put beside the rows.
     z : Tensor [n, E]
-        Rows.
-    rare : Tensor [R, 2, E]
-        Directions whose rare events are measured in new combinations too.
-    given : sequence [L] of int or None
-        Sizes of books that are settled; None for those to choose.
-    parts : sequence [L] of Tensor [r, E], or of none
-        Orthonormal directions that levels may tell one by one.
-    outliers : Tensor [m, E]
-        Rows beside z that books are fitted to as well, and take codes.
+        Embeddings of rows.
     """
 
     def __init__(
@@ -48,13 +43,11 @@ class CategoryCurves:
         folds: list[tuple[Tensor, Tensor]],
         generator: torch.Generator,
         complete: int,
+        category: Category,
         z: Tensor,
-        rare: Tensor,
-        given: Sequence[int | None],
-        parts: Sequence[Tensor],
-        outliers: Tensor,
     ):
-        self._given = given
+        self._given = category.sizes
+        rare, outliers = category.rare, category.outliers
         rows = [
             (
                 torch.cat([with_recombined(z[fitted], rare, generator), outliers]),
@@ -63,7 +56,7 @@ class CategoryCurves:
             for fitted, held_out in folds
         ]
         self._whole = _Chains(rows, generator)
-        parts = parts if all(size is None for size in given) else ()
+        parts = category.parts if all(size is None for size in self._given) else ()
         self._parts = [
             _Chains([(a @ part.T, b @ part.T) for a, b in rows], generator, codes_of_values)
             for part in parts

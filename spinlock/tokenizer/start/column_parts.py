@@ -6,8 +6,6 @@ TPAMI 33(1), "Product quantization") then tell them without an error, where resi
 columns, of any size, never come to an end.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from scipy.cluster.hierarchy import leaves_list
@@ -21,19 +19,6 @@ ROWS_SEEN = 5000  # that values are counted in and columns compared on, at most
 ROWS_PER_VALUE = 4  # on average, of a column that takes few
 MOST_COLUMNS = 0.5  # of a category's, that take few
 ROTATION = 1e-4  # that an inner product of two axes may be off, by rounding
-
-Parts = list[list[Tensor]]  # of each category: the columns that each level would tell, or none
-
-
-def parts_of_categories(
-    x: Tensor, partition: Sequence[Sequence[int]], axes: Sequence[CategoryAxes], levels: int
-) -> Parts:
-    """Return the parts of each category of the columns of rows x [n, D]."""
-    seen = x[:: -(-len(x) // ROWS_SEEN)]
-    return [
-        column_parts(seen[:, list(members)], one, levels)
-        for one, members in zip(axes, partition, strict=True)
-    ]
 
 
 def column_parts(x: Tensor, axes: CategoryAxes, levels: int) -> list[Tensor]:

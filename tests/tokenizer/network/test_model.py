@@ -9,6 +9,7 @@ from spinlock.tokenizer.network.category_path import CategoryPath
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.start.category import categories_of
 from spinlock.tokenizer.start.category_axes import principal_axes
 from spinlock.tokenizer.start.initialization import initialize_model
 from spinlock.tokenizer.start.rare_events import SeldomEvents
@@ -224,15 +225,10 @@ def test_one_category_and_one_level_are_enough(randomize):
 
 def test_weights_of_a_model_with_restricted_levels_can_be_loaded():
     shape, rows = make_shape(), make_rows()
-    model = initialize_model(
-        shape,
-        principal_axes(rows.x, PARTITION, 4),
-        rows,
-        rows,
-        torch.Generator().manual_seed(0),
-        SeldomEvents.of(rows.x),
-        latent_dims=[[1, 2, None]] * 3,
-    )
+    axes, events = principal_axes(rows.x, PARTITION, 4), SeldomEvents.of(rows.x)
+    levels = [[(1, None), (2, None), (None, None)]] * 3
+    categories = categories_of(PARTITION, axes, events, levels)
+    model = initialize_model(shape, categories, rows, rows, torch.Generator().manual_seed(0))
     again = TokenizerModel(shape)
     again.load_weights(model.state_dict())
     again.eval()

@@ -1,12 +1,21 @@
 """Sizes of books: within the budget, as the data want them, those that are given as they are."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from spinlock.tokenizer.start import book_sizes
 from spinlock.tokenizer.start.bit_budget import LEVELS
-from spinlock.tokenizer.start.book_sizes import ROWS_FOR_ONE_FOLD, _folds, choose_book_sizes
+from spinlock.tokenizer.start.book_sizes import (
+    ROWS_FOR_ONE_FOLD,
+    BookRequest,
+    _folds,
+    choose_book_sizes,
+)
+from spinlock.tokenizer.start.category import Category
+from spinlock.tokenizer.start.category_axes import CategoryAxes
 
 
 @pytest.mark.parametrize("n_rows", [2, 10, 700, 1500, 7000])
@@ -35,8 +44,24 @@ def embeddings(scales: tuple[float, ...], n_rows: int = 200) -> list[torch.Tenso
     return [scale * torch.randn(n_rows, 3, generator=generator) for scale in scales]
 
 
-def choose(z: list[torch.Tensor], budget: int, **options) -> list[list[int]]:
-    return choose_book_sizes(z, budget, torch.Generator().manual_seed(1), **options)
+def choose(
+    z: list[torch.Tensor],
+    bits: int,
+    each: list[dict[str, Any]] | None = None,
+    seed: int = 1,
+    **asked,
+) -> list[list[int]]:
+    """Return the sizes for categories whose embeddings [n, E_c] are their columns."""
+    ends = np.cumsum([one.shape[1] for one in z]).tolist()
+    categories = []
+    for end, columns, known in zip(ends, z, each or [{}] * len(z), strict=True):
+        dims, nothing = columns.shape[1], columns[:0]
+        axes = CategoryAxes(torch.zeros(dims), torch.eye(dims), torch.eye(dims))
+        whole = {"rare": nothing.unsqueeze(1).expand(0, 2, dims), "outliers": nothing} | known
+        categories.append(Category([*range(end - dims, end)], axes, **whole))
+    generator = torch.Generator().manual_seed(seed)
+    request = BookRequest(bits=bits, **asked)
+    return choose_book_sizes(torch.cat(z, dim=1), categories, request, generator)
 
 
 def bits_of(sizes: list[list[int]]) -> list[float]:
@@ -89,10 +114,8 @@ def test_equal_generators_give_equal_sizes():
 
 def test_a_target_takes_fewer_bits_the_weaker_it_is():
     z = embeddings((1.0, 2.0))
-    variance = sum(float(one.var(0).sum()) for one in z)
     spent = [
-        sum(bits_of(choose(z, 30, target_distortion=share * variance)))
-        for share in (1.0, 0.5, 0.2, 1e-9)
+        sum(bits_of(choose(z, 30, target_quality=1 - share))) for share in (1.0, 0.5, 0.2, 1e-9)
     ]
     assert spent == sorted(spent)
     assert spent[0] == 6  # one bit for each level
@@ -109,11 +132,11 @@ def test_a_target_takes_fewer_bits_the_weaker_it_is():
         ([[None, 10, None], [None, None, None]], 20, 16),  # ten codes take four bits
         ([[None]] * 2, 8, 8),
         ([[32, None], [32, None]], 8, 0),
+        ([[7, 3], [5, 9]], 8, 0),
     ],
 )
 def test_sizes_that_are_given_take_their_bits_first(given, budget, chosen):
-    generator = torch.Generator().manual_seed(0)
-    sizes = choose_book_sizes(embeddings((3.0, 1.0)), budget, generator, given=given)
+    sizes = choose(embeddings((3.0, 1.0)), budget, [{"sizes": levels} for levels in given])
     assert [len(levels) for levels in sizes] == [len(levels) for levels in given]
     bits = 0.0
     for levels, wanted in zip(sizes, given, strict=True):
@@ -124,16 +147,15 @@ def test_sizes_that_are_given_take_their_bits_first(given, budget, chosen):
 
 
 def test_a_quality_that_the_bits_do_not_reach_is_told(caplog):
-    generator = torch.Generator().manual_seed(0)
-    choose_book_sizes(embeddings((3.0, 1.0)), 6, generator, target_distortion=1e-9)
+    z = embeddings((3.0, 1.0))
+    choose(z, 6, target_quality=1.0)
     assert "target_quality is not reached" in caplog.text
     caplog.clear()
     given = [[256, None, None], [None, None, None]]
-    two = embeddings((3.0, 1.0)), 12
-    choose_book_sizes(*two, generator, given=given, target_distortion=1e-9)
+    choose(z, 12, [{"sizes": levels} for levels in given], target_quality=1.0)
     assert "with the 12 bits of model.bits" in caplog.text  # those of given books are among them
     caplog.clear()
-    choose_book_sizes(embeddings((3.0, 1.0)), 6, generator, target_distortion=1e9)
+    choose(z, 6, target_quality=-1.0)
     assert not caplog.text
 
 
@@ -146,11 +168,10 @@ def test_rows_are_held_out_by_chance():
 def test_parts_get_the_bits_that_tell_them_where_that_is_better_than_residuals(graded):
     z, parts = graded()
     noise = 0.1 * torch.randn(900, 3, generator=torch.Generator().manual_seed(0))
-    generator = torch.Generator().manual_seed(0)
-    sizes, others = choose_book_sizes([z, noise], 13, generator, parts=[parts, []])
+    sizes, others = choose([z, noise], 13, [{"parts": parts}, {}])
     assert sizes == [2, 8, 8]
     assert np.log2(others).sum() == 6
-    residual, _ = choose_book_sizes([z, noise], 13, torch.Generator().manual_seed(0))
+    residual, _ = choose([z, noise], 13)
     assert residual != sizes
 
 
@@ -159,12 +180,10 @@ def test_a_book_of_all_combinations_takes_no_two_rows_for_each_code():
     z = torch.randint(8, (100, 2), generator=generator) / 8  # 64 combinations
     parts = [torch.eye(2), torch.eye(2)[:0], torch.eye(2)[:0]]
     for max_tokens, first in ((None, 64), (63, 32)):
-        ((size, *_),) = choose_book_sizes(
-            [z], 30, torch.Generator().manual_seed(0), parts=[parts], max_tokens=max_tokens
-        )
+        ((size, *_),) = choose([z], 30, [{"parts": parts}], max_tokens=max_tokens)
         assert size == first
     many = torch.randint(16, (100, 2), generator=generator) / 16
-    ((size, *_),) = choose_book_sizes([many], 30, generator, parts=[parts])
+    ((size, *_),) = choose([many], 30, [{"parts": parts}])
     assert size <= 32
 
 
@@ -175,7 +194,7 @@ def test_books_of_all_combinations_have_no_other_codes_and_what_that_saves_is_sp
     parts = [part[part.any(dim=1)] for part in parts]
     noise = 0.01 * torch.randn(900, 3, generator=generator)
     budget = 5 + 4 + 3 + 6  # the bits of books of 32, 16 and 8 codes, and others
-    sizes, others = choose_book_sizes([z, noise], budget, generator, parts=[parts, []])
+    sizes, others = choose([z, noise], budget, [{"parts": parts}, {}])
     assert sizes == [17, 9, 5]
     assert np.log2(others).sum() == 6 + 2  # of 12 bits, books of 17 · 9 · 5 codes take 9.6
 
@@ -186,23 +205,13 @@ def test_books_of_all_combinations_hold_outliers_that_no_row_shows(values):
     z = torch.randint(values, (900, 1), generator=generator) / values
     parts = [torch.eye(1), torch.eye(1)[:0], torch.eye(1)[:0]]
     for outliers, number in ([], values), ([[7.0], [-3.0]], values + 2):
-        beside = [torch.tensor(outliers).reshape(-1, 1)]
-        (sizes,) = choose_book_sizes([z], 12, generator, parts=[parts], outliers=beside)
+        beside = torch.tensor(outliers).reshape(-1, 1)
+        (sizes,) = choose([z], 12, [{"parts": parts, "outliers": beside}])
         assert sizes == [number, 1, 1]
 
 
 @pytest.mark.parametrize("given", [[None, 4, None], [4, 4, 4]])
 def test_given_books_are_not_of_parts(given, graded):
     z, parts = graded(90)
-    generator = torch.Generator().manual_seed(0)
-    sizes = choose_book_sizes([z, z], 20, generator, given=[given, given], parts=[parts] * 2)
+    sizes = choose([z, z], 20, [{"sizes": given, "parts": parts}] * 2)
     assert all(size[1] == 4 for size in sizes)
-
-
-def test_categories_without_parts_draw_as_ever():
-    one, other = embeddings((1.0, 2.0))
-    found = [
-        choose_book_sizes([one, other], 12, torch.Generator().manual_seed(0), parts=parts)
-        for parts in (None, [[], []])
-    ]
-    assert found[0] == found[1]

@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinlock.tokenizer.start.bit_budget import LEVELS
+from spinlock.tokenizer.start.category import Category
+from spinlock.tokenizer.start.category_axes import CategoryAxes
 from spinlock.tokenizer.start.category_curves import CategoryCurves, split_bits
 
 modest = settings(deadline=None, max_examples=60)
@@ -31,8 +33,10 @@ def curves_of(z, given=(None,) * LEVELS, parts=()):
     """Return the curves of a category whose last third of rows is held out."""
     fold = torch.arange(2 * len(z) // 3), torch.arange(2 * len(z) // 3, len(z))
     generator = torch.Generator().manual_seed(0)
-    no_events = z.new_empty(0, 2, z.shape[1])
-    return CategoryCurves([fold], generator, 10, z, no_events, given, parts, z[:0])
+    dims, no_events = z.shape[1], z.new_empty(0, 2, z.shape[1])
+    axes = CategoryAxes(torch.zeros(dims), torch.eye(dims), torch.eye(dims))
+    category = Category([*range(dims)], axes, no_events, z[:0], sizes=given, parts=parts)
+    return CategoryCurves([fold], generator, 10, category, z)
 
 
 def test_distortion_is_the_error_of_rows_that_books_have_not_seen():

@@ -14,7 +14,6 @@ from spinlock.tokenizer.start.column_parts import (
     _even_cuts,
     column_parts,
     columns_of_space,
-    parts_of_categories,
 )
 from spinlock.tokenizer.start.kmeans import residual_books
 
@@ -69,17 +68,6 @@ def test_books_of_parts_tell_combinations_that_residual_ones_of_their_sizes_do_n
     assert errors[0] < 0.5 * errors[1]
 
 
-@pytest.mark.parametrize(
-    ("rows", "values", "tried"), [(400, 100, True), (400, 101, False), (40_000, 1200, True)]
-)
-def test_values_are_few_where_each_is_of_four_rows(rows, values, tried):
-    generator = torch.Generator().manual_seed(0)
-    orders = [torch.randperm(rows, generator=generator) % values for _ in range(4)]
-    x = torch.stack(orders, dim=1).float()
-    (parts,) = parts_of_categories(x, [[*range(4)]], [CategoryAxes.principal(x, 64)], 3)
-    assert bool(parts) is tried
-
-
 def test_half_of_the_columns_take_few_values():
     few, many = graded()[:, :3], torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
     assert parts_of(torch.cat([few, many[:, :3]], dim=1))
@@ -110,18 +98,6 @@ def test_a_column_that_never_changes_is_of_some_part():
     x[:, 3] = 1.0
     together = torch.cat(parts_of(x))
     torch.testing.assert_close(together @ together.T, torch.eye(7), atol=1e-4, rtol=0)
-
-
-def test_each_category_has_its_own_parts():
-    x = torch.cat(
-        [graded(), torch.randn(400, 3, generator=torch.Generator().manual_seed(0))], dim=1
-    )
-    partition = [[*range(7)], [7, 8, 9]]
-    axes = [CategoryAxes.principal(x[:, members], 64) for members in partition]
-    few, many = parts_of_categories(x, partition, axes, 3)
-    for one, expected in zip(few, column_parts(x[:, :7], axes[0], 3), strict=True):
-        assert torch.equal(one, expected)
-    assert not many
 
 
 def test_a_part_has_few_columns_where_they_take_many_values():

@@ -9,7 +9,7 @@ from spinlock.tokenizer.start.corrections import fit_corrections
 from spinlock.tokenizer.start.cross_fitting import encodings_of
 from spinlock.tokenizer.start.decoder_fitting import fit_decoder
 from spinlock.tokenizer.start.decoder_network import fit_network
-from spinlock.training.validation import row_errors
+from spinlock.tokenizer.start.validation import row_errors
 
 
 def test_corrections_come_first_and_the_network_is_fitted_to_the_same_codes(

@@ -1,35 +1,26 @@
-"""The start from data: book sizes, the linear paths, books and ridge corrections."""
+"""The start from data: the linear paths, books and ridge corrections."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
-from spinlock.tokenizer.network.codebook import residual_tokens
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.start import initialization
+from spinlock.tokenizer.start.category import Category, categories_of
 from spinlock.tokenizer.start.category_axes import principal_axes
 from spinlock.tokenizer.start.corrections import fit_corrections
 from spinlock.tokenizer.start.cross_fitting import encodings_of
-from spinlock.tokenizer.start.initialization import (
-    BookRequest,
-    decide_book_sizes,
-    initialize_model,
-    partition_quality,
-)
-from spinlock.tokenizer.start.kmeans import residual_books
-from spinlock.tokenizer.start.rare_events import (
-    SeldomEvents,
-    rare_columns,
-    rare_directions,
-)
+from spinlock.tokenizer.start.initialization import initialize_model
+from spinlock.tokenizer.start.rare_events import SeldomEvents
 
 PARTITION = [[0, 2, 4, 6], [1, 3, 5]]
 SIZES = [[16, 8, 4], [8, 4, 2]]
+LIMITED = [[(1, None), (2, None), (None, None)], [(None, None), (1, None), (3, None)]]
 
 
 def rows(seed: int, n_rows: int = 300) -> Tensor:
@@ -52,14 +43,26 @@ def shape_of(sizes: list[list[int]], embedding_dim: int = 3, beam_width: int = 2
     )
 
 
+def categories(
+    x: Tensor, dims: int = 3, caps: Tensor | None = None, levels: list | None = None
+) -> list[Category]:
+    """Return the two categories as rows x show them."""
+    axes = principal_axes(x, PARTITION, dims)
+    return categories_of(PARTITION, axes, SeldomEvents.of(x, caps), levels)
+
+
 def initialized(
-    sizes: list[list[int]] = SIZES, seed: int = 0, caps: Tensor | None = None, **options
+    sizes: list[list[int]] = SIZES, seed: int = 0, batch_size: int = 512, **known
 ) -> TokenizerModel:
-    shape = shape_of(sizes)
-    axes = principal_axes(rows(0), PARTITION, shape.embedding_dim)
     generator = torch.Generator().manual_seed(seed)
-    events = SeldomEvents.of(rows(0), caps)
-    return initialize_model(shape, axes, Rows(rows(0)), Rows(rows(1)), generator, events, **options)
+    return initialize_model(
+        shape_of(sizes),
+        categories(rows(0), **known),
+        Rows(rows(0)),
+        Rows(rows(1)),
+        generator,
+        batch_size,
+    )
 
 
 def error_of(model: TokenizerModel, x: Tensor, levels: int | None = None) -> float:
@@ -68,11 +71,9 @@ def error_of(model: TokenizerModel, x: Tensor, levels: int | None = None) -> flo
 
 
 def test_without_quantisation_the_linear_path_gives_the_columns_back():
-    shape = shape_of(SIZES, embedding_dim=4)
-    axes = principal_axes(rows(0), PARTITION, 4)
-    generator = torch.Generator().manual_seed(0)
-    events = SeldomEvents.of(rows(0))
-    model = initialize_model(shape, axes, Rows(rows(0)), Rows(rows(1)), generator, events)
+    shape, generator = shape_of(SIZES, embedding_dim=4), torch.Generator().manual_seed(0)
+    known = categories(rows(0), dims=4)
+    model = initialize_model(shape, known, Rows(rows(0)), Rows(rows(1)), generator)
     x = rows(2)
     with torch.no_grad():
         torch.testing.assert_close(
@@ -112,10 +113,8 @@ def test_the_corrections_use_what_categories_tell_of_one_another():
 
 def test_corrections_are_fitted_to_train_rows_and_chosen_by_validation_rows():
     train, validation = Rows(rows(0, n_rows=30)), Rows(rows(1, n_rows=30))
-    axes = principal_axes(train.x, PARTITION, 3)
     generator = torch.Generator().manual_seed(0)
-    events = SeldomEvents.of(train.x)
-    model = initialize_model(shape_of(SIZES), axes, train, validation, generator, events)
+    model = initialize_model(shape_of(SIZES), categories(train.x), train, validation, generator)
 
     def the_same_with(fitted: Rows, chosen_by: Rows) -> bool:
         again = copy.deepcopy(model)
@@ -180,7 +179,7 @@ def test_each_code_starts_with_its_share_of_a_batch():
 
 
 def test_a_level_with_few_latent_dimensions_has_codes_in_so_many():
-    model = initialized(latent_dims=[[1, 2, None], [None, 1, 3]])
+    model = initialized(levels=LIMITED)
     ranks = [
         [
             int(torch.linalg.matrix_rank(model.quantizer.book(c, level), rtol=1e-4))
@@ -194,138 +193,31 @@ def test_a_level_with_few_latent_dimensions_has_codes_in_so_many():
 
 
 def test_restricted_levels_choose_the_same_codes_in_training_and_afterwards():
-    model = initialized(latent_dims=[[1, 2, None], [None, 1, 3]])
+    model = initialized(levels=LIMITED)
     with torch.no_grad():
         z = model.encoder(rows(2))
         greedy = model.quantizer(z)
     assert torch.equal(model.tokenize(Rows(rows(2)), beam=1), greedy.tokens.permute(2, 1, 0))
 
 
-def decided(**request) -> list[list[int]]:
-    axes = principal_axes(rows(0), PARTITION, 3)
-    generator, events = torch.Generator().manual_seed(0), SeldomEvents.of(rows(0))
-    return decide_book_sizes(rows(0), PARTITION, axes, BookRequest(**request), generator, events)
-
-
-def test_sizes_that_the_settings_give_are_taken():
-    explicit = [[(None, 7), (2, 3)], [(None, 5), (None, 9)]]
-    assert decided(explicit=explicit) == [[7, 3], [5, 9]]
-
-
-def test_sizes_that_the_settings_leave_open_are_filled_as_automatic_ones():
-    explicit = [[(None, 8), (None, None)], [(None, None), (None, 16)]]
-    filled = decided(bits=18, explicit=explicit)
-    assert filled[0][0] == 8
-    assert filled[1][1] == 16
-    assert np.log2(filled).sum() == 18
-
-
-def test_bits_are_chosen_with_rare_events_in_new_combinations(monkeypatch):
-    given = {}
-    monkeypatch.setattr(
-        initialization, "choose_book_sizes", lambda *_, **options: given.update(options) or []
-    )
-    x = torch.zeros(400, 3)
-    x[3, 0] = x[50, 1] = 20.0
-    x[:, 2] = torch.linspace(-1, 1, 400)
-    x -= x.mean(dim=0)
-    (axes,) = principal_axes(x, [[0, 1, 2]], 3)
-    events = SeldomEvents.of(x)
-    decide_book_sizes(x, [[0, 1, 2]], [axes], BookRequest(), torch.Generator(), events)
-    (rare,) = given["rare"]
-    torch.testing.assert_close(rare, rare_directions(rare_columns(x), axes))
-    assert len(rare) == 2
-
-
-def test_a_budget_is_kept_and_a_target_quality_may_need_less():
-    budgeted = np.log2(decided(bits=30)).sum()
-    assert budgeted <= 30
-    modest_target = np.log2(decided(bits=30, target_quality=0.7)).sum()
-    higher_target = np.log2(decided(bits=30, target_quality=0.85)).sum()
-    assert modest_target < higher_target < budgeted
-
-
-def test_what_embeddings_leave_out_counts_towards_a_target_quality():
-    target, dims = 0.75, 1  # which loses a fifth of the variance
-    request = BookRequest(bits=60, target_quality=target)
-    generator = torch.Generator().manual_seed(0)
-    reached = partition_quality(rows(0), rows(2), PARTITION, request, dims, generator)
-    assert target - 0.01 < reached < target + 0.02  # 6 bits, the fewest, reach 0.72
-
-
-def test_a_target_quality_beyond_what_embeddings_hold_takes_the_whole_budget():
-    axes = principal_axes(rows(0), PARTITION, 2)
-    sizes = [
-        decide_book_sizes(
-            rows(0),
-            PARTITION,
-            axes,
-            request,
-            torch.Generator().manual_seed(0),
-            SeldomEvents.of(rows(0)),
-        )
-        for request in (BookRequest(bits=18, target_quality=0.98), BookRequest(bits=18))
-    ]
-    assert sizes[0] == sizes[1]
-
-
-def test_a_target_quality_that_was_promised_is_reached():
-    sizes = decided(bits=60, target_quality=0.7)
-    model = initialized(sizes)
-    total = float((rows(2) - rows(0).mean(0)).square().mean())
-    assert 1 - error_of(model, rows(2)) / total > 0.7 - 0.03
-
-
-def test_the_quality_of_a_partition_is_a_number_where_nothing_varies():
-    mean = rows(0).mean(dim=0, keepdim=True)
-    generator = torch.Generator().manual_seed(0)
-    quality = partition_quality(rows(0), mean, PARTITION, BookRequest(bits=12), 3, generator)
-    assert np.isfinite(quality)
-
-
-def test_the_quality_of_a_partition_is_that_of_its_books_alone():
-    request = BookRequest(bits=12)
-    generator = torch.Generator().manual_seed(0)
-    quality = partition_quality(rows(0), rows(1), PARTITION, request, 3, generator)
-    generator = torch.Generator().manual_seed(0)
-    axes = principal_axes(rows(0), PARTITION, 3)
-    events = SeldomEvents.of(rows(0))
-    sizes = decide_book_sizes(rows(0), PARTITION, axes, request, generator, events)
-    decoded = torch.empty_like(rows(1))
-    for one, members, k in zip(axes, PARTITION, sizes, strict=True):
-        books = residual_books(one.project(rows(0)[:, members]), k, generator, beam=1)
-        tokens = residual_tokens(one.project(rows(1)[:, members]), books, 1)
-        codes = sum(book[tokens[:, i]] for i, book in enumerate(books))
-        decoded[:, members] = codes @ one.synthesis + one.mean
-    total = (rows(1) - rows(0).mean(0)).square().sum()
-    expected = 1 - float((rows(1) - decoded).square().sum() / total)
-    assert quality == pytest.approx(expected, abs=1e-4)
-
-
-def test_no_automatic_book_is_larger_than_asked_for():
-    assert np.max(decided(bits=30, max_tokens=4)) == 4
-
-
 def test_levels_of_all_dimensions_are_not_restricted():
     shape = shape_of(SIZES, embedding_dim=4)  # of which the second category has three
-    axes = principal_axes(rows(0), PARTITION, 4)
+    limits = [[(4, None), (None, None), (4, None)], [(3, None), (4, None), (3, None)]]
     plain, limited = (
         initialize_model(
             shape,
-            axes,
+            categories(rows(0), dims=4, levels=levels),
             Rows(rows(0)),
             Rows(rows(1)),
             torch.Generator().manual_seed(0),
-            SeldomEvents.of(rows(0)),
-            latent_dims=limits,
         )
-        for limits in (None, [[4, None, 4], [3, 4, 3]])
+        for levels in (None, limits)
     )
     assert torch.equal(limited.quantizer.all_codes, plain.quantizer.all_codes)
 
 
 def test_restricted_levels_keep_their_subspace_for_training():
-    quantizer = initialized(latent_dims=[[1, 2, None], [None, 1, 3]]).quantizer
+    quantizer = initialized(levels=LIMITED).quantizer
     ranks = [[round(float(one.trace())) for one in quantizer.spaces(c, 3)] for c in (0, 1)]
     assert ranks == [[1, 2, 3], [3, 1, 3]]
     assert not initialized().quantizer.spaces(0, 3)
@@ -342,23 +234,17 @@ def with_few_values(seed: int, n_rows: int = 600) -> Tensor:
 def test_levels_tell_parts_where_unseen_rows_are_told_better_so():
     train, unseen = with_few_values(0), with_few_values(1)
     shape = shape_of([[4, 4, 16], [8, 4, 2]], embedding_dim=4)
-    axes = principal_axes(train, PARTITION, 4)
+    whole = categories(train, dims=4)
     columns = [[[0], [1], [2, 3]], [[0], [1], [2]]]
     parts = [
-        [one.analysis[part] for part in of_category]
-        for one, of_category in zip(axes, columns, strict=True)
+        [one.axes.analysis[part] for part in of_category]
+        for one, of_category in zip(whole, columns, strict=True)
     ]
+    in_parts = [replace(one, parts=own) for one, own in zip(whole, parts, strict=True)]
+    validation = Rows(with_few_values(2))
     models = [
-        initialize_model(
-            shape,
-            axes,
-            Rows(train),
-            Rows(with_few_values(2)),
-            torch.Generator().manual_seed(0),
-            SeldomEvents.of(train),
-            parts=some,
-        )
-        for some in (parts, None)
+        initialize_model(shape, known, Rows(train), validation, torch.Generator().manual_seed(0))
+        for known in (in_parts, whole)
     ]
     quantizers = [one.quantizer for one in models]
     for space, part in zip(quantizers[0].spaces(0, 4), parts[0], strict=True):
@@ -379,11 +265,11 @@ def test_levels_tell_parts_where_held_out_rows_are_told_as_well_by_residuals(mon
     parts = [torch.eye(1), torch.eye(1)[:0], torch.eye(1)[:0]]
     residual = [torch.tensor([[0.0], [1.0], [1.1]]), torch.zeros(1, 1), torch.zeros(1, 1)]
     monkeypatch.setattr(initialization, "best_books", lambda *_, **__: residual)
-    nothing = fitted.new_empty(0, 2, 1), fitted[:0]
-    request = initialization._CategoryRequest(*nothing, [None] * 3, parts)
+    (axes,) = principal_axes(fitted, [[0]], 1)
+    category = Category([0], axes, fitted.new_empty(0, 2, 1), fitted[:0], parts=parts)
     held_out, generator = fitted[:600:50], torch.Generator().manual_seed(0)
     books, spaces = initialization._books_of_category(
-        fitted, held_out, [3, 1, 1], request, 2, generator
+        fitted, held_out, [3, 1, 1], category, 2, generator
     )
     assert spaces is parts
     assert books[0].flatten().tolist() == [0.0, 1.0, 5.0]
@@ -413,8 +299,8 @@ def fitted_by_books(
     shape = ModelShape([[0, 1], [2]], [[4, 2]] * 2, ["summary"] * 3, {}, embedding_dim=2)
     axes = principal_axes(train, shape.partition, 2)
     generator = torch.Generator().manual_seed(0)
-    events = SeldomEvents.of(train, caps)
-    initialize_model(shape, axes, Rows(train), Rows(validation), generator, events)
+    known = categories_of(shape.partition, axes, SeldomEvents.of(train, caps))
+    initialize_model(shape, known, Rows(train), Rows(validation), generator)
     return given
 
 

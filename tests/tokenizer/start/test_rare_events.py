@@ -7,7 +7,8 @@ from torch import Tensor
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.start import rare_events
-from spinlock.tokenizer.start.book_sizes import choose_book_sizes
+from spinlock.tokenizer.start.book_sizes import BookRequest, choose_book_sizes
+from spinlock.tokenizer.start.category import Category, categories_of
 from spinlock.tokenizer.start.category_axes import CategoryAxes, principal_axes
 from spinlock.tokenizer.start.initialization import initialize_model
 from spinlock.tokenizer.start.rare_events import (
@@ -96,11 +97,13 @@ def test_events_that_move_one_another_are_dealt_from_the_rows_as_they_are():
 
 def test_bits_are_given_to_combinations_that_no_row_shows():
     z = spiked([list(range(8)), list(range(8)), list(range(8))])  # always all three together
+    axes = CategoryAxes(torch.zeros(3), torch.eye(3), torch.eye(3))
+    request = BookRequest(bits=9, target_quality=0.97)
     together, apart = (
         choose_book_sizes(
-            [z], 9, torch.Generator().manual_seed(0), rare=rare, target_distortion=0.1
+            z, [Category([0, 1, 2], axes, rare, z[:0])], request, torch.Generator().manual_seed(0)
         )
-        for rare in (None, [torch.eye(3)[:, None].expand(3, 2, 3)])
+        for rare in (z.new_empty(0, 2, 3), torch.eye(3)[:, None].expand(3, 2, 3))
     )
     assert torch.tensor(apart).prod() > torch.tensor(together).prod()
 
@@ -119,8 +122,8 @@ def test_books_tell_a_combination_that_no_train_row_shows():
         beam_width=4,
     )
     rows = Rows(train)
-    events = SeldomEvents.of(rows.x)
-    model = initialize_model(shape, [axes], rows, rows, torch.Generator().manual_seed(0), events)
+    categories = categories_of([[0, 1]], [axes], SeldomEvents.of(rows.x))
+    model = initialize_model(shape, categories, rows, rows, torch.Generator().manual_seed(0))
     alone = torch.stack([train[5, 0], train[0, 1]])[None]  # one event without the other
     tokens = model.tokenize(Rows(alone))
     codes = model.embed(tokens).transpose(0, 1)
@@ -137,8 +140,8 @@ def test_books_that_miss_an_event_are_not_chosen_where_no_validation_row_has_it(
     train, validation = Rows(spiked(places)), Rows(spiked(places)[30:60])
     axes = principal_axes(train.x, [columns], 3)
     generator = torch.Generator().manual_seed(seed)
-    events = SeldomEvents.of(train.x)
-    model = initialize_model(shape, axes, train, validation, generator, events)
+    categories = categories_of([columns], axes, SeldomEvents.of(train.x))
+    model = initialize_model(shape, categories, train, validation, generator)
     tokens = model.tokenize(train)
     with torch.no_grad():  # the correction may make up for it on the train rows
         alone = model.decoder.decode_own(model.embed(tokens).transpose(0, 1))
@@ -176,7 +179,8 @@ def test_an_outlier_that_no_train_row_has_is_told_by_a_code_at_the_cap():
     told = {}
     for name, caps in {"caps": torch.tensor([[-9.0], [12.0]]), "none": None}.items():
         generator = torch.Generator().manual_seed(0)
-        model = initialize_model(shape, axes, rows, rows, generator, SeldomEvents.of(x, caps))
+        categories = categories_of([[0]], axes, SeldomEvents.of(x, caps))
+        model = initialize_model(shape, categories, rows, rows, generator)
         told[name] = {
             "outliers": model.reconstruct(model.tokenize(outliers)).flatten(),
             "rows": (model.reconstruct(model.tokenize(rows)) - x).square().mean(),

@@ -10,11 +10,12 @@ import torch
 
 from spinlock.settings.families import ENCODER_PARAMS
 from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.start import model as start
+from spinlock.tokenizer.start.book_sizes import BookRequest
+from spinlock.tokenizer.start.category import Category
 from spinlock.tokenizer.start.category_axes import principal_axes
-from spinlock.tokenizer.start.initialization import BookRequest
-from spinlock.training import start
-from spinlock.training.start import start_model
-from spinlock.training.validation import row_errors, validation_entries
+from spinlock.tokenizer.start.model import start_model
+from spinlock.tokenizer.start.validation import row_errors, validation_entries
 
 
 def test_books_have_the_sizes_that_were_asked_for(make_model):
@@ -45,26 +46,21 @@ def test_the_shape_is_what_was_asked_for_with_the_book_sizes(make_request, make_
     assert model.shape == replace(make_request(**asked).shape, book_sizes=[[4], [2]])
 
 
-def test_equal_seeds_give_equal_models(make_request, make_plan, train, validation):
+def test_equal_seeds_give_equal_models(make_request, train, validation):
     first, second, other = (
-        start_model(make_request(), train, validation, make_plan(seed=seed)).state_dict()
-        for seed in (1, 1, 2)
+        start_model(make_request(seed=seed), train, validation).state_dict() for seed in (1, 1, 2)
     )
     assert all(torch.equal(values, second[name]) for name, values in first.items())
     assert not torch.equal(first["quantizer.all_codes"], other["quantizer.all_codes"])
 
 
 @pytest.mark.parametrize(("batch_size", "share"), [(64, 64), (1000, 130)])
-def test_codes_start_with_the_weight_of_a_batch(
-    make_request, make_plan, train, validation, batch_size, share
-):
-    model = start_model(make_request(), train, validation, make_plan(batch_size=batch_size))
+def test_codes_start_with_the_weight_of_a_batch(make_request, train, validation, batch_size, share):
+    model = start_model(make_request(batch_size=batch_size), train, validation)
     assert float(model.quantizer.count(0)[0].sum()) == pytest.approx(share)
 
 
-def test_categories_that_share_factors_start_from_joint_axes(
-    make_request, make_plan, caplog, monkeypatch
-):
+def test_categories_that_share_factors_start_from_joint_axes(make_request, caplog, monkeypatch):
     def rows(seed: int, n_rows: int) -> Rows:
         rng = np.random.default_rng(seed)
         shared = rng.normal(size=(n_rows, 6)) * np.sqrt([6, 5, 4, 3, 2, 2])
@@ -79,10 +75,10 @@ def test_categories_that_share_factors_start_from_joint_axes(
     )
     mean = train.x.mean(dim=0)
     with caplog.at_level(logging.INFO):
-        model = start_model(request, train, validation, make_plan())
+        model = start_model(request, train, validation)
     assert ": taken" in caplog.text
     monkeypatch.setattr(start, "MOST_COLUMNS", 0)
-    principal = start_model(request, train, validation, make_plan())
+    principal = start_model(request, train, validation)
     errors = [validation_entries(one, validation, mean)["val_loss"] for one in (model, principal)]
     assert errors[0] < 0.8 * errors[1]
     np.testing.assert_allclose(
@@ -100,24 +96,22 @@ def test_a_gain_that_chance_may_make_is_none_where_it_must_be_clear(gain, chance
     assert start._is_better("it", noise + gain * chance, 0 * noise, chances) is better
 
 
-def test_starts_are_compared_on_validation_rows(
-    make_request, make_plan, train, validation, monkeypatch
-):
+def test_starts_are_compared_on_validation_rows(make_request, train, validation, monkeypatch):
     compared = []
     monkeypatch.setattr(start, "row_errors", lambda _, rows: compared.append(rows) or rows.x[:, 0])
-    start_model(make_request(), train, validation, make_plan())
+    start_model(make_request(), train, validation)
     assert len(compared) == 2
     assert all(rows is validation for rows in compared)
 
 
 def test_joint_axes_get_the_bits_that_a_target_quality_takes(
-    make_request, make_plan, train, validation, monkeypatch
+    make_request, train, validation, monkeypatch
 ):
     request = make_request(books=BookRequest(bits=60, target_quality=0.5))
     bits = []
     for joint in (True, False):
         monkeypatch.setattr(start, "_is_better", lambda *_, taken=joint: taken)
-        model = start_model(request, train, validation, make_plan())
+        model = start_model(request, train, validation)
         bits.append(np.log2(model.quantizer.sizes).sum())
     assert bits[0] == bits[1] < 60
 
@@ -143,37 +137,32 @@ COUNTS = {
 }
 
 
-def test_levels_tell_parts_of_columns_that_take_few_values(
-    make_request, make_plan, caplog, monkeypatch
-):
+def test_levels_tell_parts_of_columns_that_take_few_values(make_request, caplog, monkeypatch):
     train, validation, unseen = counted(0, 900), counted(1, 200), counted(2, 300)
     with caplog.at_level(logging.INFO):
-        model = start_model(make_request(**COUNTS), train, validation, make_plan())
+        model = start_model(make_request(**COUNTS), train, validation)
     assert re.search(r"with parts of columns -\S+ ± \S+: taken", caplog.text)
     assert np.ceil(np.log2(model.quantizer.sizes).sum()) == 32
-    monkeypatch.setattr(start, "parts_of_categories", lambda *_: [[], []])
-    residual = start_model(make_request(**COUNTS), train, validation, make_plan())
+    monkeypatch.setattr(Category, "with_parts", lambda one, _: one)
+    residual = start_model(make_request(**COUNTS), train, validation)
     errors = [row_errors(one, unseen).mean() for one in (model, residual)]
     assert errors[0] < 0.8 * errors[1]
 
 
-def test_no_parts_are_tried_where_settings_limit_what_a_level_tells(
-    make_request, make_plan, caplog
-):
+def test_no_parts_are_tried_where_settings_limit_what_a_level_tells(make_request, caplog):
     limited = BookRequest(bits=32, explicit=[[(2, None), (None, None), (None, None)]] * 2)
     with caplog.at_level(logging.INFO):
         start_model(
             make_request(**COUNTS | {"books": limited}),
             counted(0, 300),
             counted(1, 99),
-            make_plan(),
         )
     assert "fitting books of principal axes" in caplog.text
     assert "fitting books of parts" not in caplog.text
 
 
 def test_parts_are_not_taken_where_books_estimated_again_make_residual_levels_as_good(
-    make_request, make_plan, monkeypatch
+    make_request, monkeypatch
 ):
     train, validation = counted(0, 300), counted(1, 100)
     given, estimate = [], start.reestimate_books
@@ -188,62 +177,58 @@ def test_parts_are_not_taken_where_books_estimated_again_make_residual_levels_as
 
     errors = start.row_errors
     monkeypatch.setattr(start, "reestimate_books", estimated)
-    model = start_model(make_request(**COUNTS), train, validation, make_plan())
+    model = start_model(make_request(**COUNTS), train, validation)
     assert all(rows is train for _, rows in given)
     assert not model.quantizer.spaces(0, 6)
     assert all(model is not one for one, _ in given)  # what is compared is a copy
 
 
 @pytest.mark.parametrize("joint", [True, False])
-def test_outliers_at_the_caps_have_codes(
-    make_request, make_plan, train, validation, monkeypatch, joint
-):
+def test_outliers_at_the_caps_have_codes(make_request, train, validation, monkeypatch, joint):
     monkeypatch.setattr(start, "_is_better", lambda *_: joint)
     caps = torch.tensor([[-9.0], [9.0]]).repeat(1, 6)
     outliers = Rows(9.0 * torch.eye(6))
     request = make_request(books=BookRequest(explicit=[[(None, 32)]] * 2))
     errors = [
-        row_errors(start_model(one, train, validation, make_plan()), outliers).mean()
+        row_errors(start_model(one, train, validation), outliers).mean()
         for one in (replace(request, caps=caps), request)
     ]
     assert errors[0] < 0.5 * errors[1]
 
 
 def test_the_decoder_is_fitted_to_train_rows_and_chosen_by_validation_rows(
-    make_request, make_plan, train, validation, monkeypatch
+    make_request, train, validation, monkeypatch
 ):
     given, fit = [], start.fit_decoder
     monkeypatch.setattr(start, "fit_decoder", lambda *parts: given.append(parts) or fit(*parts))
-    model = start_model(make_request(), train, validation, make_plan(seed=3))
+    model = start_model(make_request(seed=3), train, validation)
     ((fitted, *rows, generator),) = given
     assert fitted is model
     assert rows == [train, validation]
     assert generator.initial_seed() == 3
 
 
-def test_a_start_that_is_no_better_is_left_out(
-    make_request, make_plan, train, validation, monkeypatch
-):
+def test_a_start_that_is_no_better_is_left_out(make_request, train, validation, monkeypatch):
     def useless(x, partition, limit, bits, most_bits):
         return [
             replace(one, analysis=0 * one.analysis) for one in principal_axes(x, partition, limit)
         ]
 
     monkeypatch.setattr(start, "joint_axes", useless)
-    model = start_model(make_request(), train, validation, make_plan())
+    model = start_model(make_request(), train, validation)
     monkeypatch.setattr(start, "MOST_COLUMNS", 0)
-    principal = start_model(make_request(), train, validation, make_plan()).state_dict()
+    principal = start_model(make_request(), train, validation).state_dict()
     assert all(torch.equal(values, principal[name]) for name, values in model.state_dict().items())
 
 
-def test_encoders_of_fields_read_those_of_the_rows(make_request, make_plan, train, validation):
+def test_encoders_of_fields_read_those_of_the_rows(make_request, train, validation):
     params = ENCODER_PARAMS["InitialCNNEncoder"](channels=[2], output_dim=3).model_dump()
     request = make_request(
         encoders={"summary": {"encoder": "InitialCNNEncoder", "encoder_params": params}},
         field_channels=2,
     )
     with_fields = [Rows(rows.x, torch.randn(len(rows), 2, 4, 4)) for rows in (train, validation)]
-    model = start_model(request, *with_fields, make_plan())
+    model = start_model(request, *with_fields)
     assert model.tokenize(with_fields[1]).shape == (60, 2, 3)
 
 
@@ -288,7 +273,7 @@ def test_a_single_validation_row_is_no_reason(chances):
 
 
 def test_joint_axes_are_fitted_to_train_rows_for_the_bits_of_the_principal_ones(
-    make_request, make_plan, train, validation, monkeypatch
+    make_request, train, validation, monkeypatch
 ):
     given, requests = [], []
 
@@ -296,13 +281,13 @@ def test_joint_axes_are_fitted_to_train_rows_for_the_bits_of_the_principal_ones(
         given.append((x, limit, bits, most_bits.tolist()))
         return principal_axes(x, partition, limit)
 
-    decide = start.decide_book_sizes
+    choose = start.choose_book_sizes
     monkeypatch.setattr(start, "joint_axes", watched)
     monkeypatch.setattr(
-        start, "decide_book_sizes", lambda *parts: requests.append(parts[3]) or decide(*parts)
+        start, "choose_book_sizes", lambda *parts: requests.append(parts[2]) or choose(*parts)
     )
     books = BookRequest(bits=60, target_quality=0.5)
-    start_model(make_request(books=books), train, validation, make_plan())
+    start_model(make_request(books=books), train, validation)
     ((x, limit, bits, most_bits),) = given
     assert x is train.x
     assert limit == 3
@@ -312,25 +297,25 @@ def test_joint_axes_are_fitted_to_train_rows_for_the_bits_of_the_principal_ones(
 
 
 def test_joint_axes_get_as_many_bits_where_given_books_hold_no_whole_number(
-    make_request, make_plan, train, validation, monkeypatch
+    make_request, train, validation, monkeypatch
 ):
     request = make_request(books=BookRequest(bits=20, explicit=[[(None, 70), (None, None)]] * 2))
     bits = []
     for joint in (True, False):
         monkeypatch.setattr(start, "_is_better", lambda *_, taken=joint: taken)
-        sizes = start_model(request, train, validation, make_plan()).quantizer.sizes
+        sizes = start_model(request, train, validation).quantizer.sizes
         bits.append(np.log2(sizes).sum())
     assert bits[0] == bits[1]
 
 
 @pytest.mark.parametrize(("most_columns", "times"), [(6, 1), (5, 0)])
 def test_joint_axes_are_tried_for_so_many_columns(
-    make_request, make_plan, train, validation, monkeypatch, most_columns, times
+    make_request, train, validation, monkeypatch, most_columns, times
 ):
     tried = []
     monkeypatch.setattr(start, "MOST_COLUMNS", most_columns)
     monkeypatch.setattr(start, "_is_better", lambda *_: tried.append(0))
-    start_model(make_request(), train, validation, make_plan())
+    start_model(make_request(), train, validation)
     assert len(tried) == times
 
 

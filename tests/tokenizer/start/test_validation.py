@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from spinlock.tokenizer.network.rows import Rows
-from spinlock.training import validation as validation_module
-from spinlock.training.validation import row_errors, validation_entries
+from spinlock.tokenizer.start import validation as validation_module
+from spinlock.tokenizer.start.validation import row_errors, validation_entries
 
 
 def test_the_error_of_validation_rows_is_that_of_their_tokens(make_model, validation, train):

@@ -10,23 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spinlock.tokenizer.network.freed_memory import return_freed_memory
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.model_shape import ModelShape
 from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.start.bit_budget import most_bits, rows_of_books
-from spinlock.tokenizer.start.category_axes import CategoryAxes, principal_axes
-from spinlock.tokenizer.start.column_parts import Parts, parts_of_categories
+from spinlock.tokenizer.start.book_sizes import BookRequest, choose_book_sizes
+from spinlock.tokenizer.start.category import Category, categories_of
+from spinlock.tokenizer.start.category_axes import principal_axes
 from spinlock.tokenizer.start.decoder_fitting import fit_decoder
-from spinlock.tokenizer.start.initialization import (
-    BookRequest,
-    decide_book_sizes,
-    initialize_model,
-)
+from spinlock.tokenizer.start.initialization import initialize_model
 from spinlock.tokenizer.start.joint_axes import joint_axes
 from spinlock.tokenizer.start.rare_events import SeldomEvents
-from spinlock.training.loop import TrainingPlan
-from spinlock.training.refinement import reestimate_books
-from spinlock.training.validation import row_errors
+from spinlock.tokenizer.start.reestimation import reestimate_books
+from spinlock.tokenizer.start.validation import row_errors
 
 log = logging.getLogger(__name__)
 
@@ -44,51 +41,72 @@ class ModelRequest:
     shape : ModelShape
         Without book sizes: `books` says how they are found.
     books : BookRequest
+    batch_size : int
+        Rows that the start weighs as much as, in the moving averages of training.
+    seed : int
+        Of everything that the start draws.
     caps : Tensor [2, D], optional
         Lowest and highest values that cleaning lets through.
     """
 
     shape: ModelShape
     books: BookRequest
+    batch_size: int
+    seed: int
     caps: Tensor | None = None
 
 
-def start_model(
-    request: ModelRequest, train: Rows, validation: Rows, plan: TrainingPlan
-) -> TokenizerModel:
+def start_model(request: ModelRequest, train: Rows, validation: Rows) -> TokenizerModel:
     """Return the model before end-to-end training.
 
     It starts from principal axes, with levels that tell parts of the columns where that lowers the
     validation error, or from joint axes where those lower it by more than chance would.
     """
     partition, limit = request.shape.partition, request.shape.embedding_dim
-    axes = principal_axes(train.x, partition, limit)
     events = SeldomEvents.of(train.x, request.caps)
+    levels = request.books.explicit
+    axes = principal_axes(train.x, partition, limit)
+    categories = categories_of(partition, axes, events, levels)
     log.info("fitting books of principal axes to %d rows", len(train))
-    model = _model_on(axes, request, events, train, validation, plan)
-    parts = parts_of_categories(train.x, partition, axes, model.n_levels)
-    if any(parts) and not request.books.latent_dims:
+    model = _model_of(categories, request, train, validation)
+    of_parts = [one.with_parts(train.x) for one in categories]
+    if any(one.parts for one in of_parts) and not any(one.is_limited for one in categories):
         log.info("fitting books of parts of the columns")
-        other = _model_on(axes, request, events, train, validation, plan, parts)
+        other = _model_of(of_parts, request, train, validation)
         errors = [_errors_once_refined(one, train, validation) for one in (model, other)]
         model = other if _is_better("parts of columns", *errors, 0) else model
     if len(partition) > 1 and len(train) > 1 and train.x.shape[1] <= MOST_COLUMNS:
         log.info("fitting books of joint axes")
         bits = _bits(model)
         room = _room(request.books, bits, len(train))
-        joint = joint_axes(train.x, partition, limit, bits.sum(), room)
+        axes = joint_axes(train.x, partition, limit, bits.sum(), room)
         books = replace(request.books, bits=math.ceil(bits.sum()), target_quality=None)
-        other = _model_on(joint, replace(request, books=books), events, train, validation, plan)
+        categories = categories_of(partition, axes, events, levels)
+        other = _model_of(categories, replace(request, books=books), train, validation)
         errors = [row_errors(one, validation) for one in (model, other)]
         model = other if _is_better("joint axes", *errors, CLEARLY) else model
+    return_freed_memory()
     log.info("fitting the decoder")
-    fit_decoder(model, train, validation, torch.Generator().manual_seed(plan.seed))
+    fit_decoder(model, train, validation, torch.Generator().manual_seed(request.seed))
+    return_freed_memory()
     _warn_of_large_books(model, len(train))
     bits = _bits(model)
     log.info("%d categories, %d levels, %.0f bits", len(bits), model.n_levels, bits.sum())
     _warn_of_unused_bits(request.books, bits.sum())
     _warn_of_given_books(request.books, model)
     return model
+
+
+def _model_of(
+    categories: Sequence[Category], request: ModelRequest, train: Rows, validation: Rows
+) -> TokenizerModel:
+    """Return the model whose linear paths are the categories' axes, with books and decoders."""
+    generator = torch.Generator().manual_seed(request.seed)
+    sizes = choose_book_sizes(train.x, categories, request.books, generator)
+    return_freed_memory()
+    shape = replace(request.shape, book_sizes=sizes)
+    batch_size = min(request.batch_size, len(train))
+    return initialize_model(shape, categories, train, validation, generator, batch_size)
 
 
 def _errors_once_refined(model: TokenizerModel, train: Rows, validation: Rows) -> Tensor:
@@ -118,33 +136,6 @@ def _is_better(name: str, before: Tensor, after: Tensor, chances: float) -> bool
 def _bits(model: TokenizerModel) -> np.ndarray:
     """Return the bits [C] of each category's tokens."""
     return np.log2(model.quantizer.sizes).sum(axis=1)
-
-
-def _model_on(
-    axes: Sequence[CategoryAxes],
-    request: ModelRequest,
-    events: SeldomEvents,
-    train: Rows,
-    validation: Rows,
-    plan: TrainingPlan,
-    parts: Parts | None = None,
-) -> TokenizerModel:
-    """Return the model whose linear paths are these axes, with books and decoders for them."""
-    generator = torch.Generator().manual_seed(plan.seed)
-    sizes = decide_book_sizes(
-        train.x, request.shape.partition, axes, request.books, generator, events, parts
-    )
-    return initialize_model(
-        replace(request.shape, book_sizes=sizes),
-        axes,
-        train,
-        validation,
-        generator,
-        events,
-        latent_dims=request.books.latent_dims,
-        batch_size=min(plan.batch_size, len(train)),
-        parts=parts,
-    )
 
 
 def _room(books: BookRequest, bits: np.ndarray, n_rows: int) -> np.ndarray:
