@@ -27,7 +27,7 @@ quality`: one seed, 280 steps; simulated operators come from `datasets/baseline_
 exists); the numbers are in [quality.json](quality.json). All values are R² (the metric `quality`
 of [metrics.md](metrics.md)) on test rows that took no part in any fit, as mean ± standard deviation
 over seeds. A seed decides split, start and training. For unseen kinds, the three policies or the
-four kinds of initial condition are held out in turn, so that of five seeds two, or one, repeat one.
+four kinds of initial condition are held out in turn: of five seeds two repeat a policy, one a kind.
 
 ## How to read it
 
@@ -71,7 +71,7 @@ few rows in which such a column varies.
 RQ keeps a beam of {beam} encodings, in fitting and in encoding (its default is 5; ours is 8). Ours
 is measured again as it changes, one table at a time, with the date below. Tables of 10,000
 operators and more were cleaned in the way of before 2026-12-02 (since then, gaps and equal values
-no longer draw the caps of outliers nearer: 5 % fewer values of operators are capped). The change
+no longer make the caps of outliers tighter: 5 % fewer values of operators are capped). The change
 moved the means of other tables of operators by at most 0.002.
 """
 
