@@ -202,7 +202,8 @@ def encode(
     summary = stage.run(
         model, dataset, output, parquet, allow_external=allow_external, device=device
     )
-    print_summary({"written": str(output)} | summary, as_json)
+    written = {"written": str(output)} | ({"table": str(parquet)} if parquet else {})
+    print_summary(written | summary, as_json)
 
 
 @app.command()

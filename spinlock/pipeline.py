@@ -58,8 +58,7 @@ def train_experiment(
         # what fails, or does not fit the checkpoint, must not stand beside the model that is there
         with _unfinished(output) as folder, _told_of_place(folder, output):
             _prepare(experiment, dataset, folder)
-            if resume_from is not None:
-                train.require_data(experiment, resume_from, training_inputs(folder))
+            train.require_inputs(experiment, training_inputs(folder), resume_from)
             for made in sorted(folder.iterdir()):
                 made.replace(output / made.name)
         train.run(experiment, *inputs, model, resume_from)

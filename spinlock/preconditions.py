@@ -19,12 +19,11 @@ from spinlock.operators.simulated_files import require_simulation
 from spinlock.settings import Experiment, load_dataset_settings
 from spinlock.settings.families import require_readable
 from spinlock.stages.subset import require_color, require_labels, split_rows
-from spinlock.stages.train import training_stamp
+from spinlock.stages.train import state_to_go_on_from, training_stamp
 from spinlock.stages.training_files import checkpoints, training_inputs, training_outputs
 from spinlock.tokenizer.categories.mapping import MAPPING_REMEDY, mapped_columns, read_mapping
 from spinlock.tokenizer.checkpoint import is_checkpoint
 from spinlock.tokenizer.device import choose_device
-from spinlock.training.resume import state_of_checkpoint
 from spinlock.training.tracking import require_tracking
 
 CONFIG_NOTE = "config_path.txt"
@@ -89,7 +88,7 @@ def require_start(
     if dataset:
         with open_dataset(dataset, external=experiment.allow_external_data) as source:
             stamp["dataset"] = source.digest(fields=experiment.reads_fields)
-    state_of_checkpoint(resume_from, stamp, experiment.training.num_epochs)
+    state_to_go_on_from(experiment, resume_from, stamp)
 
 
 def require_inputs_apart(experiment: Experiment, folder: Path, config: Path | None) -> None:

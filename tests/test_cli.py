@@ -300,7 +300,7 @@ def test_a_checkpoint_of_other_settings_is_refused_with_the_reason(spinlock, exp
         "--resume-from", tmp_path / "a/best_model.pt",
     )  # fmt: skip
     assert status == 2
-    assert "made with other settings" in message
+    assert "made with other settings (training.learning_rate)" in message
 
 
 def test_inspect_counts_gaps_and_constants(spinlock, planted_features, write_dataset):

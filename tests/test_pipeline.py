@@ -129,6 +129,17 @@ def test_a_preparation_that_fails_leaves_the_model_that_is_there_what_it_was_mad
     assert not list(out.glob(".*"))
 
 
+def test_levels_of_unknown_categories_leave_the_model_that_is_there_as_it_was(experiment, tmp_path):
+    write_given(tmp_path / "given.h5")
+    out, given = tmp_path / "out", {"dataset_path": "given.h5"}
+    pipeline.train_experiment(experiment(**given), out)
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    levels = {"model": {"levels": {"wrong": [{"num_tokens": 4}]}}, "random_seed": 7}
+    with pytest.raises(SpinlockError, match="unknown categories"):
+        pipeline.train_experiment(experiment(**given, **levels), out)
+    assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+
+
 def test_a_training_writes_over_nothing_that_it_reads(experiment, tmp_path):
     write_given(tmp_path / "given.h5")
     (tmp_path / "out").mkdir()

@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, listed
 from spinlock.features.family_layout import (
     LAYOUT,
     FamilyLayout,
@@ -264,12 +264,12 @@ def open_dataset(paths: Path | str | Sequence[Path], *, external: bool = False) 
     SpinlockError
         When a file is missing, damaged, or not in the layout, and where there is none.
     """
-    listed = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    if not listed:
+    given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if not given:
         raise SpinlockError(
             "there is no file of the dataset", remedy="name one; `make run` simulates one"
         )
-    return OperatorDataset([Path(path) for path in listed], external)
+    return OperatorDataset([Path(path) for path in given], external)
 
 
 def is_dataset(path: Path) -> bool:
@@ -281,17 +281,30 @@ def is_dataset(path: Path) -> bool:
     return True
 
 
+def _instead_of_folder(path: Path) -> str:
+    """Return what to give instead of a folder: what is in it, or one file of its shards."""
+    if any(path.glob("shard_*.h5")):
+        whole = path.resolve().with_suffix(".h5").name
+        command = join_command(f"{path}/shard_*.h5", str(path.parent / whole))
+        return (
+            "give the file; commands take shards in order, an experiment one file that joins "
+            f"them: `{command}`"
+        )
+    return f"give a file; there are: {listed(sorted(map(str, path.glob('*.h5'))))}"
+
+
 def _open(path: Path) -> h5py.File:
     if not os.path.exists(path):  # noqa: PTH110 - pathlib raises for names that are too long
         raise SpinlockError(
-            "the dataset does not exist", where=path, remedy="check dataset_path, or generate it"
+            "the dataset does not exist",
+            where=path,
+            remedy=f"check the path, which starts at {Path.cwd()}, or generate the dataset",
         )
     if path.is_dir():
         raise SpinlockError(
             "this is a folder, not an HDF5 file",
             where=path,
-            remedy="give the file; commands take shards in order, an experiment one file that "
-            f"joins them: `{join_command(f'{path}/*.h5', f'{path}.h5')}`",
+            remedy=_instead_of_folder(path),
         )
     if not path.is_file():  # to open a pipe would wait for who writes into it
         raise SpinlockError(

@@ -123,11 +123,12 @@ def dataset_files(experiment: Experiment) -> list[Path]:
     """
     files, path = named_files(experiment), Path(experiment.dataset_path)
     if files == [path] and not os.path.exists(path):  # noqa: PTH110 - pathlib raises for names that are too long
-        known = ", ".join(sorted(config.stem for config in CONFIGS.glob("*.yaml"))) or "none"
+        known = ", ".join(sorted(config.stem for config in CONFIGS.glob("*.yaml")))
+        simulated = f", or to datasets/<name>.h5 of: {known}" if known else ""
         raise SpinlockError(
             "the dataset does not exist, and there is no configuration to generate it",
             where=path,
-            remedy=f"set dataset_path to one HDF5 file, of shards joined by `{join_command()}`, "
-            f"or to datasets/<name>.h5 of: {known}; relative paths start at {Path.cwd()}",
+            remedy=f"set dataset_path to one HDF5 file, of shards joined by `{join_command()}`"
+            f"{simulated}; relative paths start at {Path.cwd()}",
         )
     return files

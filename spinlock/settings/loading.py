@@ -31,7 +31,11 @@ OTHERS: dict[type[BaseModel], tuple[type[BaseModel], str]] = {  # what else a fi
         "experiments (configs/vqvae) are for `spinlock train-vqvae`",
     ),
 }
-RENAMED = {"extra_forbidden": "unknown key", "missing": "this key is required"}
+RENAMED = {
+    "extra_forbidden": "unknown key",
+    "missing": "this key is required",
+    "dict_type": "`key: value` lines belong here",
+}
 
 
 def load_experiment(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Experiment:
@@ -61,7 +65,7 @@ def load_experiment(path: str | Path, overrides: Mapping[str, Any] | None = None
                 break
         else:
             place[name] = value
-    return _validated(Experiment, values, path)
+    return _validated(Experiment, values, path, overrides or {})
 
 
 def load_dataset_settings(path: str | Path) -> OperatorDatasetSettings:
@@ -81,7 +85,12 @@ def to_yaml(settings: BaseModel) -> str:
     return yaml.dump(values, Dumper=StrictDumper, sort_keys=False, allow_unicode=True)
 
 
-def _validated(kind: type[Settings], values: dict[str, Any], path: str | Path) -> Settings:
+def _validated(
+    kind: type[Settings],
+    values: dict[str, Any],
+    path: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -94,6 +103,9 @@ def _validated(kind: type[Settings], values: dict[str, Any], path: str | Path) -
             for one, key in zip(errors, keys, strict=True)
             if tuple(key) not in above
         ]
+        if {".".join(map(str, key)) for key in keys} <= (overrides or {}).keys():
+            where, remedy = f"the command line, beside {path}", "correct these options"
+            raise SpinlockError(_told(problems), where=where, remedy=remedy) from None
         raise SpinlockError(_told(problems), where=path, remedy=_remedy(kind, values)) from None
 
 

@@ -1,5 +1,6 @@
 """Strict reading of YAML: plain values only, no duplicate keys, bounded size."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         values; the message gives the line.
     """
     path = Path(path)
+    if os.path.isdir(path):  # noqa: PTH112 - pathlib raises for names that are too long
+        raise SpinlockError(
+            "this is a folder and no configuration file",
+            where=path,
+            remedy="give a file, like configs/vqvae/default.yaml",
+        )
     try:
         with path.open("rb") as file:  # never more than this, also of a device
             content = file.read(MAX_BYTES + 1)

@@ -6,7 +6,7 @@ subset.h5; writes tokens.h5 and tokens.parquet.
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,10 @@ from spinlock.stages.model_settings import require_own_model
 from spinlock.stages.program import execute, experiment_of, stage_parser
 from spinlock.stages.progress import progress_bar
 from spinlock.stages.training_files import require_own_subset
+from spinlock.stages.unlike_data import MOSTLY, unlike_data_told
 from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.token_file import TokenWriter, is_token_file, is_token_table, write_parquet
 from spinlock.tokenizer.tokenizer import Tokenizer
-
-MOSTLY = 0.5  # of the cells: more of them changed by cleaning are warned about
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +64,8 @@ def run(
             side = _sides(subset, source, tokenizer)
             writer = TokenWriter(file, tokenizer, rows, side)
             altered = _write_tokens(writer, tokenizer, source)
-        _warn_of_unlike_data(altered, source.where)
+        unlike_data_told(altered["imputed"], altered["capped"], source.where)
+        _warn_of_bridged_series(altered.get("of series bridged", 0.0), source.where)
     if parquet is not None:
         write_parquet(parquet, tokens)
     log.info("%d operators, %.0f bits each; share of cells %s", len(rows), tokenizer.bits, altered)
@@ -120,22 +120,13 @@ def _write_tokens(
     return shares
 
 
-def _warn_of_unlike_data(altered: Mapping[str, float], where: str) -> None:
-    bridged = altered.get("of series bridged", 0.0)
+def _warn_of_bridged_series(bridged: float, where: str) -> None:
     if bridged > MOSTLY:
         log.warning(
             "%s: %.0f %% of the cells of series are missing, and were bridged from those that are "
             "there: these tokens tell little",
             where,
             100 * bridged,
-        )
-    if altered["imputed"] + altered["capped"] > MOSTLY:
-        log.warning(
-            "%s: %.0f %% of the cells are missing and %.0f %% beyond the caps of the model's train "
-            "rows: these tokens tell little; was this dataset made, or are its units, as theirs?",
-            where,
-            100 * altered["imputed"],
-            100 * altered["capped"],
         )
 
 

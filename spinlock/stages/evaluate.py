@@ -18,7 +18,7 @@ from spinlock.analysis.baselines import REFERENCE, Baseline, rows_within
 from spinlock.analysis.evaluation import baselines_of, measure, probe_label
 from spinlock.analysis.metrics import dominant_feature, hidden_by_caps
 from spinlock.analysis.rows import RowsOfSplit, reported_side
-from spinlock.errors import SpinlockError, memory_for
+from spinlock.errors import SpinlockError, listed, memory_for
 from spinlock.features.dataset import open_dataset
 from spinlock.features.repeats import row_keys
 from spinlock.features.split import TEST, TRAIN, sample_rows
@@ -28,6 +28,7 @@ from spinlock.settings import Experiment
 from spinlock.stages.model_settings import require_own_model
 from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
 from spinlock.stages.training_files import require_own_subset
+from spinlock.stages.unlike_data import unlike_data_told
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def run(
         compared = _compared(table, tokenizer, fitted) if settings.baselines else []
         rows = RowsOfSplit.of_table(table, tokenizer)
         labels = table.labels(settings.probe_column) if settings.probe_column else None
-    measured = _measured(tokenizer, rows, experiment) | {
+    measured = _measured(tokenizer, rows, experiment, subset) | {
         "baselines": _by_method(compared),
         "probe": None
         if labels is None
@@ -99,13 +100,20 @@ def _by_method(compared: Sequence[Baseline]) -> dict[str, dict[str, float | None
     return {one.method: {"bits": one.bits, "quality": one.quality} for one in compared}
 
 
-def _measured(tokenizer: Tokenizer, rows: RowsOfSplit, experiment: Experiment) -> dict[str, Any]:
+def _measured(
+    tokenizer: Tokenizer, rows: RowsOfSplit, experiment: Experiment, where: object
+) -> dict[str, Any]:
     """Return the metrics of rows, and warn of what they hide."""
     measured = measure(tokenizer, rows, experiment.evaluation.max_pair_rows)
     _warn_of_few_rows(len(rows.reported))
     _warn_of_falling_levels(measured["quality_by_level"])
     _warn_of_one_feature(measured["quality_by_feature"])
-    _warn_of_caps(measured)
+    cells = max(rows.x.size, 1)
+    imputed, capped = (
+        count.sum() / cells for count in (rows.altered.imputed_cells, rows.altered.capped_cells)
+    )
+    if not unlike_data_told(imputed, capped, where):
+        _warn_of_caps(measured)
     return measured
 
 
@@ -193,7 +201,8 @@ def measure_model(
                 of["baselines_of"] = len(fitted)
                 compared = _compared(table, tokenizer, fitted)
             rows = RowsOfSplit.of_table(table, tokenizer)
-    measured = _measured(tokenizer, rows, experiment)
+    where = listed([str(path) for path in dataset]) if dataset else model.parent / "subset.h5"
+    measured = _measured(tokenizer, rows, experiment, where)
     measured["rows"] |= of
     return measured | {
         "baselines": _by_method(compared),

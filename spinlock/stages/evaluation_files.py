@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from spinlock.errors import SpinlockError
-from spinlock.features.split import SPLIT_NAMES, TEST, VALIDATION
+from spinlock.features.split import SPLIT_NAMES
 from spinlock.files import read_json
 
 SHAPE_OF_METRICS = {
@@ -78,12 +78,14 @@ def read_metrics(path: Path) -> dict[str, Any]:
 
 
 def are_metrics_of(measured: Mapping[str, Any], model_digest: str, dataset_digest: str) -> bool:
-    """Return whether metrics are of a model, on held-out rows of the dataset that it is of."""
-    held_out = {SPLIT_NAMES[side] for side in (VALIDATION, TEST)}
+    """Return whether metrics are of a model, on a side of the dataset that it is of.
+
+    That is the test, or what there is where no row was set aside.
+    """
     return (
         measured.get("model_digest") == model_digest
         and measured.get("dataset_digest") == dataset_digest
-        and measured["rows"].get("measured_on") in held_out
+        and measured["rows"].get("measured_on") in SPLIT_NAMES
     )
 
 

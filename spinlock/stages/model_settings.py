@@ -1,6 +1,6 @@
 """The settings that a model depends on, and whether a model has those of an experiment."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,7 @@ def require_own_model(experiment: Experiment, config: object, model: Path) -> No
     SpinlockError
         When not: another program than the workflow may have made it, which then does not know.
     """
-    kept = training_settings(experiment_of_model(config, model))
-    differing = _differing(kept, training_settings(experiment))
+    differing = differing_settings(experiment, experiment_of_model(config, model))
     if differing:
         raise SpinlockError(
             f"this model was trained with another {listed(differing)} than the configuration says",
@@ -56,13 +55,23 @@ def require_own_model(experiment: Experiment, config: object, model: Path) -> No
         )
 
 
+def differing_settings(
+    one: Experiment,
+    other: Experiment,
+    of: Callable[[Experiment], dict[str, Any]] = training_settings,
+) -> list[str]:
+    """Return the names of what differs in the settings of stages, `of` two experiments."""
+    pairs = zip(of(one).values(), of(other).values(), strict=True)
+    return list(dict.fromkeys(name for pair in pairs for name in _differing(*pair)))
+
+
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any], within: str = "") -> list[str]:
     """Return the names, with those of their sections, of what differs between settings."""
     found = []
     for key in {**one, **other}:
         pair = one.get(key), other.get(key)
         if all(isinstance(value, dict) for value in pair):
-            found += _differing(*pair, within=f"{key}.")
+            found += _differing(*pair, within=f"{within}{key}.")
         elif pair[0] != pair[1]:
             found.append(f"{within}{key}")
     return found

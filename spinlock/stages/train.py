@@ -28,13 +28,14 @@ from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, file_digest, sole_writer, write_json, write_text
 from spinlock.settings import Experiment, stage_settings, to_yaml
 from spinlock.source import source_digest
-from spinlock.stages.model_settings import training_settings
-from spinlock.stages.program import execute, experiment_of, stage_parser
+from spinlock.stages.model_settings import differing_settings, training_settings
+from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
 from spinlock.stages.progress import progress_bar
 from spinlock.stages.training_files import checkpoints, read_categories, read_statistics
 from spinlock.termination import delayed_termination, end_with_parent
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.device import choose_device
+from spinlock.tokenizer.network.freed_memory import return_freed_memory
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.processes import (
     made_once,
@@ -44,11 +45,12 @@ from spinlock.tokenizer.network.processes import (
     started_together,
 )
 from spinlock.tokenizer.network.rows import Rows
+from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 from spinlock.tokenizer.start.model import ModelRequest, start_model
 from spinlock.training.loop import Trainer, TrainingPlan
 from spinlock.training.provenance import describe_run, files_digest, settings_digest
 from spinlock.training.refinement import refine
-from spinlock.training.requests import model_request, training_plan
+from spinlock.training.requests import explicit_levels, model_request, training_plan
 from spinlock.training.resume import SavedState, bad_state_told, state_of_checkpoint
 from spinlock.training.row_store import RowStore
 from spinlock.training.summary import summary_metrics
@@ -95,10 +97,9 @@ def _run(
     source = saved.path
     if state is None and resume_from:
         source = resume_from
-        state = state_of_checkpoint(resume_from, stamp, plan.num_epochs)
+        state = state_to_go_on_from(experiment, resume_from, stamp)
     with FeatureTable(subset) as table:
-        fitted = read_statistics(statistics)
-        partition = read_categories(categories, [table.columns[i].full_name for i in fitted.kept])
+        fitted, partition = _fitted(table, statistics, categories)
         store = RowStore(output.parent, experiment.training.memory_budget, device)
         train, validation = store.read(table, fitted, (TRAIN, VALIDATION))
         caps = fitted.normalized_caps
@@ -226,10 +227,9 @@ def _train(
 
 
 def _record(trainer: Trainer, checkpoint: Checkpoint) -> None:
-    """Put the present state of the training into the checkpoint."""
-    state = trainer.state_dict()
-    checkpoint.optimizer_state = state.pop("optimizer")
-    checkpoint.training_state = copy.deepcopy(state)
+    """Put the present state of the training into the checkpoint, without a copy of its weights."""
+    checkpoint.training_state = trainer.state_dict()
+    checkpoint.optimizer_state = checkpoint.training_state.pop("optimizer")
     checkpoint.history = list(trainer.history)
     checkpoint.val_loss = trainer.best.val_loss
 
@@ -237,6 +237,10 @@ def _record(trainer: Trainer, checkpoint: Checkpoint) -> None:
 def _finish(trainer: Trainer, checkpoint: Checkpoint) -> None:
     """Take the best model, refine it, and say how good it is on validation rows."""
     model, validation = trainer.model, trainer.validation_rows
+    trainer.optimizer.zero_grad(set_to_none=True)
+    return_freed_memory()
+    # the training goes on from its last weights, should it ever
+    checkpoint.training_state["model"] = copy.deepcopy(model.state_dict())
     model.load_state_dict(trainer.best.weights)
     _tell_of_silent_networks(model)
     steps = refine(model, trainer.train_rows, validation, trainer.plan.seed)
@@ -272,16 +276,58 @@ def _write_outputs(checkpoint: Checkpoint, experiment: Experiment, output: Path)
     checkpoint.save(output)
 
 
-def require_data(experiment: Experiment, resume_from: Path, inputs: Sequence[Path]) -> None:
-    """Check that a training can go on from a checkpoint with these files.
+def require_inputs(
+    experiment: Experiment, inputs: Sequence[Path], resume_from: Path | None
+) -> None:
+    """Check that a model can be made from these files, and a training go on with them.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    inputs : sequence of Path
+        subset.h5, feature_statistics.npz and categories.json.
+    resume_from : Path, optional
+        The checkpoint that a training goes on from.
 
     Raises
     ------
     SpinlockError
-        When the checkpoint was made from others.
+        When the settings name categories that there are not, or the checkpoint was made from other
+        files.
     """
-    stamp = training_stamp(experiment) | {"data": files_digest(inputs)}
-    state_of_checkpoint(resume_from, stamp, experiment.training.num_epochs)
+    subset, statistics, categories = inputs
+    with FeatureTable(subset) as table:
+        _, partition = _fitted(table, statistics, categories)
+    explicit_levels(experiment, list(partition))
+    if resume_from is not None:
+        stamp = training_stamp(experiment) | {"data": files_digest(inputs)}
+        state_to_go_on_from(experiment, resume_from, stamp)
+
+
+def _fitted(
+    table: FeatureTable, statistics: Path, categories: Path
+) -> tuple[FeatureStatistics, dict[str, np.ndarray]]:
+    """Return the statistics of a table, and the categories of the columns that they keep."""
+    fitted = read_statistics(statistics)
+    names = [table.columns[i].full_name for i in fitted.kept]
+    return fitted, read_categories(categories, names)
+
+
+def state_to_go_on_from(
+    experiment: Experiment, checkpoint: Path, stamp: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the training state of a checkpoint, which must share the digests of a stamp.
+
+    Raises
+    ------
+    SpinlockError
+        When it does not, or has trained for longer than the experiment asks for.
+    """
+
+    def differing(config: object) -> list[str]:
+        return differing_settings(experiment_of_model(config, checkpoint), experiment)
+
+    return state_of_checkpoint(checkpoint, stamp, experiment.training.num_epochs, differing)
 
 
 def training_stamp(experiment: Experiment) -> dict[str, str]:

@@ -4,24 +4,27 @@ Reads a result folder and the dataset that it was made from; writes nothing.
 """
 
 import csv
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, listed
 from spinlock.features.dataset import open_dataset
 from spinlock.operators.dataset_files import dataset_files
 from spinlock.settings import Experiment, load_experiment
 from spinlock.settings.experiment import EXPERIMENTS, RESULTS
 from spinlock.source import source_digest
 from spinlock.stages.evaluation_files import are_metrics_of, read_metrics
-from spinlock.stages.model_settings import model_settings, training_settings
+from spinlock.stages.model_settings import differing_settings, model_settings, training_settings
 from spinlock.stages.program import experiment_of_model
 from spinlock.stages.training_files import training_inputs
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.token_file import open_tokens
 from spinlock.training.provenance import files_digest, settings_digest
+
+log = logging.getLogger(__name__)
 
 SAME, DIFFERS, MISSING, UNKNOWN = "same", "DIFFERS", "not there", "NOT RECORDED"
 NO_TIME = (StopIteration, KeyError, TypeError, ValueError)  # of a file that is empty, or cut
@@ -84,8 +87,11 @@ def _configured(results: Path) -> Experiment | None:
 
 def _settings_state(experiment: Experiment, configured: Experiment | None, recorded: object) -> str:
     """Compare a model's settings with their digest, and with the configuration as it is now."""
-    if configured is not None and model_settings(configured) != model_settings(experiment):
-        return DIFFERS
+    if configured is not None:
+        differing = differing_settings(experiment, configured, of=model_settings)
+        if differing:
+            log.warning("settings that the model was not trained with: %s", listed(differing))
+            return DIFFERS
     return _state(settings_digest(training_settings(experiment)), recorded)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from spinlock.errors import SpinlockError
 from spinlock.files import atomic_path
 
+HDF5 = b"\x89HDF\r\n\x1a\n"  # its first bytes
 DEEPEST = 50  # nesting of values
 NOT_OURS = "give a best_model.pt or checkpoint_epoch_*.pt that spinlock wrote"
 
@@ -50,6 +51,8 @@ def _without_identity(value: Any, strings: dict[str, str]) -> Any:
 
 def _require_whole(content: bytes) -> None:
     """Raise ValueError where bytes of a file differ from what was written: torch does not look."""
+    if content.startswith(HDF5):
+        raise ValueError("it is an HDF5 file, as datasets and tokens are")
     if not zipfile.is_zipfile(io.BytesIO(content)):
         raise ValueError("it is no archive of torch.save, or is cut")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:

@@ -118,7 +118,9 @@ def explicit_levels(
     if isinstance(levels, dict):
         missing = [name for name in categories if name not in levels]
         unknown = [name for name in levels if name not in categories]
-        if missing or unknown:
+        # cleaning may leave nothing of a category that was mapped by hand
+        passed_over = experiment.training.manual_mapping is not None and not missing
+        if missing or (unknown and not passed_over):
             raise SpinlockError(
                 f"model.levels names unknown categories {unknown} and leaves out {missing}",
                 remedy=f"give levels for each of {categories}, or one list for all",

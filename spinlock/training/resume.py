@@ -2,13 +2,13 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spinlock.errors import SpinlockError
+from spinlock.errors import SpinlockError, listed
 from spinlock.tokenizer.state_file import inconsistency_told, read_state, write_state
 from spinlock.training.loop import Trainer
 
@@ -75,8 +75,22 @@ class SavedState:
             self.path.parent.rmdir()
 
 
-def state_of_checkpoint(path: Path, stamp: Mapping[str, str], num_epochs: int) -> dict[str, Any]:
+def state_of_checkpoint(
+    path: Path,
+    stamp: Mapping[str, str],
+    num_epochs: int,
+    differing_settings: Callable[[object], Sequence[str]],
+) -> dict[str, Any]:
     """Return the training state in a checkpoint that the user wants to go on from.
+
+    Parameters
+    ----------
+    path : Path
+    stamp : mapping
+        Digests of settings, data and code that the checkpoint must share.
+    num_epochs : int
+    differing_settings : function
+        Gives the names of those settings of a checkpoint, as it keeps them, that differ.
 
     Raises
     ------
@@ -96,8 +110,10 @@ def state_of_checkpoint(path: Path, stamp: Mapping[str, str], num_epochs: int) -
         epoch = int(entries["training_state"]["epoch"])
         state = _awake(entries["training_state"]) | {"optimizer": entries["optimizer_state_dict"]}
     if differing:
+        settings = "settings" in differing and differing_settings(entries.get("config"))
+        which = f" ({listed(settings)})" if settings else ""
         raise SpinlockError(
-            f"this checkpoint was made with other {' and '.join(differing)}",
+            f"this checkpoint was made with other {' and '.join(differing)}{which}",
             where=path,
             remedy="resume with what it was made with (--epochs may differ), or train anew",
         )

@@ -248,7 +248,12 @@ def test_shards_with_other_column_names_are_refused(write_h5, values):
 def test_a_missing_file_a_folder_and_other_files_are_refused(tmp_path, refused):
     refused(tmp_path / "gone.h5", "does not exist")
     (tmp_path / "own").mkdir()
-    refused(tmp_path / "own", "a folder", f"spinlock.stages.concatenate --shards {tmp_path}/own/*")
+    refused(tmp_path / "own", "a folder", "there are: none")
+    (tmp_path / "own/other.h5").touch()
+    refused(tmp_path / "own", "a folder", f"there are: {tmp_path / 'own/other.h5'}")
+    (tmp_path / "own/shard_00000.h5").touch()
+    joins = f"--shards {tmp_path}/own/shard_*.h5 --output {tmp_path / 'own.h5'}"
+    refused(tmp_path / "own", "a folder", f"spinlock.stages.concatenate {joins}")
     refused(tmp_path, "is a folder")
     for name, content in (("empty", b""), ("text", b"a,b\n1,2\n"), ("zip", b"PK\3\4" + bytes(900))):
         (tmp_path / name).write_bytes(content)

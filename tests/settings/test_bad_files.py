@@ -370,7 +370,7 @@ def test_a_file_of_the_other_suffix_is_named(tmp_path, monkeypatch):
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     with pytest.raises(SpinlockError, match=r"no such configuration file[\s\S]*gone\.yaml"):
         load_experiment(tmp_path / "gone.yaml")
-    with pytest.raises(SpinlockError, match="cannot be read") as caught:
+    with pytest.raises(SpinlockError, match="a folder and no configuration file") as caught:
         load_experiment(tmp_path)
     assert str(tmp_path) in str(caught.value)
 

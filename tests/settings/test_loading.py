@@ -248,7 +248,16 @@ def test_a_wrong_override_is_told_with_its_key(write, key, value):
     with pytest.raises(SpinlockError) as caught:
         load_experiment(path, {key: value})
     assert key.split(".")[0] in str(caught.value)
-    assert str(path) in str(caught.value)
+    assert str(path) in str(caught.value.where)
+    if key == "training.num_epochs":
+        assert "the command line" in caught.value.where
+
+
+def test_what_is_wrong_in_the_file_is_told_of_the_file_beside_an_override_too(write):
+    path = write("nonsense: 3\n" + SEED_EXAMPLE)
+    with pytest.raises(SpinlockError) as caught:
+        load_experiment(path, {"training.num_epochs": -1})
+    assert caught.value.where == path
 
 
 def test_an_override_of_a_shared_weight_wins_over_both_sections(write):

@@ -232,6 +232,18 @@ def test_rows_are_counted_for_every_metric(rows_of, metrics):
     assert rows["pairs_of"] == rows["dependence_of"] == rows["validation"] + rows["test"]
 
 
+def test_a_dataset_in_other_units_is_told_and_nothing_is_said_of_tails(finished, tmp_path, caplog):
+    with h5py.File(finished.dataset) as file, h5py.File(tmp_path / "other.h5", "w") as other:
+        for name in ("features/summary/aggregated/features", "features/temporal/features"):
+            other[name] = 1000 * file[name][:]
+    evaluate.measure_model(finished.path("best_model.pt"), [tmp_path / "other.h5"])
+    assert "are its units, as theirs?" in caplog.text
+    assert "outliers: log" not in caplog.text
+    caplog.clear()
+    evaluate.measure_model(finished.path("best_model.pt"), [finished.dataset])
+    assert "are its units" not in caplog.text
+
+
 def test_what_caps_hide_is_told(caplog):
     evaluate._warn_of_caps({"quality_by_feature": {"percentile_10": 0.9}} | MOSTLY_CAPPED)
     assert "below 0.900, and below 0.200 of the values before, of which 40.0 %" in caplog.text

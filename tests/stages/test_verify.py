@@ -48,7 +48,7 @@ def test_whatever_a_model_depends_on_counts_as_its_settings(
 
 @pytest.mark.parametrize("name", ["one", "sub/lr0.01"])
 def test_settings_are_those_of_the_experiment_as_it_is_configured(
-    copy, finished, tmp_path, monkeypatch, name
+    copy, finished, tmp_path, monkeypatch, caplog, name
 ):
     monkeypatch.chdir(tmp_path)
     results = shutil.copytree(copy, tmp_path / "results" / name)
@@ -61,6 +61,7 @@ def test_settings_are_those_of_the_experiment_as_it_is_configured(
     settings["model"]["commitment_cost"] = 0.75
     config.write_text(yaml.safe_dump(settings))
     assert verify.run(results)["settings"] == verify.DIFFERS
+    assert "not trained with: model.commitment_cost" in caplog.text
     assert verify.run(copy)["settings"] == verify.SAME
 
 

@@ -99,6 +99,17 @@ def test_levels_of_other_categories_are_an_error_that_names_them():
     assert "'b'" in caught.value.problem
 
 
+def test_levels_of_a_mapped_category_that_cleaning_emptied_are_passed_over(tmp_path):
+    mapping = tmp_path / "map.json"
+    mapping.write_text('{"a": [0], "b": [1], "gone": [2]}')
+    training = {"category_assignment": "manual", "category_mapping_file": str(mapping)}
+    levels = {name: [{"num_tokens": 2}] for name in ("a", "b", "gone")}
+    asked = experiment(model={"levels": levels}, training=training)
+    assert explicit_levels(asked, ["a", "b"]) == [[(None, 2)]] * 2
+    with pytest.raises(SpinlockError, match="leaves out \\['c'\\]"):
+        explicit_levels(asked, ["a", "b", "c"])
+
+
 @pytest.fixture
 def table(tmp_path: Path):
     """Two columns of a summary, then a series of two channels with three coefficients each."""

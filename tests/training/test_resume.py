@@ -99,6 +99,10 @@ def test_discarding_what_is_not_there_does_no_harm(tmp_path):
     SavedState(tmp_path / "last.pt", STAMP).discard()
 
 
+def no_settings(config: object) -> list[str]:
+    raise AssertionError("settings are the same")
+
+
 def write_checkpoint(trainer: Trainer, path, **changes) -> None:
     state = trainer.state_dict()
     entries = {
@@ -115,7 +119,7 @@ def test_a_checkpoint_gives_a_trainer_its_state(
     path = tmp_path / "checkpoint_epoch_0002.pt"
     write_checkpoint(trainer, path)
     again = Trainer(make_model(), train, validation, make_plan())
-    again.load_state_dict(state_of_checkpoint(path, STAMP, 100))
+    again.load_state_dict(state_of_checkpoint(path, STAMP, 100, no_settings))
     for one in (trainer, again):
         list(one.run())
     assert again.history == trainer.history
@@ -132,7 +136,7 @@ def test_early_stopping_waits_anew_from_where_it_ended_a_training(
     assert ended.stopped
     write_checkpoint(ended, path)
     again = Trainer(make_model(), train, validation, plan)
-    again.load_state_dict(state_of_checkpoint(path, STAMP, 50))
+    again.load_state_dict(state_of_checkpoint(path, STAMP, 50, no_settings))
     list(again.run())
     assert again.stopped
     assert again.epoch >= ended.epoch + 3
@@ -141,17 +145,17 @@ def test_early_stopping_waits_anew_from_where_it_ended_a_training(
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"settings": "other"}, "other settings"),
-        ({"code": "other", "data": "other"}, "other code and data"),
+        ({"settings": "other"}, r"other settings \(a\.b, c\)\n"),
+        ({"code": "other", "data": "other"}, "other code and data\n"),
     ],
 )
 def test_a_checkpoint_of_other_settings_data_or_code_is_refused_with_the_reason(
     trainer, tmp_path, changed, problem
 ):
     path = tmp_path / "checkpoint.pt"
-    write_checkpoint(trainer, path, provenance=STAMP | changed)
+    write_checkpoint(trainer, path, provenance=STAMP | changed, config={"differ": ["a.b", "c"]})
     with pytest.raises(SpinlockError, match=problem) as caught:
-        state_of_checkpoint(path, STAMP, 100)
+        state_of_checkpoint(path, STAMP, 100, lambda config: config["differ"])
     assert caught.value.where == path
 
 
@@ -160,23 +164,23 @@ def test_a_checkpoint_that_has_trained_longer_than_wanted_is_refused(trainer, tm
     write_checkpoint(trainer, path)
     epoch = trainer.epoch
     assert epoch > 1
-    assert state_of_checkpoint(path, STAMP, epoch)["epoch"] == epoch
+    assert state_of_checkpoint(path, STAMP, epoch, no_settings)["epoch"] == epoch
     with pytest.raises(SpinlockError, match=f"trained {epoch} epochs, and num_epochs is 1"):
-        state_of_checkpoint(path, STAMP, 1)
+        state_of_checkpoint(path, STAMP, 1, no_settings)
 
 
 def test_a_checkpoint_without_a_training_state_is_refused(trainer, tmp_path):
     path = tmp_path / "checkpoint.pt"
     write_checkpoint(trainer, path, training_state={}, provenance={})  # as of an exported model
     with pytest.raises(SpinlockError, match="no training state"):
-        state_of_checkpoint(path, STAMP, 100)
+        state_of_checkpoint(path, STAMP, 100, no_settings)
 
 
 def test_a_file_that_says_nothing_of_its_making_is_refused(trainer, tmp_path):
     path = tmp_path / "checkpoint.pt"
     write_state(path, {"weights": torch.ones(2)})
     with pytest.raises(SpinlockError, match="no training state"):
-        state_of_checkpoint(path, STAMP, 100)
+        state_of_checkpoint(path, STAMP, 100, no_settings)
     assert read_state(path).keys() == {"weights"}
 
 

@@ -139,7 +139,7 @@ def rate_distortion_figure(
     drawn = np.concatenate([quality, *(value for _, value in others.values())])
     lowest = max(LOWEST if quality.min() < 0 else 0.08, float(np.nanmin(drawn)))
     axes.set_ylim(lowest - 0.08, 1.0)
-    axes.set_xlim(0.75 * rates.min(), 1.05 * rates.max())
+    axes.set_xlim(0.75 * rates.min(), max(1.05 * rates.max(), 1))  # a model may have no bits
     axes.set_xlabel("bits per operator")
     axes.set_ylabel(f"R² on {rows} rows")
     axes.grid(linewidth=0.3, color="#DDDDDD")

@@ -67,6 +67,23 @@ def code_scores(z: Tensor, codes: Tensor, norms: Tensor) -> Tensor:
     return torch.addmm(norms, z, codes.T, alpha=-2)
 
 
+def code_errors(
+    residual: Tensor, codes: Tensor, norms: Tensor, error: Tensor | None = None
+) -> Tensor:
+    """Return ‖r − c‖² [n, K] of residuals r [n, E] and codes, by which codes are compared.
+
+    In float64 they are sums of squared differences, which tell codes apart also where all are far
+    from the origin. In float32 and in exported graphs they are `code_scores`, many times as fast,
+    and ‖r‖², which all codes share, is in them only where it is given as `error` [n].
+    """
+    if residual.dtype == torch.float64 and not torch.compiler.is_compiling():
+        direct = "donot_use_mm_for_euclid_dist"
+        distances = torch.cdist(residual, codes, compute_mode=direct)
+        return distances.square_().masked_fill_(norms.isinf(), torch.inf)
+    scores = code_scores(residual, codes, norms)
+    return scores if error is None else scores.add_(error.unsqueeze(-1))
+
+
 class Book(NamedTuple):
     """Codes to search: [K, E], and their ‖c‖² [1, K], infinite where an earlier code is the same.
 
@@ -137,8 +154,8 @@ class Beam:
         n_rows, paths, _ = self.residual.shape
         norms = code_norms(codes) if norms is None else norms
         residual = self.residual.flatten(0, 1)
-        scores = code_scores(residual, codes, norms)
-        errors = (scores.unflatten(0, (n_rows, paths)) + self.error.unsqueeze(-1)).flatten(1)
+        errors = code_errors(residual, codes, norms, self.error.flatten())
+        errors = errors.unflatten(0, (n_rows, paths)).flatten(1)
         self.error, chosen = take_lowest(errors, min(width or self.width, errors.shape[1]))
         margin = relative_margin(self.error[:, -1], errors.amin(-1), self.scale)
         self.margin = torch.fmin(self.margin, margin)
@@ -179,7 +196,7 @@ def _greedily(z: Tensor, books: Sequence[Book]) -> Found:
     tokens, kept, left = [], [], []
     residual = z
     for codes, norms in books:
-        scores = code_scores(residual, codes, norms)
+        scores = code_errors(residual, codes, norms)
         score, chosen = take_lowest(scores, 1)
         tokens.append(chosen)
         kept.append(score)

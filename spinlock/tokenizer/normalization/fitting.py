@@ -158,9 +158,11 @@ def _ends_of_tails(
     lower, upper = lower.copy(), upper.copy()
     for column in np.flatnonzero(tailed):
         x, low, high = usual[:, column], lower[column], upper[column]
-        distance = np.maximum(low - x, x - high)
-        reach = REACH * np.quantile(distance[distance > 0], 0.75)
-        lower[column], upper[column] = low - reach, high + reach
+        beyond = np.maximum(low - x, x - high)
+        beyond = beyond[beyond > 0]  # what is so by its last digit no longer is as a logarithm
+        if len(beyond):
+            reach = REACH * np.quantile(beyond, 0.75)
+            lower[column], upper[column] = low - reach, high + reach
     return lower, upper
 
 
@@ -248,9 +250,11 @@ def _find_duplicates(
     correlation = np.triu(_correlations(read_train, fitted, kept, n_rows), k=1)
     for first, second in kept[np.argwhere(np.abs(correlation) > threshold)]:
         if fitted["reason"][first] == fitted["reason"][second] == Reason.KEPT:
-            fitted["reason"][second] = Reason.DUPLICATE
-            twin[second] = first
-            slope[second], intercept[second] = _line(read_train, fitted, first, second)
+            line = _line(read_train, fitted, first, second)
+            if np.isfinite(line).all():  # of units too far apart no number is the slope
+                fitted["reason"][second] = Reason.DUPLICATE
+                twin[second] = first
+                slope[second], intercept[second] = line
     return {"twin": twin, "slope": slope, "intercept": intercept}
 
 
@@ -285,10 +289,14 @@ def _capped(
 def _line(
     read_train: ReadColumns, fitted: dict[str, np.ndarray], first: int, second: int
 ) -> tuple[float, float]:
-    """Return slope and intercept of column `second` as a function of column `first`."""
+    """Return slope and intercept of column `second` as a function of column `first`.
+
+    They are not finite where no number is large enough.
+    """
     x = _capped(read_train, fitted, slice(first, first + 1))[:, 0]
     y = _capped(read_train, fitted, slice(second, second + 1))[:, 0]
     unit = np.abs(x - x.mean()).max()
     deviation = (x - x.mean()) / unit
-    slope = float((deviation * (y - y.mean())).mean() / (deviation**2).mean() / unit)
-    return slope, float(y.mean() - slope * x.mean())
+    with np.errstate(over="ignore", invalid="ignore"):
+        slope = (deviation * (y - y.mean())).mean() / (deviation**2).mean() / unit
+        return float(slope), float(y.mean() - slope * x.mean())

@@ -122,11 +122,19 @@ class _Choice:
         bits = fewest_bits(self._curves, budget, target)
         if distortion_at(self._curves, bits) > target:
             log.warning(
-                "model.target_quality is not reached by each category alone with the %d bits of "
-                "model.bits",
-                budget + settled,
+                "model.target_quality is not reached by each category alone with %d bits: %s",
+                *(bits.sum() + settled, self._limit(int(bits.sum()), budget, target)),
             )
         return self._sizes(bits)
+
+    @staticmethod
+    def _limit(used: int, budget: int, target: float) -> str:
+        """Return what keeps books from leaving a target."""
+        if target <= 0:
+            return "embeddings of model.group_embedding_dim dimensions leave out more than that"
+        if used >= budget:
+            return "raise model.bits"
+        return "books hold no more with so few rows, or more would not lower the held-out error"
 
     def sizes_within(self, budget: int, settled: int) -> list[list[int]]:
         """Return the sizes for a budget, beside the `settled` bits of books that are given.

@@ -120,6 +120,27 @@ def test_scores_are_squared_distances_less_the_norm_of_the_row(seed, dim):
     assert torch.equal(code_scores(z, codes, code_norms(codes)), expected)
 
 
+@pytest.mark.parametrize("beam", [1, 4])
+def test_in_float64_codes_far_from_the_origin_are_told_apart_whatever_rows_are_beside(beam):
+    generator, far = generator_of(0), 2e7
+    z = far + torch.randn(700, 9, generator=generator, dtype=torch.float64)
+    coarse = far + torch.randn(50, 9, generator=generator, dtype=torch.float64)
+    fine = torch.randn(20, 9, generator=generator, dtype=torch.float64)
+    tokens = residual_tokens(z, [coarse, fine], beam)
+    alone = torch.cat([residual_tokens(row, [coarse, fine], beam) for row in z.split(1)])
+    assert torch.equal(tokens, alone)
+    if beam == 1:
+        nearest = (z.unsqueeze(1) - coarse).square().sum(-1).argmin(1)
+        assert torch.equal(tokens[:, 0], nearest)
+
+
+def test_of_equal_codes_the_first_is_taken_in_float64():
+    codes = torch.tensor([[1.0], [0.0], [0.0]], dtype=torch.float64)
+    z = torch.zeros(3, 1, dtype=torch.float64)
+    assert residual_tokens(z, [codes], 1).tolist() == [[1]] * 3
+    assert residual_tokens(z, [codes], 2).tolist() == [[1]] * 3
+
+
 def exhaustive_errors(z: Tensor, books: list[Tensor]) -> Tensor:
     sums = torch.stack([torch.stack(one).sum(0) for one in itertools.product(*books)])
     return (z.unsqueeze(1) - sums).double().square().sum(-1).min(1).values
@@ -200,7 +221,7 @@ def test_a_greedy_margin_is_the_least_difference_between_the_best_code_and_the_n
     for row, tokens, margin in zip(z, found.tokens, found.margin, strict=True):
         residual, margins = row, []
         for codes, token in zip(books, tokens, strict=True):
-            scores = (residual - codes).square().sum(1) - residual.square().sum()
+            scores = (residual - codes).square().sum(1)
             best, following = scores.sort().values[:2]
             assert scores[token] == best
             margins.append((following - best) / (1 + row.square().sum() + best.abs()))

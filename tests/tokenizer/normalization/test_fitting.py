@@ -123,6 +123,16 @@ def test_many_values_that_hardly_differ_are_no_constant(n_values, reason):
     assert fit(values).reason[1] == reason
 
 
+@pytest.mark.parametrize(("tolerance", "reason"), [(1e-12, "CONSTANT"), (0.0, "KEPT")])
+def test_a_value_beyond_the_caps_by_its_last_digit_makes_no_tail(tolerance, reason):
+    column = np.ones((100, 1))
+    column[0] -= 2.0**-52  # as a logarithm it is the cap again
+    cleaning = FeatureCleaning(outliers="log", variance_tolerance=tolerance)
+    statistics = fit(np.hstack([sample(n_rows=100), column]), cleaning)
+    assert Reason(statistics.reason[-1]).name == reason
+    assert np.isfinite(statistics.apply(np.hstack([sample(n_rows=5), column[:5]]))).all()
+
+
 def test_columns_of_zeros_are_constant():
     values = sample()
     values[:, 0] = 0.0
@@ -142,6 +152,14 @@ def test_repeats_are_dropped_and_restored(block):
     restored = statistics.invert(statistics.apply(values))
     deviation = values.std(0)
     assert (np.abs(restored - values) <= 1e-5 * deviation).all()
+
+
+def test_a_repeat_in_units_too_far_apart_for_a_slope_is_kept():
+    x = sample(n_columns=2)
+    values = np.column_stack([x[:, 0] * 1e-200, x[:, 0] * 1e200, x[:, 1], 2 * x[:, 1]])
+    statistics = fit(values)
+    assert statistics.kept.tolist() == [0, 1, 2]
+    assert np.isfinite(statistics.slope).all()
 
 
 @pytest.mark.parametrize("magnitude", [1e13, 1e15, 1e17, 1e30])

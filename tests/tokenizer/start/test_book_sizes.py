@@ -56,9 +56,12 @@ def choose(
     categories = []
     for end, columns, known in zip(ends, z, each or [{}] * len(z), strict=True):
         dims, nothing = columns.shape[1], columns[:0]
-        axes = CategoryAxes(torch.zeros(dims), torch.eye(dims), torch.eye(dims))
-        whole = {"rare": nothing.unsqueeze(1).expand(0, 2, dims), "outliers": nothing} | known
-        categories.append(Category([*range(end - dims, end)], axes, **whole))
+        whole = {
+            "axes": CategoryAxes(torch.zeros(dims), torch.eye(dims), torch.eye(dims)),
+            "rare": nothing.unsqueeze(1).expand(0, 2, dims),
+            "outliers": nothing,
+        }
+        categories.append(Category([*range(end - dims, end)], **whole | known))
     generator = torch.Generator().manual_seed(seed)
     request = BookRequest(bits=bits, **asked)
     return choose_book_sizes(torch.cat(z, dim=1), categories, request, generator)
@@ -146,14 +149,22 @@ def test_sizes_that_are_given_take_their_bits_first(given, budget, chosen):
     assert bits == chosen
 
 
-def test_a_quality_that_the_bits_do_not_reach_is_told(caplog):
+def test_a_quality_that_the_bits_do_not_reach_is_told_with_what_limits_them(caplog):
     z = embeddings((3.0, 1.0))
-    choose(z, 6, target_quality=1.0)
-    assert "target_quality is not reached" in caplog.text
+    choose(z, 6, target_quality=0.999)
+    assert "is not reached by each category alone with 6 bits: raise model.bits" in caplog.text
     caplog.clear()
     given = [[256, None, None], [None, None, None]]
-    choose(z, 12, [{"sizes": levels} for levels in given], target_quality=1.0)
-    assert "with the 12 bits of model.bits" in caplog.text  # those of given books are among them
+    choose(z, 16, [{"sizes": levels} for levels in given], target_quality=0.999)
+    assert "with 16 bits: raise" in caplog.text  # those of given books are among them
+    caplog.clear()
+    choose(z, 300, target_quality=0.9999)
+    assert "with 36 bits: books hold no more" in caplog.text
+    caplog.clear()
+    axes = CategoryAxes(torch.zeros(3), torch.eye(3)[:, :1], torch.eye(3)[:1])
+    narrow = {"axes": axes, "rare": torch.empty(0, 2, 1), "outliers": torch.empty(0, 1)}
+    choose(z, 300, [narrow, {}], target_quality=0.9)
+    assert "embeddings of model.group_embedding_dim dimensions leave out more" in caplog.text
     caplog.clear()
     choose(z, 6, target_quality=-1.0)
     assert not caplog.text
