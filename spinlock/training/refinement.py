@@ -28,29 +28,15 @@ def refine(model: TokenizerModel, train: Rows, validation: Rows, seed: int) -> l
     seed : int
         Of what fitting the decoder draws.
     """
-    last = model.n_levels - 1
     generator = torch.Generator().manual_seed(seed)
-    books = copy.deepcopy(model.quantizer.state_dict())
-    correction = model.decoder.correction(last)
-    network = copy.deepcopy(model.decoder.network.state_dict())
-
-    def undo_decoder() -> None:
-        model.decoder.set_correction(last, *correction)
-        model.decoder.network.load_state_dict(network)
-
-    steps: dict[str, tuple[Step, Step]] = {
-        "books": (
-            lambda: reestimate_books(model, train),
-            lambda: model.quantizer.load_state_dict(books),
-        ),
-        "decoder": (
-            lambda: fit_decoder(model, train, validation, generator),
-            undo_decoder,
-        ),
+    steps: dict[str, tuple[Step, Callable[[TokenizerModel], Step]]] = {
+        "books": (lambda: reestimate_books(model, train), _back_to_books),
+        "decoder": (lambda: fit_decoder(model, train, validation, generator), _back_to_decoder),
     }
     entries = []
     train_mean = train.x.mean(dim=0)
-    for name, (do, undo) in steps.items():
+    for name, (do, back_to_now) in steps.items():
+        undo = back_to_now(model)
         before = validation_entries(model, validation, train_mean)
         do()
         after = validation_entries(model, validation, train_mean)
@@ -59,3 +45,22 @@ def refine(model: TokenizerModel, train: Rows, validation: Rows, seed: int) -> l
             undo()
         entries.append({"step": name, "accepted": accepted} | after)
     return entries
+
+
+def _back_to_books(model: TokenizerModel) -> Step:
+    """Return what gives a model the books that it has now."""
+    books = copy.deepcopy(model.quantizer.state_dict())
+    return lambda: model.quantizer.load_state_dict(books)
+
+
+def _back_to_decoder(model: TokenizerModel) -> Step:
+    """Return what gives a model the decoding of all levels that it has now."""
+    last = model.n_levels - 1
+    correction = model.decoder.correction(last)
+    network = copy.deepcopy(model.decoder.network.state_dict())
+
+    def undo() -> None:
+        model.decoder.set_correction(last, *correction)
+        model.decoder.network.load_state_dict(network)
+
+    return undo

@@ -22,7 +22,7 @@ from spinlock.tokenizer.start.column_parts import columns_of_space
 from spinlock.tokenizer.start.kmeans import residual_books
 from spinlock.tokenizer.start.rare_events import rare_columns
 
-OWN_NUMBERS = 2**26  # of codes and columns: the rows, spread over all, that own books encode
+OWN_NUMBERS = 3 * 2**24  # of codes and columns: the rows, spread over all, that own books encode
 OWN_SHARE = 0.5  # weight of the codes of the model's own books, in units of that of the others
 ENCODINGS = 12_800  # of rows, at most: with more rows, books hardly know them by heart
 TIMES = 8  # that a row is encoded, at most: each time the rows are dealt anew
@@ -84,7 +84,7 @@ def encodings_of(
 ) -> Encodings:
     """Encode rows by the model's own books, and with a generator train rows also by others.
 
-    Of more train rows than memory holds the codes and columns of (256 MiB), every second, third, …
+    Of more train rows than memory holds the codes and columns of (192 MiB), every second, third, …
     """
     numbers = model.decoder.dims.total + train.x.shape[1]  # of a row
     most = max(ENCODINGS, OWN_NUMBERS // numbers)

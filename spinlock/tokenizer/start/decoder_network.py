@@ -39,43 +39,58 @@ def fit_network(model: TokenizerModel, encodings: Encodings, generator: torch.Ge
     weights = codes.new_ones(len(codes), 1)
     weights[: len(encodings.own.rows)] = encodings.own_weight
     weights /= weights.mean()
-    held_out = _examples(model, [encodings.held_out], encodings.rare)
+    held_out = encodings.held_out, encodings.rare
     dropout = DROPOUT if encodings.others else DROPOUT_OF_MANY
-    lowest, best = _error(decoder, *held_out), copy.deepcopy(decoder.network.state_dict())
+    lowest, best = _error(model, *held_out), copy.deepcopy(decoder.network.state_dict())
     for _ in _epochs(decoder, codes, missed, weights, dropout, generator):
-        error = _error(decoder, *held_out)
+        error = _error(model, *held_out)
         if error < lowest:
             lowest, best = error, copy.deepcopy(decoder.network.state_dict())
     decoder.network.load_state_dict(best)
 
 
-@torch.no_grad()
 def _examples(
     model: TokenizerModel, encodings: list[Encoding], rare: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return codes of all categories side by side [n, S], and what they miss linearly [n, D].
+    """Return what `_blocks` gives of all encodings as one: codes [n, S], and what they miss [n, D].
 
-    Of columns with rare events that counts as nothing.
+    It is put in place: blocks that are kept would be there twice when they are put together.
     """
-    decoder, lengths = model.decoder, [len(one.rows) for one in encodings]
-    codes = encodings[0].rows.x.new_empty(sum(lengths), decoder.dims.total)
-    missed = codes.new_empty(len(codes), decoder.layout.n_columns)
-    for one, *parts in zip(encodings, codes.split(lengths), missed.split(lengths), strict=True):
-        blocks = (values.split(ROW_BLOCK) for values in (*parts, one.rows.x, one.tokens))
-        for code, miss, x, tokens in zip(*blocks, strict=True):
-            decoded = one.quantizer.decode(tokens.transpose(0, 1))
-            code.copy_(decoder.dims.compact(decoded))
-            torch.sub(x, decoder.decode_linear(decoded, model.n_levels - 1), out=miss)
-    missed[:, rare] = 0.0
+    n_rows, x = sum(len(one.rows) for one in encodings), encodings[0].rows.x
+    codes = x.new_empty(n_rows, model.decoder.dims.total)
+    missed = x.new_empty(n_rows, model.decoder.layout.n_columns)
+    first = 0
+    for one in encodings:
+        for code, miss in _blocks(model, one, rare):
+            block = slice(first, first + len(code))
+            codes[block], missed[block] = code, miss
+            first += len(code)
     return codes, missed
 
 
 @torch.no_grad()
-def _error(decoder: JointDecoder, codes: Tensor, missed: Tensor) -> float:
+def _blocks(
+    model: TokenizerModel, encoding: Encoding, rare: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give codes of all categories side by side [B, S], and what they miss linearly [B, D].
+
+    Of columns with rare events that counts as nothing.
+    """
+    decoder = model.decoder
+    blocks = (values.split(ROW_BLOCK) for values in (encoding.rows.x, encoding.tokens))
+    for x, tokens in zip(*blocks, strict=True):
+        decoded = encoding.quantizer.decode(tokens.transpose(0, 1))
+        missed = x - decoder.decode_linear(decoded, model.n_levels - 1)
+        missed[:, rare] = 0.0
+        yield decoder.dims.compact(decoded), missed
+
+
+@torch.no_grad()
+def _error(model: TokenizerModel, encoding: Encoding, rare: Tensor) -> float:
     """Return the squared error that the network leaves, of all rows."""
-    blocks = zip(codes.split(ROW_BLOCK), missed.split(ROW_BLOCK), strict=True)
-    decoder.eval()
-    return sum(float((m - decoder.network(c)).square().double().sum()) for c, m in blocks)
+    network = model.decoder.network.eval()
+    blocks = _blocks(model, encoding, rare)
+    return sum(float((missed - network(codes)).square().double().sum()) for codes, missed in blocks)
 
 
 def _epochs(
