@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks import encoding, scale, simulation, training
 from benchmarks.measurement import Result, Settings, machine
 from benchmarks.results import record
-from spinlock.stages.program import limit_threads
+from spinlock.program import limit_threads
 
 BENCHMARKS: dict[str, Callable[[Settings], dict[str, Result]]] = {
     "training": training.measure,

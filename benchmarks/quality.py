@@ -26,10 +26,10 @@ from spinlock.errors import SpinlockError
 from spinlock.features.split import TRAIN
 from spinlock.features.table import FeatureTable
 from spinlock.files import write_json, write_text
+from spinlock.program import limit_threads
+from spinlock.results.training_files import training_inputs
 from spinlock.settings import Experiment
 from spinlock.stages import cluster, normalize, subset, train
-from spinlock.stages.program import limit_threads
-from spinlock.stages.training_files import training_inputs
 from spinlock.tokenizer.target_metrics import (
     code_counts,
     orthogonality,

@@ -11,9 +11,9 @@ from benchmarks.measurement import Result, Settings, compared, interleaved
 from benchmarks.plain_simulation import plain_records
 from spinlock.operators.design import DesignSpace
 from spinlock.operators.simulation import SimulationPlan
+from spinlock.program import limit_threads
 from spinlock.settings import OperatorDatasetSettings, load_dataset_settings
 from spinlock.stages import generate
-from spinlock.stages.program import limit_threads
 
 SETTINGS = OperatorDatasetSettings(
     num_operators=1000, grid_size=32, channels=3, steps=64, realizations=3, max_width=8, max_depth=3

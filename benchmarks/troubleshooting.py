@@ -27,10 +27,10 @@ from spinlock.analysis.metrics import code_dependence
 from spinlock.analysis.rows import RowsOfSplit
 from spinlock.features.table import FeatureTable
 from spinlock.files import write_text
+from spinlock.program import limit_threads
+from spinlock.results.training_files import training_inputs
 from spinlock.settings import Experiment
 from spinlock.stages import cluster, normalize, subset, train
-from spinlock.stages.program import limit_threads
-from spinlock.stages.training_files import training_inputs
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.plain_files import read_model
 from spinlock.tokenizer.target_metrics import (

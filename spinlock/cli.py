@@ -17,6 +17,7 @@ from spinlock.display import (
     out,
     print_dataset,
     print_json,
+    print_measured,
     print_summary,
     print_table,
     show_log,
@@ -94,7 +95,6 @@ def train_vqvae(
 
     Example: `spinlock train-vqvae --config configs/vqvae/arch_summary.yaml --epochs 10`
     """
-    from spinlock.operators.dataset_files import dataset_files
     from spinlock.settings import doubtful_settings, load_experiment, to_yaml
 
     overrides = {
@@ -109,30 +109,21 @@ def train_vqvae(
     show_log(verbose or experiment.logging.verbose)
     for sentence in doubtful_settings(experiment):
         log.warning("%s", sentence)
-    from spinlock.preconditions import (
-        describe_data,
-        require_inputs_apart,
-        require_own_folder,
-        require_start,
-    )
+    from spinlock.commands import train_vqvae as command
+    from spinlock.commands.preconditions import require_own_folder
+    from spinlock.program import limit_threads, usable_cores
 
     folder = output or Path(experiment.training.checkpoint_dir) / config.stem
     if output is None:
         require_own_folder(folder, config)
     if dry_run:
-        require_inputs_apart(experiment, folder, config)
-        data = describe_data(experiment)
-        there = dataset_files(experiment) if data["state"] == "present" else []
-        require_start(experiment, there, resume_from)
+        data = command.dry_run(experiment, folder, resume_from, config)
         out.print(to_yaml(experiment), highlight=False, soft_wrap=True)
         out.print(f"# dataset: {json.dumps(data)}", highlight=False, soft_wrap=True)
         out.print(f"# would write: {folder}", highlight=False, soft_wrap=True)
         return
-    from spinlock.pipeline import train_experiment
-    from spinlock.stages.program import limit_threads, usable_cores
-
     limit_threads(min(threads, usable_cores()))
-    out.print(str(train_experiment(experiment, folder, resume_from, config)), soft_wrap=True)
+    out.print(str(command.run(experiment, folder, resume_from, config)), soft_wrap=True)
 
 
 @app.command()
@@ -150,11 +141,11 @@ def generate(
 
     Example: `spinlock generate --config configs/datasets/baseline_1k.yaml`
     """
-    from spinlock.pipeline import generate_dataset
+    from spinlock.commands import generate as command
 
     show_log(verbose)
     target = output or Path("datasets") / f"{config.stem}.h5"
-    generate_dataset(config, target, workers)
+    command.run(config, target, workers)
     out.print(str(target), soft_wrap=True)
 
 
@@ -219,10 +210,10 @@ def decode(
 
     Example: `spinlock decode tokens.h5 --model best_model.pt --output features.parquet --levels 1`
     """
-    from spinlock.stages import decode as stage
+    from spinlock.commands import decode as command
 
     show_log(verbose)
-    summary = stage.run(model, tokens, output, levels)
+    summary = command.run(model, tokens, output, levels)
     print_summary({"written": str(output)} | summary, as_json)
 
 
@@ -245,45 +236,16 @@ def evaluate(
 
     Example: `spinlock evaluate --model results/arch_summary/best_model.pt other.h5 --json`
     """
-    from spinlock.files import refuse_overwriting, refuse_replacing, require_suffix, write_json
-    from spinlock.stages import evaluate as stage
-    from spinlock.stages.evaluation_files import is_metrics
-    from spinlock.stages.training_files import training_inputs
+    from spinlock.commands import evaluate as command
 
     show_log(verbose)
-    if output is not None:
-        require_suffix(output, ".json")
-        beside = training_inputs(model.parent)  # which tell the rows that the model has seen
-        refuse_overwriting([output], [model, *beside, *(dataset or [])])
-        refuse_replacing(output, is_metrics)
-    measured = stage.measure_model(
-        model, dataset or [], baselines=baselines, allow_external=allow_external
+    measured = command.run(
+        model, dataset or [], output, baselines=baselines, allow_external=allow_external
     )
-    if output is not None:
-        write_json(output, measured)
     if as_json:
         print_json(measured)
-        return
-    rows = [
-        [t["name"], t["value"], f"{'<' if t['below'] else '>'} {t['target']}", t["met"]]
-        for t in measured["targets"]
-    ]
-    print_table(["metric", "value", "target", "met"], rows)
-    before = measured["quality_before_caps"]
-    if before["pooled"] is not None and before["capped_share"]:
-        share = before["capped_share"]
-        out.print(f"quality of the values before {share:.1%} were capped: {before['pooled']:.3f}")
-    if measured["baselines"]:
-        methods = measured["baselines"].items()
-        own = ["spinlock", measured["bits"]["nominal"], measured["quality"]]
-        others = [[name, one["bits"], one["quality"]] for name, one in methods]
-        print_table(["method", "bits", "quality"], [own, *others])
-    side = measured["rows"]["measured_on"]
-    out.print(f"measured on {measured['rows'][side]} rows ({side})")
-    if side not in ("test", "all"):
-        out.print(
-            f"no test rows were set aside: {side} rows took part in the fit, so this flatters"
-        )
+    else:
+        print_measured(measured)
 
 
 @app.command()
@@ -295,9 +257,9 @@ def compare(
 
     Example: `spinlock compare results/arch_summary results/summary_1k`
     """
-    from spinlock.stages import compare as stage
+    from spinlock.commands import compare as command
 
-    table = stage.run(results)
+    table = command.run(results)
     if as_json:
         print_json(table)
         return
@@ -323,11 +285,11 @@ def export(
 
     Example: `spinlock export --model best_model.pt --output exported --format onnx`
     """
-    from spinlock.stages import export as stage
+    from spinlock.commands import export as command
 
     show_log(verbose)
     with out.status("exporting") if out.is_terminal else nullcontext():
-        files = stage.run(model, output, formats or list(ExportFormat), grid)
+        files = command.run(model, output, formats or list(ExportFormat), grid)
     sizes = {str(path): path.stat().st_size for path in files}
     if as_json:
         print_json({"files": sizes})
@@ -346,11 +308,11 @@ def verify(
 
     Example: `spinlock verify results/arch_summary`
     """
-    from spinlock.stages import verify as stage
+    from spinlock.commands import verify as command
 
     show_log(verbose)
-    states = stage.run(results)
-    times = stage.wall_times(results)
+    states = command.run(results)
+    times = command.wall_times(results)
     if as_json:
         print_json(states | {"wall_seconds": times})
     else:
@@ -358,7 +320,7 @@ def verify(
         shown = [f"{name} {seconds:.1f} s" for name, seconds in times.items()]
         if shown:
             out.print(f"wall time: {', '.join(shown)}", highlight=False, soft_wrap=True)
-    if {stage.DIFFERS, stage.UNKNOWN} & set(states.values()):
+    if {command.DIFFERS, command.UNKNOWN} & set(states.values()):
         raise typer.Exit(1)
 
 

@@ -94,6 +94,30 @@ def print_dataset(found: dict[str, Any]) -> None:
     out.print(f"labels: {', '.join(labels) or 'none'}", highlight=False)
 
 
+def print_measured(measured: dict[str, Any]) -> None:
+    """Print what the command `evaluate` measured: the targets, baselines, and of which rows."""
+    rows = [
+        [t["name"], t["value"], f"{'<' if t['below'] else '>'} {t['target']}", t["met"]]
+        for t in measured["targets"]
+    ]
+    print_table(["metric", "value", "target", "met"], rows)
+    before = measured["quality_before_caps"]
+    if before["pooled"] is not None and before["capped_share"]:
+        share = before["capped_share"]
+        out.print(f"quality of the values before {share:.1%} were capped: {before['pooled']:.3f}")
+    if measured["baselines"]:
+        methods = measured["baselines"].items()
+        own = ["spinlock", measured["bits"]["nominal"], measured["quality"]]
+        others = [[name, one["bits"], one["quality"]] for name, one in methods]
+        print_table(["method", "bits", "quality"], [own, *others])
+    side = measured["rows"]["measured_on"]
+    out.print(f"measured on {measured['rows'][side]} rows ({side})")
+    if side not in ("test", "all"):
+        out.print(
+            f"no test rows were set aside: {side} rows took part in the fit, so this flatters"
+        )
+
+
 def show_log(verbose: bool) -> None:
     """Show warnings on standard error, and with `verbose` what is done."""
     handler = RichHandler(console=Console(stderr=True), show_path=False)

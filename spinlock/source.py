@@ -16,7 +16,7 @@ NOT_FOLLOWED = (
     "spinlock.settings",
     "spinlock.errors",
     "spinlock.termination",
-    "spinlock.stages.progress",
+    "spinlock.progress",
 )
 
 

@@ -20,7 +20,8 @@ import torch
 import yaml
 
 from spinlock import cli
-from spinlock.pipeline import train_experiment
+from spinlock.commands import train_vqvae
+from spinlock.results.evaluation_files import read_metrics
 from spinlock.settings import load_experiment
 from spinlock.stages import (
     cluster,
@@ -34,7 +35,6 @@ from spinlock.stages import (
     train,
     visualize,
 )
-from spinlock.stages.evaluation_files import read_metrics
 
 SUMMARY = "features/summary/aggregated/features"
 SPARE_MEMORY = 1_500_000_000  # bytes beyond what the process has when a case begins
@@ -88,7 +88,7 @@ def good(tmp_path_factory) -> Good:
     (folder / "good.yaml").write_text(yaml.safe_dump(settings))
     experiment = load_experiment(folder / "good.yaml")
     out = folder / "results"
-    model = train_experiment(experiment, out)
+    model = train_vqvae.run(experiment, out)
     metrics, tokens = out / "metrics.json", out / "tokens.h5"
     evaluate.run(experiment, model, out / "subset.h5", metrics, out / "baselines.csv")
     encode.run(model, [folder / "data.h5"], tokens, subset=out / "subset.h5")

@@ -134,6 +134,11 @@ def test_train_encode_decode_evaluate_compare_verify(spinlock, experiment, tmp_p
     assert list(decoded.columns)[1:] == [c.full_name for c in subset.columns]
     error = ((decoded.iloc[:, 1:].to_numpy() - original) ** 2).sum()
     assert error < 0.7 * ((original - original.mean(axis=0)) ** 2).sum()
+    coarse = tmp_path / "coarse.csv"
+    options = ["--model", model, "--output", coarse, "--levels", "1"]
+    assert spinlock("decode", tokens, *options)[0] == 0
+    worse = ((pd.read_csv(coarse).iloc[:, 1:].to_numpy() - original) ** 2).sum()
+    assert worse > error
     status, shown, _ = spinlock("evaluate", "--model", model, "--json")
     assert status == 0
     assert json.loads(shown)["rows"]["measured_on"] == "test"
@@ -217,7 +222,7 @@ def test_an_exported_model_encodes_alike(spinlock, experiment, tmp_path):
 
 
 def test_the_formats_are_those_of_the_stage():
-    from spinlock.stages.export import FORMATS
+    from spinlock.commands.export import FORMATS
 
     assert {kind.value for kind in cli.ExportFormat} == set(FORMATS)
 

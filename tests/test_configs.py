@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from spinlock.commands.preconditions import describe_data
 from spinlock.features.behaviour import SUMMARY_NAMES
-from spinlock.preconditions import describe_data
 from spinlock.settings import load_dataset_settings, load_experiment
 from spinlock.settings.documentation import default_yaml
 

@@ -162,7 +162,7 @@ def test_every_configuration_is_in_the_table_once():
 def test_the_worked_example_of_an_encoder_trains(
     monkeypatch, tmp_path, planted_features, write_dataset
 ):
-    from spinlock.pipeline import train_experiment
+    from spinlock.commands import train_vqvae
     from spinlock.settings import families
     from spinlock.tokenizer.network import encoders
     from spinlock.tokenizer.tokenizer import Tokenizer
@@ -181,7 +181,7 @@ def test_the_worked_example_of_an_encoder_trains(
         "  use_torch_compile: false}\nlogging: {verbose: false}\n"
     )
     monkeypatch.chdir(tmp_path)
-    model = train_experiment(load_experiment(config), tmp_path / "made", None)
+    model = train_vqvae.run(load_experiment(config), tmp_path / "made", None)
     tokenizer = Tokenizer.load(model)
     network = tokenizer._model.encoder.networks["summary"]
     assert type(network).__name__ == "QuadraticEncoder"
@@ -192,7 +192,7 @@ def test_the_worked_example_of_an_encoder_trains(
 @pytest.fixture(scope="module")
 def own_data(tmp_path_factory):
     """Run the page on own data from top to bottom, and give its folder and its variables."""
-    from spinlock.stages import program
+    from spinlock import program
 
     page, folder = ROOT / "docs/own-data.md", tmp_path_factory.mktemp("own_data")
     names, runner = {}, CliRunner()

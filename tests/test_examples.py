@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from spinlock.pipeline import train_experiment
+from spinlock.commands import train_vqvae
 from spinlock.settings import load_experiment
 from spinlock.stages import encode
 
@@ -30,7 +30,7 @@ def results(tmp_path, monkeypatch, planted_features, write_dataset):
         "  min_features_per_category: 1, use_torch_compile: false}\nlogging: {verbose: false}\n"
     )
     monkeypatch.chdir(tmp_path)
-    model = train_experiment(load_experiment(config), made, None)
+    model = train_vqvae.run(load_experiment(config), made, None)
     encode.run(model, [dataset], made / "tokens.h5", subset=made / "subset.h5")
     return dataset, made
 

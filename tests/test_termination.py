@@ -7,8 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from spinlock import termination
-from spinlock.stages import program
+from spinlock import program, termination
 from spinlock.termination import TERMINATED, delayed_termination
 
 ASKING = (signal.SIGTERM, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The measurement of a model: all metrics of its rows, its baselines, and a probe."""
+"""The measurement of a model: all metrics of its rows."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from spinlock.analysis import metrics
-from spinlock.analysis.baselines import Baseline, compare_baselines, residual_reconstruction
 from spinlock.analysis.cleaning import describe_cleaning
-from spinlock.analysis.probe import probe
 from spinlock.analysis.rows import RowsOfSplit, pair_rows
-from spinlock.features.split import SPLIT_NAMES, TRAIN
+from spinlock.features.split import SPLIT_NAMES
 from spinlock.tokenizer import target_metrics
 from spinlock.tokenizer.tokenizer import Tokenizer
 
+LESS_MEMORY = "lower evaluation.memory_budget, evaluation.max_pair_rows or max_samples"
 # the seed's targets: the metric must be above, or below where `below` is true
 TARGETS = (
     {"name": "quality", "target": 0.90, "below": False},
@@ -63,33 +62,6 @@ def compare_with_targets(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
         met = value is not None and (value < limit if below else value > limit)
         table.append(target | {"value": value, "met": bool(met)})
     return table
-
-
-def baselines_of(tokenizer: Tokenizer, train: np.ndarray, x: np.ndarray) -> list[Baseline]:
-    """Return the baselines at the bits of each prefix of a model's levels.
-
-    Parameters
-    ----------
-    tokenizer : Tokenizer
-    train, x : array [n, D], [m, D]
-        Normalised rows that they are fitted to, and measured on.
-    """
-    return compare_baselines(train, x, tokenizer.bits_by_level.cumsum().tolist())
-
-
-def probe_label(
-    tokenizer: Tokenizer, rows: RowsOfSplit, labels: np.ndarray, fitted: np.ndarray
-) -> dict[str, Any]:
-    """Return the accuracies of predicting labels [n] from features, tokens, and faiss's codes.
-
-    faiss's quantiser is fitted to the rows `fitted`, the predictors to all train rows.
-    """
-    kinds = {
-        "features": rows.x,
-        "tokens": tokenizer.embed(rows.tokens).reshape(len(rows.x), -1),
-        "faiss_rq": residual_reconstruction(rows.x[fitted], rows.x, tokenizer.bits),
-    }
-    return probe(kinds, labels, rows.of(TRAIN), rows.reported)
 
 
 def _row_numbers(rows: RowsOfSplit, n_pairs: int) -> dict[str, Any]:

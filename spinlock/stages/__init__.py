@@ -1,1 +1,1 @@
-"""One module per stage of the pipeline, and per command that works on what stages made."""
+"""One module per stage of the pipeline: each is run as a program, by the rule of its name."""

@@ -17,9 +17,9 @@ from spinlock.errors import located, memory_for
 from spinlock.features.split import TRAIN, VALIDATION, sample_rows
 from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, write_text
+from spinlock.program import execute, experiment_of, stage_parser
+from spinlock.results.training_files import read_statistics, write_categories
 from spinlock.settings import Experiment
-from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.stages.training_files import read_statistics, write_categories
 from spinlock.tokenizer.categories.clustering import (
     Clustering,
     discover_categories,

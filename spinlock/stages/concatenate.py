@@ -7,7 +7,7 @@ from spinlock.features.concatenation import concatenate
 from spinlock.features.dataset import is_dataset, open_dataset
 from spinlock.features.hdf5 import create_hdf5
 from spinlock.files import refuse_overwriting, refuse_replacing
-from spinlock.stages.program import execute, stage_parser
+from spinlock.program import execute, stage_parser
 
 
 def run(shards: Sequence[Path], output: Path) -> None:

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
+from spinlock.analysis.unlike_data import MOSTLY, unlike_data_told
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.hdf5 import create_hdf5
 from spinlock.features.table import FeatureTable
 from spinlock.files import refuse_overwriting, refuse_replacing, require_suffix
+from spinlock.program import execute, experiment_of, stage_parser
+from spinlock.progress import progress_bar
+from spinlock.results.model_settings import require_own_model
+from spinlock.results.training_files import require_own_subset
 from spinlock.settings import Experiment
-from spinlock.stages.model_settings import require_own_model
-from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.stages.progress import progress_bar
-from spinlock.stages.training_files import require_own_subset
-from spinlock.stages.unlike_data import MOSTLY, unlike_data_told
 from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.token_file import TokenWriter, is_token_file, is_token_table, write_parquet
 from spinlock.tokenizer.tokenizer import Tokenizer

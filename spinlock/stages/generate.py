@@ -15,9 +15,9 @@ from spinlock.operators.design import DesignSpace
 from spinlock.operators.design_points import DIMENSIONS
 from spinlock.operators.records import FAMILY_COLUMNS, TRAJECTORY_COLUMNS, operator_records
 from spinlock.operators.simulation import SimulationPlan
+from spinlock.program import execute, stage_parser
+from spinlock.progress import progress_bar
 from spinlock.settings import OperatorDatasetSettings, load_dataset_settings
-from spinlock.stages.program import execute, stage_parser
-from spinlock.stages.progress import progress_bar
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ import numpy as np
 from spinlock.errors import located, memory_for
 from spinlock.features.split import TRAIN
 from spinlock.features.table import FeatureTable
+from spinlock.program import execute, experiment_of, stage_parser
+from spinlock.results.training_files import write_statistics
 from spinlock.settings import Experiment
-from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.stages.training_files import write_statistics
 from spinlock.tokenizer.normalization.fitting import fit_statistics
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics, Reason
 

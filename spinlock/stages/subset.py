@@ -30,9 +30,9 @@ from spinlock.features.split import (
 from spinlock.features.table import ROW_BLOCK, TableHeader, TableWriter
 from spinlock.operators.dataset_files import named_files
 from spinlock.operators.simulated_files import require_simulation
+from spinlock.program import execute, experiment_of, stage_parser
 from spinlock.settings import Experiment
 from spinlock.settings.families import require_readable
-from spinlock.stages.program import execute, experiment_of, stage_parser
 
 log = logging.getLogger(__name__)
 

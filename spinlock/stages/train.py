@@ -12,11 +12,9 @@ import copy
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,33 +23,29 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from spinlock.errors import memory_for
 from spinlock.features.split import TRAIN, VALIDATION
 from spinlock.features.table import FeatureTable
-from spinlock.files import atomic_path, file_digest, sole_writer, write_json, write_text
-from spinlock.settings import Experiment, stage_settings, to_yaml
-from spinlock.source import source_digest
-from spinlock.stages.model_settings import differing_settings, training_settings
-from spinlock.stages.program import execute, experiment_of, experiment_of_model, stage_parser
-from spinlock.stages.progress import progress_bar
-from spinlock.stages.training_files import checkpoints, read_categories, read_statistics
+from spinlock.files import atomic_path, sole_writer, write_json, write_text
+from spinlock.program import execute, experiment_of, stage_parser
+from spinlock.progress import progress_bar
+from spinlock.results.continuation import state_to_go_on_from, training_stamp, whole_stamp
+from spinlock.results.training_files import checkpoints, read_fitted
+from spinlock.settings import Experiment, to_yaml
 from spinlock.termination import delayed_termination, end_with_parent
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.device import choose_device
 from spinlock.tokenizer.network.freed_memory import return_freed_memory
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.processes import (
-    made_once,
     process_count,
     process_group,
     process_rank,
     started_together,
 )
-from spinlock.tokenizer.network.rows import Rows
-from spinlock.tokenizer.normalization.statistics import FeatureStatistics
-from spinlock.tokenizer.start.model import ModelRequest, start_model
-from spinlock.training.loop import Trainer, TrainingPlan
-from spinlock.training.provenance import describe_run, files_digest, settings_digest
+from spinlock.training.beginning import begin
+from spinlock.training.loop import Trainer
+from spinlock.training.provenance import describe_run, files_digest
 from spinlock.training.refinement import refine
-from spinlock.training.requests import explicit_levels, model_request, training_plan
-from spinlock.training.resume import SavedState, bad_state_told, state_of_checkpoint
+from spinlock.training.requests import model_request, training_plan
+from spinlock.training.resume import SavedState, bad_state_told
 from spinlock.training.row_store import RowStore
 from spinlock.training.summary import summary_metrics
 from spinlock.training.tracking import Tracker, tracked
@@ -91,7 +85,7 @@ def _run(
     plan = training_plan(experiment)
     data = files_digest([subset, statistics, categories])
     stamp = training_stamp(experiment) | {"data": data}
-    whole = _whole_stamp(experiment, device, resume_from, stamp)
+    whole = whole_stamp(experiment, device, resume_from, stamp)
     saved = SavedState(output.parent / "state" / "last.pt", whole)
     state = saved.read()
     source = saved.path
@@ -99,14 +93,14 @@ def _run(
         source = resume_from
         state = state_to_go_on_from(experiment, resume_from, stamp)
     with FeatureTable(subset) as table:
-        fitted, partition = _fitted(table, statistics, categories)
+        fitted, partition = read_fitted(table, statistics, categories)
         store = RowStore(output.parent, experiment.training.memory_budget, device)
         train, validation = store.read(table, fitted, (TRAIN, VALIDATION))
         caps = fitted.normalized_caps
         request = model_request(experiment, table, fitted.kept, partition, caps)
         header, subset_digest = table.header, table.digest
     with nullcontext() if state is None else bad_state_told(source):
-        trainer = _trainer(request, train, validation, plan, state)
+        trainer = begin(request, train, validation, plan, state)
     checkpoint = Checkpoint(
         model=trainer.model,
         header=header,
@@ -131,55 +125,6 @@ def _run(
     _write_outputs(checkpoint, experiment, output)
     saved.discard()
     log.info("validation loss %.5f, %s", checkpoint.val_loss, checkpoint.metrics)
-
-
-def _whole_stamp(
-    experiment: Experiment,
-    device: torch.device,
-    resume_from: Path | None,
-    stamp: Mapping[str, str],
-) -> dict[str, str]:
-    """Return the stamp of an unfinished training: what all of its result depends on.
-
-    The kind of device, too: random states of one are none of another.
-    """
-    settings = settings_digest(stage_settings(experiment, "train"))
-    start = file_digest(resume_from) if resume_from and resume_from.is_file() else ""
-    return {**stamp, "settings": settings, "start": start, "device": device.type}
-
-
-def _trainer(
-    request: ModelRequest,
-    train: Rows,
-    validation: Rows,
-    plan: TrainingPlan,
-    state: dict[str, Any] | None,
-) -> Trainer:
-    """Return a trainer at the start, or where `state` left off."""
-    if state is None:
-        start = made_once(lambda: _start(request, train, validation))
-        return Trainer(_model(request, train, start), train, validation, plan)
-    trainer = Trainer(_model(request, train, state), train, validation, plan)
-    trainer.load_state_dict(state)
-    if trainer.place is None:
-        log.info("going on after epoch %d", trainer.epoch)
-    else:
-        log.info("going on in epoch %d after batch %d", trainer.epoch, trainer.place.done)
-    return trainer
-
-
-def _start(request: ModelRequest, train: Rows, validation: Rows) -> dict[str, Any]:
-    """Return the start as what can be sent to another process: sizes of books, and weights."""
-    model = start_model(request, train, validation)
-    weights = {name: values.cpu() for name, values in model.state_dict().items()}
-    return {"book_sizes": model.quantizer.sizes.tolist(), "model": weights}
-
-
-def _model(request: ModelRequest, train: Rows, state: dict[str, Any]) -> TokenizerModel:
-    """Return the model that has the books and weights of a state."""
-    model = TokenizerModel(replace(request.shape, book_sizes=state["book_sizes"]))
-    model.load_weights(state["model"])
-    return model.to(train.x.device)
 
 
 def _train(
@@ -274,68 +219,6 @@ def _write_outputs(checkpoint: Checkpoint, experiment: Experiment, output: Path)
     write_text(folder / "config.yaml", to_yaml(experiment))
     write_json(folder / "provenance.json", checkpoint.provenance, indent=1)
     checkpoint.save(output)
-
-
-def require_inputs(
-    experiment: Experiment, inputs: Sequence[Path], resume_from: Path | None
-) -> None:
-    """Check that a model can be made from these files, and a training go on with them.
-
-    Parameters
-    ----------
-    experiment : Experiment
-    inputs : sequence of Path
-        subset.h5, feature_statistics.npz and categories.json.
-    resume_from : Path, optional
-        The checkpoint that a training goes on from.
-
-    Raises
-    ------
-    SpinlockError
-        When the settings name categories that there are not, or the checkpoint was made from other
-        files.
-    """
-    subset, statistics, categories = inputs
-    with FeatureTable(subset) as table:
-        _, partition = _fitted(table, statistics, categories)
-    explicit_levels(experiment, list(partition))
-    if resume_from is not None:
-        stamp = training_stamp(experiment) | {"data": files_digest(inputs)}
-        state_to_go_on_from(experiment, resume_from, stamp)
-
-
-def _fitted(
-    table: FeatureTable, statistics: Path, categories: Path
-) -> tuple[FeatureStatistics, dict[str, np.ndarray]]:
-    """Return the statistics of a table, and the categories of the columns that they keep."""
-    fitted = read_statistics(statistics)
-    names = [table.columns[i].full_name for i in fitted.kept]
-    return fitted, read_categories(categories, names)
-
-
-def state_to_go_on_from(
-    experiment: Experiment, checkpoint: Path, stamp: Mapping[str, str]
-) -> dict[str, Any]:
-    """Return the training state of a checkpoint, which must share the digests of a stamp.
-
-    Raises
-    ------
-    SpinlockError
-        When it does not, or has trained for longer than the experiment asks for.
-    """
-
-    def differing(config: object) -> list[str]:
-        return differing_settings(experiment_of_model(config, checkpoint), experiment)
-
-    return state_of_checkpoint(checkpoint, stamp, experiment.training.num_epochs, differing)
-
-
-def training_stamp(experiment: Experiment) -> dict[str, str]:
-    """Return the digests of settings and code that a resumed training must share."""
-    return {
-        "settings": settings_digest(training_settings(experiment)),
-        "code": source_digest("spinlock.stages.train"),
-    }
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -38,11 +38,11 @@ from spinlock.features.naming import nearest_names
 from spinlock.features.split import SPLIT_NAMES, sample_rows
 from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, write_text
+from spinlock.program import execute, experiment_of, stage_parser
+from spinlock.results.evaluation_files import are_metrics_of, read_baselines, read_metrics
+from spinlock.results.model_settings import require_own_model
+from spinlock.results.training_files import require_own_subset
 from spinlock.settings import Experiment
-from spinlock.stages.evaluation_files import are_metrics_of, read_baselines, read_metrics
-from spinlock.stages.model_settings import require_own_model
-from spinlock.stages.program import execute, experiment_of, stage_parser
-from spinlock.stages.training_files import require_own_subset
 from spinlock.tokenizer.target_metrics import code_counts
 from spinlock.tokenizer.token_file import open_tokens, require_tokens_of
 from spinlock.tokenizer.tokenizer import Tokenizer

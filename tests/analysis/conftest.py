@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
+from spinlock.analysis.cleaning import Altered
 from spinlock.analysis.evidence import (
     ClusteringResult,
     Evidence,
@@ -15,6 +17,8 @@ from spinlock.analysis.evidence import (
     measure_distances,
     measure_reconstruction,
 )
+from spinlock.analysis.rows import RowsOfSplit
+from spinlock.features.split import TEST, TRAIN, VALIDATION
 from spinlock.features.table import Column, TableHeader
 from spinlock.settings.data import FeatureCleaning
 from spinlock.tokenizer.categories.column_tree import correlation_matrix, merge_tree
@@ -26,7 +30,7 @@ from spinlock.tokenizer.target_metrics import code_counts
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 HOSTILE = '<img src=x onerror="window.broken=1">'
-N_ROWS = 90
+N_ROWS, N_SPLIT_ROWS = 90, 400
 BOOK_SIZES = [[8, 4, 2], [16, 4, 2], [8, 2, 4]]
 
 
@@ -146,3 +150,36 @@ def tiny_evidence() -> Evidence:
     whole = random_evidence(n_columns=1, n_categories=1, n_rows=4)
     few = replace(whole.code_maps, maps={})
     return replace(whole, operator_maps={}, code_maps=few, baselines={})
+
+
+@pytest.fixture(scope="session")
+def tokenizer(evidence):
+    return evidence.tokenizer
+
+
+@pytest.fixture(scope="session")
+def rows(tokenizer):
+    """Rows about what their codes decode to: sides differ in noise, in place and in codes."""
+    rng = np.random.default_rng(11)
+    sizes = tokenizer.codebook_sizes
+    split = rng.choice([TRAIN, VALIDATION, TEST], N_SPLIT_ROWS, p=[0.6, 0.2, 0.2]).astype(np.int8)
+    tokens = (rng.random((N_SPLIT_ROWS, *sizes.shape)) * sizes).astype(int)
+    tokens[split == TEST] = np.minimum(tokens[split == TEST], 3)
+    decoded = tokenizer.reconstruct(tokens)
+    noise = np.array([0.1, 0.4, 0.8])[split]
+    x = decoded + noise[:, None] * rng.normal(size=decoded.shape)
+    x[split == TEST] += 0.5
+    beyond = (rng.random(x.shape) < 0.02) * rng.normal(size=x.shape)
+    altered = Altered.of(rng.random(x.shape) < 0.01, beyond)
+    cut = sparse.csr_array(beyond[split == TEST].astype(np.float32))
+    return RowsOfSplit(x.astype(np.float32), tokens, altered, cut, split, {})
+
+
+@pytest.fixture(scope="session")
+def known(rows):
+    return np.flatnonzero(rows.split == TRAIN)
+
+
+@pytest.fixture(scope="session")
+def held_out(rows):
+    return np.flatnonzero(rows.split == TEST)

@@ -4,58 +4,16 @@ from functools import partial
 
 import numpy as np
 import pytest
-from scipy import sparse
 from scipy.stats import entropy
 
 from spinlock.analysis import metrics
-from spinlock.analysis.baselines import compare_baselines, residual_reconstruction
-from spinlock.analysis.cleaning import Altered
-from spinlock.analysis.evaluation import (
-    baselines_of,
-    compare_with_targets,
-    measure,
-    probe_label,
-)
-from spinlock.analysis.probe import probe
-from spinlock.analysis.rows import RowsOfSplit, pair_rows
+from spinlock.analysis.evaluation import compare_with_targets, measure
+from spinlock.analysis.rows import pair_rows
 from spinlock.features.split import TEST, TRAIN, VALIDATION
 from spinlock.tokenizer import target_metrics
 
-N_ROWS, N_PAIR_ROWS = 400, 120
+N_PAIR_ROWS = 120
 REACHED = {"quality": 0.95, "utilization": 0.3, "orthogonality": 0.1, "topographic": 0.7}
-
-
-@pytest.fixture(scope="module")
-def tokenizer(evidence):
-    return evidence.tokenizer
-
-
-@pytest.fixture(scope="module")
-def rows(tokenizer):
-    """Rows about what their codes decode to: sides differ in noise, in place and in codes."""
-    rng = np.random.default_rng(11)
-    sizes = tokenizer.codebook_sizes
-    split = rng.choice([TRAIN, VALIDATION, TEST], N_ROWS, p=[0.6, 0.2, 0.2]).astype(np.int8)
-    tokens = (rng.random((N_ROWS, *sizes.shape)) * sizes).astype(int)
-    tokens[split == TEST] = np.minimum(tokens[split == TEST], 3)
-    decoded = tokenizer.reconstruct(tokens)
-    noise = np.array([0.1, 0.4, 0.8])[split]
-    x = decoded + noise[:, None] * rng.normal(size=decoded.shape)
-    x[split == TEST] += 0.5
-    beyond = (rng.random(x.shape) < 0.02) * rng.normal(size=x.shape)
-    altered = Altered.of(rng.random(x.shape) < 0.01, beyond)
-    cut = sparse.csr_array(beyond[split == TEST].astype(np.float32))
-    return RowsOfSplit(x.astype(np.float32), tokens, altered, cut, split, {})
-
-
-@pytest.fixture(scope="module")
-def train(rows):
-    return np.flatnonzero(rows.split == TRAIN)
-
-
-@pytest.fixture(scope="module")
-def held_out(rows):
-    return np.flatnonzero(rows.split == TEST)
 
 
 @pytest.fixture(scope="module")
@@ -79,17 +37,17 @@ def r2_by_level(tokenizer, rows, held_out):
 
 
 def test_rows_are_counted_by_side_and_by_what_is_measured_on_them(
-    tokenizer, rows, train, held_out, monkeypatch
+    tokenizer, rows, known, held_out, monkeypatch
 ):
     monkeypatch.setattr(metrics, "DEPENDENCE_ROWS", 100)
     assert measure(tokenizer, rows, N_PAIR_ROWS)["rows"] == {
-        "train": len(train),
-        "validation": N_ROWS - len(train) - len(held_out),
+        "train": len(known),
+        "validation": len(rows.x) - len(known) - len(held_out),
         "test": len(held_out),
         "measured_on": "test",
         "pairs_of": N_PAIR_ROWS,
         "dependence_of": 100,
-        "utilization_of": N_ROWS,
+        "utilization_of": len(rows.x),
     }
 
 
@@ -161,7 +119,7 @@ def test_every_book_is_told_by_the_codes_of_all_rows(tokenizer, rows, measured):
 
 
 def test_bits_are_those_of_the_books_and_those_that_their_codes_hold(tokenizer, rows, measured):
-    codes = rows.tokens.reshape(N_ROWS, -1).T
+    codes = rows.tokens.reshape(len(rows.x), -1).T
     held = sum(entropy(np.bincount(book), base=2) for book in codes)
     assert measured["bits"] == {
         "nominal": 19,
@@ -215,24 +173,3 @@ def test_a_target_is_met_above_its_limit_or_below_where_it_says_so(change, misse
 def test_the_targets_are_compared_with_what_was_measured(measured):
     reached = {one["name"]: one["value"] for one in measured["targets"]}
     assert reached == {name: measured[name] for name in REACHED}
-
-
-def test_baselines_learn_from_train_rows_at_the_bits_of_the_prefixes(
-    tokenizer, rows, train, held_out
-):
-    known, unseen = rows.x[train], rows.x[held_out]
-    expected = compare_baselines(known, unseen, [10.0, 15.0, 19.0])
-    assert baselines_of(tokenizer, known, unseen) == expected
-
-
-def test_a_label_is_learned_from_train_rows_and_predicted_on_test_rows(
-    tokenizer, rows, train, held_out
-):
-    labels = np.digitize(rows.x[:, 0] + rows.x[:, 1], [-0.5, 0.0, 0.5])
-    fitted = train[::2]
-    kinds = {
-        "features": rows.x,
-        "tokens": tokenizer.embed(rows.tokens).reshape(N_ROWS, -1),
-        "faiss_rq": residual_reconstruction(rows.x[fitted], rows.x, 19),
-    }
-    assert probe_label(tokenizer, rows, labels, fitted) == probe(kinds, labels, train, held_out)

@@ -128,7 +128,7 @@ class Laboratory:
                 "--parquet", written / "tokens.parquet",
             ],
             "decode": [
-                "--model", ready / "best_model.pt", "--tokens", ready / "tokens.h5",
+                "--model", ready / "best_model.pt", ready / "tokens.h5",
                 "--output", written / "decoded.csv",
             ],
             "visualize": [

@@ -1,4 +1,4 @@
-"""A process that has imported every stage, and runs each request in a fork of itself.
+"""A process that has imported all stages, and `decode`, and runs each request in its own fork.
 
 Imports take seconds; a fork takes none, so that a stage can be killed at many moments. A request
 is a line of JSON on standard input, the answer a line on standard output.
@@ -14,9 +14,11 @@ import sys
 import time
 from importlib import import_module
 
+from spinlock import cli
+
 NAMES = (
     "generate", "concatenate", "subset", "normalize", "cluster", "train", "evaluate", "encode",
-    "decode", "visualize",
+    "visualize",
 )  # fmt: skip
 NOBODY = 65534
 
@@ -25,6 +27,8 @@ def main() -> None:
     """Answer requests until standard input ends."""
     codecs.lookup("cp437")  # of names in archives: imported late, by a fork that may not
     stages = {name: import_module(f"spinlock.stages.{name}").main for name in NAMES}
+    import_module("spinlock.commands.decode")
+    stages["decode"] = _decode
     for line in sys.stdin:
         request = json.loads(line)
         started = time.monotonic()
@@ -43,9 +47,15 @@ def main() -> None:
         print(json.dumps(answer | {"seconds": time.monotonic() - started}), flush=True)
 
 
+def _decode(argv: list[str]) -> None:
+    sys.argv = ["spinlock", "decode", *argv]
+    cli.main()
+
+
 def _run(stage: object, request: dict, messages: int) -> None:
     """Run a stage in this fork, with the limits of the request, and end."""
-    os.dup2(messages, sys.stderr.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(messages, stream.fileno())
     if request.get("file_limit") is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing then fails, as on a full disk
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)[1]

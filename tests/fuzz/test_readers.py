@@ -22,8 +22,8 @@ from spinlock.errors import SpinlockError
 from spinlock.features import hdf5
 from spinlock.features.dataset import open_dataset
 from spinlock.features.inspection import inspect_dataset
+from spinlock.results.training_files import read_statistics
 from spinlock.settings import load_dataset_settings, load_experiment
-from spinlock.stages.training_files import read_statistics
 from spinlock.tokenizer.categories.mapping import read_mapping
 from spinlock.tokenizer.token_file import open_tokens
 

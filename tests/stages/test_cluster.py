@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from spinlock.features.split import TRAIN, VALIDATION
+from spinlock.results.training_files import read_categories
 from spinlock.stages import cluster
-from spinlock.stages.training_files import read_categories
 from spinlock.tokenizer.categories.column_tree import correlation_matrix
 from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 

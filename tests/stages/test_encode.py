@@ -12,8 +12,8 @@ from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
 from spinlock.features.table import FeatureTable
 from spinlock.files import file_digest
+from spinlock.program import limit_threads
 from spinlock.stages import encode
-from spinlock.stages.program import limit_threads
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 

@@ -7,19 +7,16 @@ import h5py
 import numpy as np
 import pytest
 
-from spinlock.analysis.evaluation import baselines_of
-from spinlock.analysis.rows import RowsOfSplit
+from spinlock.analysis import comparison
+from spinlock.commands import evaluate as measure_again
 from spinlock.errors import SpinlockError
-from spinlock.features.dataset import open_dataset
-from spinlock.features.split import SPLIT_NAMES, TEST, TRAIN
+from spinlock.features.split import SPLIT_NAMES, TEST
 from spinlock.features.table import FeatureTable
 from spinlock.files import file_digest
+from spinlock.results.evaluation_files import read_baselines, read_metrics
+from spinlock.results.training_files import read_statistics
 from spinlock.stages import encode, evaluate
-from spinlock.stages.evaluation_files import read_baselines, read_metrics
-from spinlock.stages.training_files import read_statistics
 from spinlock.tokenizer.tokenizer import Tokenizer
-
-MOSTLY_CAPPED = {"quality_before_caps": {"percentile_10": 0.2, "capped_share": 0.4}}
 
 
 @pytest.fixture
@@ -66,15 +63,6 @@ def test_quality_is_that_of_the_test_rows_about_the_train_mean(finished, metrics
         assert metrics["quality_by_level"][name] == pytest.approx(1 - missed.sum() / total)
 
 
-def test_a_model_is_measured_again_as_its_stage_measured_it(finished, metrics):
-    measured = evaluate.measure_model(finished.path("best_model.pt"))
-    rows = {key: n for key, n in metrics["rows"].items() if key != "baselines_of"}
-    assert measured == metrics | {"baselines": {}, "probe": None, "rows": rows}
-    assert metrics["model_digest"] == file_digest(finished.path("best_model.pt"))
-    measured = evaluate.measure_model(finished.path("best_model.pt"), baselines=True)
-    assert measured == metrics | {"probe": None}
-
-
 def test_metrics_name_the_model_that_was_measured_though_it_is_replaced(
     finished, tmp_path, monkeypatch
 ):
@@ -106,7 +94,7 @@ def test_a_job_without_the_gpu_of_the_training_measures_the_same(finished, metri
 
 def test_what_is_measured_follows_the_settings(finished, tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO")
-    monkeypatch.setattr(evaluate, "rows_within", lambda *_: 40)
+    monkeypatch.setattr(comparison, "rows_within", lambda *_: 40)
     changes = {"max_pair_rows": 12, "baselines": False, "probe_column": None}
     evaluation = finished.experiment.evaluation.model_copy(update=changes)
     evaluate.run(
@@ -129,7 +117,7 @@ def test_baselines_are_fitted_to_what_memory_allows(
     n_train = metrics["rows"]["train"]
     assert metrics["rows"]["baselines_of"] == n_train
     seen = []
-    monkeypatch.setattr(evaluate, "rows_within", lambda *asked: seen.append(asked) or 40)
+    monkeypatch.setattr(comparison, "rows_within", lambda *asked: seen.append(asked) or 40)
     model, subset = finished.path("best_model.pt"), finished.path("subset.h5")
     results = [tmp_path / name for name in ("metrics.json", "baselines.csv")]
     evaluate.run(finished.config, model, subset, *results)
@@ -139,65 +127,6 @@ def test_baselines_are_fitted_to_what_memory_allows(
     assert measured["quality"] == metrics["quality"]
     assert measured["baselines"] != metrics["baselines"]
     assert f"baselines are fitted to 40 of {n_train} train rows" in caplog.text
-    for dataset in ((), [finished.dataset]):
-        measured = evaluate.measure_model(model, dataset, baselines=True)
-        assert measured["rows"]["baselines_of"] == 40
-    assert "baselines_of" not in evaluate.measure_model(model)["rows"]
-
-
-def test_all_rows_of_a_dataset_are_measured(finished, caplog):
-    measured = evaluate.measure_model(finished.path("best_model.pt"), [finished.dataset])
-    assert (measured["rows"]["all"], measured["rows"]["measured_on"]) == (150, "all")
-    assert measured["rows"]["test"] == 0
-    with FeatureTable(finished.path("subset.h5")) as table:
-        assert measured["rows"]["seen_in_training"] == (table.split != TEST).sum()
-    (said,) = [one.getMessage() for one in caplog.records if "not a fair test" in one.msg]
-    assert said == "this is the dataset that the model was trained on: not a fair test"
-
-
-def test_baselines_of_another_dataset_know_the_train_rows_of_the_model_alone(
-    finished, metrics, rows_of, tmp_path
-):
-    model, other = tmp_path / "best_model.pt", tmp_path / "other.h5"
-    shutil.copy(finished.path("best_model.pt"), model)
-    shutil.copy(finished.dataset, other)
-    with h5py.File(other, "r+") as file:
-        file["features/summary/aggregated/features"][:] += 0.1
-    with pytest.raises(SpinlockError, match=r"no subset\.h5(?s:.*)without baselines"):
-        evaluate.measure_model(model, [other], baselines=True)
-    shutil.copy(finished.path("subset.h5"), tmp_path)
-    found = evaluate.measure_model(model, [other], baselines=True)["baselines"]
-    tokenizer = Tokenizer.load(model)
-    with open_dataset([other]) as source:
-        x = RowsOfSplit.of_dataset(source, tokenizer).x
-    last = {one.method: one.quality for one in baselines_of(tokenizer, rows_of(TRAIN), x)}
-    del last["gaussian_reference"]  # of the train rows, not of this dataset
-    assert {name: one["quality"] for name, one in found.items()} == last
-    assert found.keys() == metrics["baselines"].keys() - {"gaussian_reference"}
-
-
-def test_rows_of_another_dataset_that_the_training_saw_are_told(finished, tmp_path, caplog):
-    """As where a larger dataset begins with the operators of the one that was trained on."""
-    for name in ("best_model.pt", "subset.h5"):
-        shutil.copy(finished.path(name), tmp_path)
-    model, larger = tmp_path / "best_model.pt", tmp_path / "larger.h5"
-    with FeatureTable(finished.path("subset.h5")) as table:
-        seen = table.row_ids[table.split != TEST]
-    with h5py.File(finished.dataset) as file, h5py.File(larger, "w") as other:
-        for name in ("features/summary/aggregated/features", "features/temporal/features"):
-            values = file[name][:]
-            other[name] = np.concatenate([values[:60], values[60:] + 0.1])
-    expected = f"{(seen < 60).sum()} of these 150 rows are ones that the model was trained"
-    rows = evaluate.measure_model(model, [larger])["rows"]
-    assert rows["seen_in_training"] == (seen < 60).sum()
-    assert expected in caplog.text
-    caplog.clear()
-    with h5py.File(larger, "r+") as other:
-        other["features/summary/aggregated/features"][:60] += 0.1
-    assert evaluate.measure_model(model, [larger])["rows"]["seen_in_training"] == 0
-    (tmp_path / "subset.h5").write_bytes(b"damaged")
-    assert evaluate.measure_model(model, [larger])["rows"]["seen_in_training"] is None
-    assert not caplog.text
 
 
 def test_a_label_is_predicted_better_than_by_chance_or_said_to_be_missing(finished, metrics):
@@ -232,36 +161,6 @@ def test_rows_are_counted_for_every_metric(rows_of, metrics):
     assert rows["pairs_of"] == rows["dependence_of"] == rows["validation"] + rows["test"]
 
 
-def test_a_dataset_in_other_units_is_told_and_nothing_is_said_of_tails(finished, tmp_path, caplog):
-    with h5py.File(finished.dataset) as file, h5py.File(tmp_path / "other.h5", "w") as other:
-        for name in ("features/summary/aggregated/features", "features/temporal/features"):
-            other[name] = 1000 * file[name][:]
-    evaluate.measure_model(finished.path("best_model.pt"), [tmp_path / "other.h5"])
-    assert "are its units, as theirs?" in caplog.text
-    assert "outliers: log" not in caplog.text
-    caplog.clear()
-    evaluate.measure_model(finished.path("best_model.pt"), [finished.dataset])
-    assert "are its units" not in caplog.text
-
-
-def test_what_caps_hide_is_told(caplog):
-    evaluate._warn_of_caps({"quality_by_feature": {"percentile_10": 0.9}} | MOSTLY_CAPPED)
-    assert "below 0.900, and below 0.200 of the values before, of which 40.0 %" in caplog.text
-    caplog.clear()
-    evaluate._warn_of_caps({"quality_by_feature": {"percentile_10": 0.21}} | MOSTLY_CAPPED)
-    assert not caplog.text
-
-
-def test_a_feature_that_decides_the_quality_alone_is_told(finished, caplog):
-    weights = {"worst": [{}] * 5, "heaviest": {"feature": "summary/x", "share": 0.9}}
-    evaluate._warn_of_one_feature(weights)
-    assert "summary/x alone has 90 %" in caplog.text
-    caplog.clear()
-    evaluate._warn_of_one_feature(weights | {"heaviest": {"feature": "summary/x", "share": 0.4}})
-    evaluate._warn_of_one_feature(weights | {"heaviest": None})
-    assert not caplog.text
-
-
 def reverse_sides(file):
     file["split"][:] = file["split"][:][::-1]
 
@@ -276,12 +175,12 @@ def test_a_subset_of_other_rows_is_not_taken_for_the_models_own(finished, tmp_pa
     for name in ("best_model.pt", "subset.h5"):
         shutil.copy(finished.path(name), tmp_path)
     model, subset = tmp_path / "best_model.pt", tmp_path / "subset.h5"
-    assert evaluate.measure_model(model)["rows"]["measured_on"] == "test"
+    assert measure_again.run(model)["rows"]["measured_on"] == "test"
     with h5py.File(subset, "r+") as file:
         change(file)
     of_no_other = pytest.raises(SpinlockError, match="not the one that the model was trained with")
     with of_no_other:
-        evaluate.measure_model(model)
+        measure_again.run(model)
     results = [tmp_path / name for name in ("metrics.json", "baselines.csv")]
     with of_no_other:
         evaluate.run(finished.config, model, subset, *results)
@@ -290,24 +189,4 @@ def test_a_subset_of_other_rows_is_not_taken_for_the_models_own(finished, tmp_pa
     assert not any(path.exists() for path in (*results, tmp_path / "tokens.h5"))
     (tmp_path / "subset.h5").unlink()
     with pytest.raises(SpinlockError, match=r"no subset\.h5"):
-        evaluate.measure_model(model)
-
-
-@pytest.mark.parametrize(("n_rows", "told"), [(29, True), (30, False)])
-def test_metrics_of_few_rows_are_told(caplog, n_rows, told):
-    evaluate._warn_of_few_rows(n_rows)
-    assert (f"of {n_rows} rows: what differs" in caplog.text) is told
-
-
-@pytest.mark.parametrize(
-    ("by_level", "told"),
-    [
-        ({"coarse": 0.5, "medium": 0.44, "fine": 0.9}, ["medium, quality is 0.440, less than"]),
-        ({"coarse": 0.5, "medium": 0.495, "fine": 0.9}, []),
-        ({"coarse": None, "fine": 0.9}, []),
-    ],
-)
-def test_levels_that_tell_less_than_those_before_are_told(caplog, by_level, told):
-    evaluate._warn_of_falling_levels(by_level)
-    assert [text for text in told if text in caplog.text] == told
-    assert len(caplog.records) == len(told)
+        measure_again.run(model)

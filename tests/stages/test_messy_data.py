@@ -10,9 +10,9 @@ import torch
 from spinlock.errors import SpinlockError
 from spinlock.features.split import SPLIT_NAMES, TEST
 from spinlock.features.table import FeatureTable
+from spinlock.results.training_files import read_statistics
 from spinlock.settings import load_experiment
 from spinlock.stages import visualize
-from spinlock.stages.training_files import read_statistics
 from spinlock.tokenizer.normalization.statistics import Reason
 from spinlock.tokenizer.tokenizer import Tokenizer
 

@@ -6,9 +6,9 @@ import pytest
 
 from spinlock.features.split import TEST, VALIDATION
 from spinlock.features.table import FeatureTable
+from spinlock.results.training_files import read_statistics
 from spinlock.settings import Experiment
 from spinlock.stages import normalize, subset
-from spinlock.stages.training_files import read_statistics
 from spinlock.tokenizer.normalization.statistics import Reason
 
 

@@ -8,10 +8,11 @@ import h5py
 import numpy as np
 import pytest
 
+from spinlock.commands import evaluate
 from spinlock.errors import SpinlockError
 from spinlock.features.split import TEST
 from spinlock.features.table import FeatureTable
-from spinlock.stages import evaluate, visualize
+from spinlock.stages import visualize
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 FILES = (
@@ -152,7 +153,7 @@ def test_metrics_of_another_model_or_dataset_are_told(finished, tmp_path, of, di
 
 
 def test_metrics_of_all_rows_are_not_those_of_held_out_ones(finished, tmp_path):
-    measured = evaluate.measure_model(finished.path("best_model.pt"), [finished.dataset])
+    measured = evaluate.run(finished.path("best_model.pt"), [finished.dataset])
     assert (
         measured["dataset_digest"]
         == json.loads(finished.path("metrics.json").read_text())["dataset_digest"]

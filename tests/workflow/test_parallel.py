@@ -42,7 +42,7 @@ HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "h5py", "matplotlib", "
 THREADS = """
 import json, os
 from spinlock.stages import train
-from spinlock.stages.program import limit_threads
+from spinlock.program import limit_threads
 import torch
 from threadpoolctl import threadpool_info
 limit_threads(2)

@@ -6,10 +6,10 @@ import shutil
 import pytest
 
 from spinlock.analysis.baselines import REFERENCE
+from spinlock.commands import compare, evaluate
 from spinlock.errors import SpinlockError
 from spinlock.files import write_json
-from spinlock.stages import compare, evaluate
-from spinlock.stages.evaluation_files import read_metrics
+from spinlock.results.evaluation_files import read_metrics
 
 
 def test_metrics_of_the_model_beside_them_are_shown(finished, caplog):
@@ -23,7 +23,7 @@ def test_metrics_of_the_model_beside_them_are_shown(finished, caplog):
 
 def test_metrics_without_baselines_are_shown_beside_others(finished, tmp_path, caplog):
     written = tmp_path / "metrics.json"
-    write_json(written, evaluate.measure_model(finished.path("best_model.pt")))
+    write_json(written, evaluate.run(finished.path("best_model.pt")))
     shutil.copy(finished.path("best_model.pt"), tmp_path)
     ours, whole = compare.run([written, finished.out]).values()
     assert ours == whole | {"best baseline": None}
@@ -32,7 +32,7 @@ def test_metrics_without_baselines_are_shown_beside_others(finished, tmp_path, c
 
 def test_rows_that_training_saw_are_told(finished, tmp_path):
     model, path = finished.path("best_model.pt"), tmp_path / "metrics.json"
-    write_json(path, measured := evaluate.measure_model(model, [finished.dataset]))
+    write_json(path, measured := evaluate.run(model, [finished.dataset]))
     seen = measured["rows"]["seen_in_training"]
     assert compare.run([path])[str(path)]["measured on"] == f"all, {seen} seen in training"
 

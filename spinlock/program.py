@@ -1,4 +1,4 @@
-"""What every stage does as a program: parse, log, report mistakes, exit."""
+"""What every stage does as a program: parse, log, use threads, report mistakes, exit."""
 
 import argparse
 import logging
@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
 from spinlock.errors import SpinlockError, refused_files_told
@@ -58,24 +57,6 @@ def execute(
 def experiment_of(config: Path | Experiment) -> Experiment:
     """Return the settings of a configuration file; settings themselves pass through."""
     return config if isinstance(config, Experiment) else load_experiment(config)
-
-
-def experiment_of_model(config: Any, model: Path) -> Experiment:
-    """Return the settings that a model keeps.
-
-    Raises
-    ------
-    SpinlockError
-        When they are none of this version.
-    """
-    try:
-        return Experiment.model_validate(config)
-    except ValidationError as error:
-        raise SpinlockError(
-            f"the settings in this model are none of this version: {error.errors()[0]['msg']}",
-            where=model,
-            remedy="train it again",
-        ) from error
 
 
 def usable_cores() -> int:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
+from spinlock.commands.preconditions import describe_data, note_config, require_own_folder
 from spinlock.errors import SpinlockError
-from spinlock.preconditions import describe_data, note_config, require_own_folder
 from spinlock.settings import load_experiment
 from spinlock.stages import generate
 

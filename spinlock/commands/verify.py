@@ -13,13 +13,17 @@ from typing import Any
 from spinlock.errors import SpinlockError, listed
 from spinlock.features.dataset import open_dataset
 from spinlock.operators.dataset_files import dataset_files
+from spinlock.results.evaluation_files import are_metrics_of, read_metrics
+from spinlock.results.model_settings import (
+    differing_settings,
+    experiment_of_model,
+    model_settings,
+    training_settings,
+)
+from spinlock.results.training_files import training_inputs
 from spinlock.settings import Experiment, load_experiment
 from spinlock.settings.experiment import EXPERIMENTS, RESULTS
 from spinlock.source import source_digest
-from spinlock.stages.evaluation_files import are_metrics_of, read_metrics
-from spinlock.stages.model_settings import differing_settings, model_settings, training_settings
-from spinlock.stages.program import experiment_of_model
-from spinlock.stages.training_files import training_inputs
 from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.token_file import open_tokens
 from spinlock.training.provenance import files_digest, settings_digest

@@ -11,7 +11,7 @@ from typing import Any
 from spinlock.analysis.baselines import REFERENCE
 from spinlock.errors import SpinlockError
 from spinlock.files import file_digest
-from spinlock.stages.evaluation_files import read_metrics
+from spinlock.results.evaluation_files import read_metrics
 
 NAMES = ("quality", "utilization", "orthogonality", "topographic", "trustworthiness")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
+from spinlock.commands import verify
 from spinlock.errors import SpinlockError
-from spinlock.stages import verify
 from spinlock.tokenizer.checkpoint import Checkpoint
 
 

@@ -16,11 +16,11 @@ from spinlock.files import refuse_overwriting, refuse_replacing, require_folder,
 from spinlock.operators.dataset_files import dataset_config, dataset_files, named_files
 from spinlock.operators.layouts import LABELS, family_layouts
 from spinlock.operators.simulated_files import require_simulation
+from spinlock.results.continuation import state_to_go_on_from, training_stamp
+from spinlock.results.training_files import checkpoints, training_inputs, training_outputs
 from spinlock.settings import Experiment, load_dataset_settings
 from spinlock.settings.families import require_readable
 from spinlock.stages.subset import require_color, require_labels, split_rows
-from spinlock.stages.train import state_to_go_on_from, training_stamp
-from spinlock.stages.training_files import checkpoints, training_inputs, training_outputs
 from spinlock.tokenizer.categories.mapping import MAPPING_REMEDY, mapped_columns, read_mapping
 from spinlock.tokenizer.checkpoint import is_checkpoint
 from spinlock.tokenizer.device import choose_device

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from spinlock.commands import decode
 from spinlock.errors import SpinlockError
 from spinlock.features.table import FeatureTable
-from spinlock.stages import decode
 
 
 def run(finished, output, **options):
@@ -48,14 +48,6 @@ def test_fewer_levels_decode_less_well(finished, tmp_path):
         decoded = pd.read_parquet(tmp_path / "f.parquet").iloc[train, 1:].to_numpy()
         errors.append(np.nansum((decoded[:, 2:10] - original[:, 2:10]) ** 2))
     assert errors[1] < errors[0]
-
-
-def test_the_program_decodes_as_many_levels_as_it_is_asked_for(finished, tmp_path):
-    run(finished, tmp_path / "f.csv", levels=2)
-    model, tokens = (str(finished.path(name)) for name in ("best_model.pt", "tokens.h5"))
-    output = tmp_path / "same.csv"
-    decode.main(["--model", model, "--tokens", tokens, "--output", str(output), "--levels", "2"])
-    assert output.read_bytes() == (tmp_path / "f.csv").read_bytes()
 
 
 def test_a_path_that_looks_like_an_address_is_one_of_a_file(finished, tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spinlock.stages.evaluation_files import are_metrics_of
+from spinlock.results.evaluation_files import are_metrics_of
 
 MEASURED = {"model_digest": "m", "dataset_digest": "d", "rows": {"measured_on": "test"}}
 

@@ -4,11 +4,30 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from spinlock.errors import SpinlockError, listed
 from spinlock.settings import Experiment, stage_settings
-from spinlock.stages.program import experiment_of_model
 
 STAGES_OF_MODEL = ("subset", "normalize", "cluster", "train")
+
+
+def experiment_of_model(config: Any, model: Path) -> Experiment:
+    """Return the settings that a model keeps.
+
+    Raises
+    ------
+    SpinlockError
+        When they are none of this version.
+    """
+    try:
+        return Experiment.model_validate(config)
+    except ValidationError as error:
+        raise SpinlockError(
+            f"the settings in this model are none of this version: {error.errors()[0]['msg']}",
+            where=model,
+            remedy="train it again",
+        ) from error
 
 
 def model_settings(experiment: Experiment) -> dict[str, Any]:

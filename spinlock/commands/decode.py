@@ -4,7 +4,6 @@ Reads best_model.pt and tokens.h5; writes a table with one row per operator, .pa
 """
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import pyarrow.parquet as pq
 from spinlock.errors import located, memory_for
 from spinlock.features.hdf5 import damage_told
 from spinlock.files import atomic_path, refuse_overwriting, refuse_replacing, require_suffix
-from spinlock.stages.program import execute, stage_parser
 from spinlock.tokenizer.tables import ROW_ID
 from spinlock.tokenizer.token_file import open_tokens, require_tokens_of
 from spinlock.tokenizer.tokenizer import Tokenizer
@@ -62,17 +60,3 @@ def _read_tokens(path: Path, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarr
         with damage_told(path):
             row_ids, tokens = file["row_ids"][:], file["tokens"][:]
     return row_ids, tokens.astype(np.int64)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the stage as a program."""
-    parser = stage_parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--tokens", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--levels", type=int)
-    execute(run, parser, argv)
-
-
-if __name__ == "__main__":
-    main()

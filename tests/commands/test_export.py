@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from spinlock.commands import export
 from spinlock.errors import SpinlockError
 from spinlock.features.dataset import open_dataset
-from spinlock.stages import export
 from spinlock.tokenizer.tokenizer import Tokenizer
 
 PAGE = Path(__file__).parents[2] / "docs/export.md"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spinlock.errors import SpinlockError
-from spinlock.stages.training_files import read_categories, read_statistics, write_statistics
+from spinlock.results.training_files import read_categories, read_statistics, write_statistics
 
 
 def test_statistics_come_back_as_they_were_written(finished, tmp_path):

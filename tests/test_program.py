@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from spinlock.stages.program import execute, stage_parser, usable_cores
+from spinlock.program import execute, stage_parser, usable_cores
 
 
 def test_ctrl_c_ends_a_stage_without_a_traceback():

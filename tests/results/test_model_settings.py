@@ -4,7 +4,7 @@ import pytest
 
 from spinlock.errors import SpinlockError
 from spinlock.stages import encode, evaluate, visualize
-from spinlock.stages.model_settings import require_own_model
+from spinlock.results.model_settings import require_own_model
 from spinlock.tokenizer.checkpoint import Checkpoint
 
 

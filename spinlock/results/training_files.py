@@ -97,3 +97,12 @@ def read_categories(path: Path, kept_names: list[str]) -> dict[str, np.ndarray]:
     mapping = read_mapping(path, remedy="make it with the stage `cluster`")
     with located(path):
         return mapped_partition(mapping, kept_names, np.arange(len(kept_names)))
+
+
+def read_fitted(
+    table: FeatureTable, statistics: Path, categories: Path
+) -> tuple[FeatureStatistics, dict[str, np.ndarray]]:
+    """Return the statistics of a table, and the categories of the columns that they keep."""
+    fitted = read_statistics(statistics)
+    names = [table.columns[i].full_name for i in fitted.kept]
+    return fitted, read_categories(categories, names)

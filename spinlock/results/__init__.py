@@ -1,0 +1,1 @@
+"""The files of a result folder that stages hand on, and whether they belong together."""
