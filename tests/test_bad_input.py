@@ -20,13 +20,12 @@ import torch
 import yaml
 
 from spinlock import cli
-from spinlock.commands import train_vqvae
+from spinlock.commands import decode, train_vqvae
 from spinlock.results.evaluation_files import read_metrics
 from spinlock.settings import load_experiment
 from spinlock.stages import (
     cluster,
     concatenate,
-    decode,
     encode,
     evaluate,
     generate,
@@ -42,7 +41,7 @@ HANGS_AFTER = 120  # seconds
 STAGES = {
     module.__name__.rsplit(".", 1)[-1]: module.main
     for module in (
-        cluster, concatenate, decode, encode, evaluate, generate, normalize, subset, train,
+        cluster, concatenate, encode, evaluate, generate, normalize, subset, train,
         visualize,
     )
 }  # fmt: skip

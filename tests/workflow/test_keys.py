@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from spinlock.operators.dataset_files import shards
+from spinlock.results import model_settings
 from spinlock.settings import (
     STAGES,
     Experiment,
@@ -21,7 +22,6 @@ from spinlock.stages import (
     cluster,
     encode,
     evaluate,
-    model_settings,
     normalize,
     subset,
     train,
