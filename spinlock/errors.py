@@ -76,17 +76,18 @@ def located(where: object) -> Iterator[None]:
 
 
 @contextmanager
-def memory_for(stage: str, remedy: str) -> Iterator[None]:
-    """Turn running out of memory in the block, or in a decorated function, into a message."""
+def memory_for(work: str, remedy: str) -> Iterator[None]:
+    """Turn running out of memory in the block, or in a decorated function, into a message.
+
+    `work` is what was to be done: a verb, such as the name of a stage.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not _is_lack_of_memory(error):
             raise
         first_line = (str(error) or type(error).__name__).splitlines()[0]
-        raise SpinlockError(
-            f"not enough memory for the stage {stage} ({first_line})", remedy=remedy
-        ) from error
+        raise SpinlockError(f"not enough memory to {work} ({first_line})", remedy=remedy) from error
 
 
 def _is_lack_of_memory(error: Exception) -> bool:

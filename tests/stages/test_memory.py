@@ -31,7 +31,8 @@ def test_lack_of_memory_names_settings_that_there_are(stage, first_call, monkeyp
     def fail(*_, **__):
         raise MemoryError
 
-    module = import_module(f"spinlock.stages.{stage}")
+    package = "commands" if stage == "decode" else "stages"
+    module = import_module(f"spinlock.{package}.{stage}")
     target = module.Tokenizer if first_call == "Tokenizer" else module
     monkeypatch.setattr(target, "load" if target is not module else first_call, fail)
     required = [
@@ -39,7 +40,7 @@ def test_lack_of_memory_names_settings_that_there_are(stage, first_call, monkeyp
         for name, one in inspect.signature(module.run).parameters.items()
         if one.default is inspect.Parameter.empty
     ]
-    with pytest.raises(SpinlockError, match=f"not enough memory for the stage {stage}") as caught:
+    with pytest.raises(SpinlockError, match=f"not enough memory to {stage}") as caught:
         module.run(*required)
     named = re.findall(r"\b[a-z]+(?:\.[a-z]|_)[a-z_]+\b|\bdevice\b|\bsteps\b", caught.value.remedy)
     assert set(named) <= KEYS

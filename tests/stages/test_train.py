@@ -21,6 +21,7 @@ from spinlock.tokenizer.checkpoint import Checkpoint
 from spinlock.tokenizer.network.rows import Rows
 from spinlock.tokenizer.start.validation import validation_entries
 from spinlock.tokenizer.state_file import read_state
+from spinlock.training import beginning
 from spinlock.training.objective import Objective
 
 FLAGS = ("subset", "statistics", "categories")
@@ -50,18 +51,18 @@ def test_a_model_is_fitted_on_train_rows_and_chosen_by_validation_rows(
 ):
     given = []
 
-    def watch(name, first):
-        watched = getattr(train, name)
+    def watch(module, name, first):
+        watched = getattr(module, name)
 
         def watching(*arguments):
             given.append(arguments[first : first + 2])
             return watched(*arguments)
 
-        monkeypatch.setattr(train, name, watching)
+        monkeypatch.setattr(module, name, watching)
 
-    watch("start_model", 1)
-    watch("Trainer", 1)
-    watch("refine", 1)
+    watch(beginning, "start_model", 1)
+    watch(beginning, "Trainer", 1)
+    watch(train, "refine", 1)
     run(finished, tmp_path / "best_model.pt")
     assert len(given) == 3
     for rows in given:
@@ -193,8 +194,8 @@ def test_lack_of_memory_names_the_setting_to_lower(finished, tmp_path, monkeypat
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(train, "start_model", fail)
-    with pytest.raises(SpinlockError, match="not enough memory for the stage train") as caught:
+    monkeypatch.setattr(beginning, "start_model", fail)
+    with pytest.raises(SpinlockError, match="not enough memory to train") as caught:
         run(finished, tmp_path / "best_model.pt")
     assert "training.batch_size" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -204,7 +205,7 @@ def test_another_error_of_torch_is_not_taken_for_lack_of_memory(finished, tmp_pa
     def fail(*_):
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(train, "start_model", fail)
+    monkeypatch.setattr(beginning, "start_model", fail)
     with pytest.raises(RuntimeError, match="shapes differ"):
         run(finished, tmp_path / "best_model.pt")
 

@@ -225,7 +225,7 @@ def test_a_checkpoint_of_other_data_or_code_is_refused_with_the_reason(
             run(prepared, prepared / "refused/best_model.pt", finished / "best_model.pt")
     finally:
         statistics.write_bytes(bytes_before)
-    monkeypatch.setattr("spinlock.stages.train.source_digest", lambda module: "other")
+    monkeypatch.setattr("spinlock.results.continuation.source_digest", lambda module: "other")
     with pytest.raises(SpinlockError, match="made with other code"):
         run(prepared, prepared / "refused/best_model.pt", finished / "best_model.pt")
 

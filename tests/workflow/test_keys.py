@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from spinlock.operators.dataset_files import shards
-from spinlock.results import model_settings
+from spinlock.results import continuation, model_settings
 from spinlock.settings import (
     STAGES,
     Experiment,
@@ -200,7 +200,7 @@ def reads(monkeypatch):
 
         with monkeypatch.context() as patch:
             # what is told apart by a digest reads all keys
-            patch.setattr(train, "stage_settings", lambda *_: {})
+            patch.setattr(continuation, "stage_settings", lambda *_: {})
             patch.setattr(model_settings, "model_settings", lambda _: {"train": {"training": {}}})
             patch.setattr(Section, "__getattribute__", noting)
             function()
