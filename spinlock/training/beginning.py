@@ -22,8 +22,8 @@ def begin(
 ) -> Trainer:
     """Return a trainer at the start, or where `state` left off."""
     if state is None:
-        start = made_once(lambda: _start(request, train, validation))
-        return Trainer(_model(request, train, start), train, validation, plan)
+        model = _model(request, train, made_once(lambda: _start(request, train, validation)))
+        return Trainer(model, train, validation, plan)
     trainer = Trainer(_model(request, train, state), train, validation, plan)
     trainer.load_state_dict(state)
     if trainer.place is None:

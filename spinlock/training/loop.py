@@ -185,9 +185,9 @@ class Trainer:
             noisy = Rows(self._with_noise(clean.x, len(index), place.noise), clean.fields)
             # what is left over at the end would take a compilation of its own
             step = self._step if len(index) == len(batches[0]) else self.objective
+            self.optimizer.zero_grad(set_to_none=True)  # which frees them before all else is held
             with quick_products(clean.x):
                 terms, quantized = step(clean, noisy, len(index))
-                self.optimizer.zero_grad(set_to_none=True)
                 self.objective.weighted(terms).backward()
             self._share_gradients()
             self.optimizer.step()

@@ -12,6 +12,7 @@ from spinlock.tokenizer.network.codebook import code_norms, code_scores, lowest
 from spinlock.tokenizer.network.processes import sum_over_processes
 
 SMOOTHING = 1e-5  # of a row at every code's own place
+MOST_SCORES = 2**22  # of rows and codes that are compared at once on a CPU
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ class ResidualQuantizer(nn.Module):
             residual = self.project(z if prefix is None else z - prefix, level)
             with torch.no_grad():
                 level_norms = norms.narrow(-1, sum(self.widths[:level]), self.widths[level])
-                index = lowest(code_scores(residual, self.codes(level), level_norms))
+                index = _nearest(residual, self.codes(level), level_norms)
             code = self.take(index, level)
             prefix = code.detach() if prefix is None else prefix + code.detach()
             yield index, code, prefix, residual
@@ -268,6 +269,16 @@ class ResidualQuantizer(nn.Module):
         self.codes(level)[category, codes] = at
         self.count(level)[category, codes] = share.to(at.device)
         self.sums(level)[category, codes] = at * share.to(at.device)
+
+
+def _nearest(z: Tensor, codes: Tensor, norms: Tensor) -> Tensor:
+    """Return the nearest codes [C, B] of z [C, B, E], among codes [C, K, E] and their norms.
+
+    On a CPU large books are compared with some rows after others, whose scores its caches hold.
+    """
+    rows = max(1, MOST_SCORES // norms.numel()) if z.device.type == "cpu" else max(1, z.shape[1])
+    blocks = [lowest(code_scores(block, codes, norms)) for block in z.split(rows, dim=1)]
+    return torch.cat(blocks, dim=1)
 
 
 def count_places(counts: Tensor, place: Tensor) -> None:

@@ -57,10 +57,25 @@ class ModelRequest:
 
 
 def start_model(request: ModelRequest, train: Rows, validation: Rows) -> TokenizerModel:
-    """Return the model before end-to-end training.
+    """Return the model before end-to-end training: the best books, with their decoder fitted."""
+    model = _best_books(request, train, validation)
+    return_freed_memory()
+    log.info("fitting the decoder")
+    fit_decoder(model, train, validation, torch.Generator().manual_seed(request.seed))
+    return_freed_memory()
+    _warn_of_large_books(model, len(train))
+    bits = _bits(model)
+    log.info("%d categories, %d levels, %.0f bits", len(bits), model.n_levels, bits.sum())
+    _warn_of_unused_bits(request.books, bits.sum())
+    _warn_of_given_books(request.books, model)
+    return model
 
-    It starts from principal axes, with levels that tell parts of the columns where that lowers the
-    validation error, or from joint axes where those lower it by more than chance would.
+
+def _best_books(request: ModelRequest, train: Rows, validation: Rows) -> TokenizerModel:
+    """Return the model whose books tell validation rows best.
+
+    They are of principal axes, with levels that tell parts of the columns where that lowers the
+    validation error, or of joint axes where those lower it by more than chance would.
     """
     partition, limit = request.shape.partition, request.shape.embedding_dim
     events = SeldomEvents.of(train.x, request.caps)
@@ -85,15 +100,6 @@ def start_model(request: ModelRequest, train: Rows, validation: Rows) -> Tokeniz
         other = _model_of(categories, replace(request, books=books), train, validation)
         errors = [row_errors(one, validation) for one in (model, other)]
         model = other if _is_better("joint axes", *errors, CLEARLY) else model
-    return_freed_memory()
-    log.info("fitting the decoder")
-    fit_decoder(model, train, validation, torch.Generator().manual_seed(request.seed))
-    return_freed_memory()
-    _warn_of_large_books(model, len(train))
-    bits = _bits(model)
-    log.info("%d categories, %d levels, %.0f bits", len(bits), model.n_levels, bits.sum())
-    _warn_of_unused_bits(request.books, bits.sum())
-    _warn_of_given_books(request.books, model)
     return model
 
 

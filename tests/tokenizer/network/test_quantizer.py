@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from spinlock.tokenizer.network import quantizer
 from spinlock.tokenizer.network.codebook import residual_tokens
 from spinlock.tokenizer.network.quantizer import (
     Quantized,
@@ -97,6 +98,16 @@ def test_no_code_is_nearer_than_the_one_taken_beyond_rounding(case):
             distances = ((rest[:, None] - codes) ** 2).sum(-1)
             taken = distances[np.arange(len(rest)), quantized.tokens[level, c]]
             assert (taken <= distances.min(1) + 1e-5 * (1 + (rest**2).sum(1))).all()
+
+
+@modest
+@given(case=cases(on_grid), most=st.integers(1, 60))
+def test_rows_that_are_compared_one_block_after_another_get_the_same_codes(case, most):
+    model, z = case
+    at_once = model(z).tokens
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantizer, "MOST_SCORES", most)
+        assert torch.equal(model(z).tokens, at_once)
 
 
 @modest
