@@ -7,7 +7,7 @@ from typing import Any
 
 from spinlock.analysis.metrics import dominant_feature, hidden_by_caps
 from spinlock.analysis.rows import RowsOfSplit
-from spinlock.analysis.unlike_data import unlike_data_told
+from spinlock.analysis.unlike_data import warn_of_unlike_data
 
 FEW_ROWS = 30  # below, a metric is hardly one
 FALL = 0.01  # of R² from one level to the next: more is told
@@ -33,7 +33,7 @@ def tell_doubts(measured: Mapping[str, Any], rows: RowsOfSplit, where: object) -
     imputed, capped = (
         count.sum() / cells for count in (rows.altered.imputed_cells, rows.altered.capped_cells)
     )
-    if not unlike_data_told(imputed, capped, where):
+    if not warn_of_unlike_data(imputed, capped, where):
         _warn_of_caps(measured)
 
 

@@ -119,7 +119,6 @@ class Evidence:
 
     experiment: str
     tokenizer: Tokenizer
-    levels: Sequence[str]
     sample: Sample
     counts: Sequence[Sequence[np.ndarray]]
     operator_maps: Mapping[str, np.ndarray]
@@ -131,6 +130,11 @@ class Evidence:
     baselines: Mapping[str, tuple[np.ndarray, np.ndarray]]
     color_by: int
     orthogonality_target: float
+
+    @property
+    def levels(self) -> Sequence[str]:
+        """Names of the levels, coarse to fine."""
+        return self.tokenizer.levels
 
     @property
     def names(self) -> list[str]:

@@ -7,7 +7,7 @@ log = logging.getLogger(__name__)
 MOSTLY = 0.5  # of the cells: more of them changed by cleaning are warned about
 
 
-def unlike_data_told(imputed: float, capped: float, where: object) -> bool:
+def warn_of_unlike_data(imputed: float, capped: float, where: object) -> bool:
     """Warn where most cells of a dataset are missing or beyond the caps; return whether they are.
 
     Parameters

@@ -35,8 +35,9 @@ def run(results: Sequence[Path]) -> dict[str, dict[str, Any]]:
             table[str(folder)] = _summary(found)
             values.add(found["values_digest"])
         except (KeyError, TypeError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else error
             raise SpinlockError(
-                f"this is not a file of metrics of this version ({error} is missing)",
+                f"this is not a file of metrics of this version ({what})",
                 where=path,
                 remedy="make it again with the stage `evaluate`",
             ) from error

@@ -42,9 +42,10 @@ def read_baselines(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def is_metrics(path: Path) -> bool:
     """Return whether a file holds metrics, of whatever version."""
     try:
-        return "targets" in read_json(path)
-    except (OSError, ValueError, TypeError):
+        found = read_json(path)
+    except (OSError, ValueError):
         return False
+    return isinstance(found, dict) and "targets" in found
 
 
 def read_metrics(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spinlock.analysis.unlike_data import MOSTLY, unlike_data_told
+from spinlock.analysis.unlike_data import MOSTLY, warn_of_unlike_data
 from spinlock.errors import SpinlockError, memory_for
 from spinlock.features.dataset import OperatorDataset, open_dataset
 from spinlock.features.hdf5 import create_hdf5
@@ -64,7 +64,7 @@ def run(
             side = _sides(subset, source, tokenizer)
             writer = TokenWriter(file, tokenizer, rows, side)
             altered = _write_tokens(writer, tokenizer, source)
-        unlike_data_told(altered["imputed"], altered["capped"], source.where)
+        warn_of_unlike_data(altered["imputed"], altered["capped"], source.where)
         _warn_of_bridged_series(altered.get("of series bridged", 0.0), source.where)
     if parquet is not None:
         write_parquet(parquet, tokens)

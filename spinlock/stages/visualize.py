@@ -107,7 +107,6 @@ def _gather(
     return Evidence(
         experiment=name,
         tokenizer=tokenizer,
-        levels=tokenizer.levels,
         sample=sample,
         counts=counts,
         operator_maps=map_operators(tokenizer, sample.tokens, methods, seed),

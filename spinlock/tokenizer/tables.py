@@ -203,8 +203,8 @@ def _array(values: Any, what: str) -> np.ndarray:
 def _of_any_device(values: Any) -> np.ndarray:
     _refuse_other_tables(values)
     if isinstance(values, torch.Tensor):
-        brain = values.dtype == torch.bfloat16  # numpy has no such type
-        return (values.float() if brain else values).numpy(force=True)
+        known = values.float() if values.dtype == torch.bfloat16 else values  # numpy has no such
+        return known.numpy(force=True)
     return np.asarray(values)
 
 

@@ -35,13 +35,15 @@ def refine(model: TokenizerModel, train: Rows, validation: Rows, seed: int) -> l
     }
     entries = []
     train_mean = train.x.mean(dim=0)
+    lowest = validation_entries(model, validation, train_mean)["val_loss"]
     for name, (do, back_to_now) in steps.items():
         undo = back_to_now(model)
-        before = validation_entries(model, validation, train_mean)
         do()
         after = validation_entries(model, validation, train_mean)
-        accepted = after["val_loss"] < before["val_loss"]
-        if not accepted:
+        accepted = after["val_loss"] < lowest
+        if accepted:
+            lowest = after["val_loss"]
+        else:
             undo()
         entries.append({"step": name, "accepted": accepted} | after)
     return entries

@@ -111,7 +111,6 @@ def random_evidence(n_columns: int, n_categories: int, n_rows: int) -> Evidence:
     return Evidence(
         experiment="validation/" + HOSTILE,
         tokenizer=tokenizer,
-        levels=["coarse", "medium", "fine"],
         sample=Sample(x, tokens, 10 * np.arange(n_rows), split, labels),
         counts=counts,
         operator_maps=map_operators(tokenizer, tokens, ["tsne"], 0),

@@ -55,6 +55,13 @@ def test_metrics_of_another_version_are_told(finished, tmp_path):
     assert "again" in caught.value.remedy
 
 
+def test_metrics_that_hold_another_kind_of_value_are_told(finished, tmp_path):
+    metrics = read_metrics(finished.path("metrics.json")) | {"quality_before_caps": None}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(SpinlockError, match=r"of this version \('NoneType' .* subscriptable\)"):
+        compare.run([tmp_path])
+
+
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     with pytest.raises(SpinlockError, match="no such folder") as caught:
         compare.run([tmp_path / "none" / "metrics.json"])

@@ -21,6 +21,10 @@ def test_the_same_rows_have_the_same_key_and_others_another(seed, n_rows, n_colu
     assert (row_keys(values[chosen]) == keys[chosen]).all()
 
 
+def test_zero_is_one_value_whatever_its_sign():
+    assert row_keys(np.array([[0.0, 1.0]])) == row_keys(np.array([[-0.0, 1.0]]))
+
+
 @pytest.mark.parametrize(
     ("keys", "split", "found"),
     [

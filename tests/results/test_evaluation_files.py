@@ -2,7 +2,7 @@
 
 import pytest
 
-from spinlock.results.evaluation_files import are_metrics_of
+from spinlock.results.evaluation_files import are_metrics_of, is_metrics
 
 MEASURED = {"model_digest": "m", "dataset_digest": "d", "rows": {"measured_on": "test"}}
 
@@ -21,3 +21,13 @@ def test_they_are_of_one_model_and_dataset(others):
     assert are_metrics_of(MEASURED, "m", "d")
     assert not are_metrics_of(MEASURED, *others)
     assert not are_metrics_of({"rows": {}}, *others)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [('{"targets": []}', True), ('{"rows": 1}', False), ('"my targets"', False), ("[", False)],
+)
+def test_another_json_file_is_not_taken_for_metrics(tmp_path, content, found):
+    path = tmp_path / "own.json"
+    path.write_text(content)
+    assert is_metrics(path) is found

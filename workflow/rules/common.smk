@@ -47,7 +47,7 @@ EXPERIMENT_NAME = rf"{NAME}(/{NAME})*"
 wildcard_constraints:
     experiment=EXPERIMENT_NAME,
     dataset=NAME,
-    shard=r"\d{5}",
+    shard=r"\d{5,}",
 
 
 @contextmanager

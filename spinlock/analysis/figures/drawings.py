@@ -10,9 +10,9 @@ from spinlock.analysis.evidence import Evidence
 from spinlock.analysis.figures import (
     categories,
     codebooks,
-    nearest,
     projections,
     reconstruction,
+    tokens,
     training,
 )
 from spinlock.analysis.meanings import code_meanings, typical_features
@@ -156,7 +156,7 @@ def draw_tokens(evidence: Evidence) -> Figure | str:
     panels = telling_tokens(evidence)
     if not panels:
         return f"no token is shared by {LEAST_OPERATORS} operators"
-    return nearest.token_figure(panels)
+    return tokens.token_figure(panels)
 
 
 def telling_labels(evidence: Evidence) -> dict[str, np.ndarray]:
@@ -173,7 +173,7 @@ def telling_labels(evidence: Evidence) -> dict[str, np.ndarray]:
     return {name: labels[path] for name, path in zip(names, shown, strict=True)}
 
 
-def telling_tokens(evidence: Evidence) -> Sequence[nearest.TokenPanel]:
+def telling_tokens(evidence: Evidence) -> Sequence[tokens.TokenPanel]:
     """Return, for some categories, the coarse token that is furthest from the usual."""
     sample, panels = evidence.sample, []
     for c, (category, members) in enumerate(evidence.categories.items()):
@@ -185,7 +185,7 @@ def telling_tokens(evidence: Evidence) -> Sequence[nearest.TokenPanel]:
         own = sample.x[sample.tokens[:, c, 0] == strongest.code]
         columns = strongest.features
         share = strongest.count / len(sample)
-        panel = nearest.TokenPanel(
+        panel = tokens.TokenPanel(
             title=f"{category} · {evidence.levels[0]} {strongest.code} · {share:.1%} of operators",
             features=[evidence.short_names[i] for i in columns],
             deviation=strongest.deviation,

@@ -95,8 +95,8 @@ class Page:
     ----------
     experiment, lead : str
     targets : sequence of Target
-    measured_on : str
-        Which rows the targets were measured on.
+    remarks : str
+        Which rows the targets were measured on, and what they hide.
     probe : Probe or None
     sections : sequence of Section
     cleaning, provenance : sequences of (name, value)
@@ -107,7 +107,7 @@ class Page:
     experiment: str
     lead: str
     targets: Sequence[Target]
-    measured_on: str
+    remarks: str
     probe: Probe | None
     sections: Sequence[Section]
     cleaning: Sequence[tuple[str, str]]

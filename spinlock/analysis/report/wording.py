@@ -50,7 +50,7 @@ def describe(evidence: Evidence, split: np.ndarray, shown: Mapping[str, Shown]) 
         f"{_count(n_categories, 'category', 'categories')}, {len(evidence.levels)} levels of "
         f"tokens, {tokenizer.bits:.0f} bits per operator.",
         targets=[_target(one) for one in evidence.metrics["targets"]],
-        measured_on=f"Figures of quality are measured on {measured.n_rows:,} {measured.rows} rows."
+        remarks=f"Figures of quality are measured on {measured.n_rows:,} {measured.rows} rows."
         + _dominant(evidence.metrics)
         + _capped(evidence.metrics)
         + _fitted(evidence.metrics["rows"]),

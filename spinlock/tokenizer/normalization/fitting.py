@@ -92,7 +92,7 @@ def _fit_block(
     for column in np.flatnonzero(deviation <= cleaning.variance_tolerance):
         rounded = deviation[column] <= NOISE or len(np.unique(filled[:, column])) <= NOISE_VALUES
         reason[column] = Reason.CONSTANT if rounded else Reason.NEARLY_CONSTANT
-    reason[finite.mean(axis=0) < 1 - cleaning.max_missing_fraction] = Reason.MISSING
+    reason[(~finite).mean(axis=0) > cleaning.max_missing_fraction] = Reason.MISSING
     lower, upper = _caps(values, filled, median, cleaning)
     knees = _knees(filled, lower, upper, cleaning)
     usual = compressed(filled, *knees)

@@ -61,7 +61,7 @@ def test_cleaning_is_told_in_numbers_and_names(described, evidence):
 def test_train_rows_that_baselines_did_without_are_told(evidence, fitted, told):
     metrics = evidence.metrics | {"rows": {"train": 50} | fitted}
     page = describe(replace(evidence, metrics=metrics), np.zeros(1, int), NOTHING)
-    assert ("fitted to 20 of the 50 train rows" in page.measured_on) == told
+    assert ("fitted to 20 of the 50 train rows" in page.remarks) == told
 
 
 def test_rows_that_were_left_out_or_changed_are_told(evidence):
@@ -85,11 +85,11 @@ def test_rows_that_were_left_out_or_changed_are_told(evidence):
 
 def test_the_rows_of_figures_and_a_feature_that_decides_them_are_told(described, evidence):
     rows = "Figures of quality are measured on 45 test rows."
-    assert described.measured_on == rows
+    assert described.remarks == rows
     by_feature = {"heaviest": {"feature": "summary/x", "share": 0.9}, "worst": [{}, {}, {}]}
     metrics = evidence.metrics | {"quality_by_feature": by_feature}
     page = describe(replace(evidence, metrics=metrics), np.zeros(1, int), NOTHING)
-    assert page.measured_on == f"{rows} summary/x alone has 90% of their variance."
+    assert page.remarks == f"{rows} summary/x alone has 90% of their variance."
 
 
 def test_what_caps_hide_is_told(evidence):
@@ -99,8 +99,8 @@ def test_what_caps_hide_is_told(evidence):
         "quality_before_caps": before,
     }
     page = describe(replace(evidence, metrics=metrics), np.zeros(1, int), NOTHING)
-    assert "Cleaning caps 12.3% of the values" in page.measured_on
-    assert "have R² below 0.900, and below 0.400 against the values before." in page.measured_on
+    assert "Cleaning caps 12.3% of the values" in page.remarks
+    assert "have R² below 0.900, and below 0.400 against the values before." in page.remarks
 
 
 def test_dropped_features_are_named_with_the_reason(evidence):

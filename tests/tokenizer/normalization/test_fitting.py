@@ -241,6 +241,14 @@ def test_of_rows_that_are_the_median_one_counts_in_the_median_deviation(column, 
     assert statistics.upper[0] == pytest.approx(2 * MAD_TO_DEVIATION * deviation)
 
 
+def test_as_much_as_may_be_missing_is_not_too_much():
+    values = np.random.default_rng(0).normal(size=(10, 2))
+    values[:7, 0] = np.nan
+    values[:8, 1] = np.nan
+    reason = fit(values, FeatureCleaning(max_missing_fraction=0.7)).reason
+    assert reason.tolist() == [Reason.KEPT, Reason.MISSING]
+
+
 @pytest.mark.parametrize("missing", [0.2, 0.4, 0.49, 0.5, 0.6])
 @pytest.mark.parametrize(
     ("outlier_method", "gap"),

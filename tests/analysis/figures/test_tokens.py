@@ -1,6 +1,6 @@
 import numpy as np
 
-from spinlock.analysis.figures.nearest import TokenPanel, token_figure
+from spinlock.analysis.figures.tokens import TokenPanel, token_figure
 
 
 def test_a_panel_names_features_values_and_operators():
