@@ -1,6 +1,6 @@
 """What the stage `evaluate` wrote: metrics.json and baselines.csv."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ import pandas as pd
 
 from spinlock.errors import SpinlockError
 from spinlock.features.split import SPLIT_NAMES
-from spinlock.files import read_json
+from spinlock.files import read_json, write_text
 
+BASELINE_COLUMNS = ["method", "bits", "quality"]
 SHAPE_OF_METRICS = {
     "targets": list,
     "rows": dict,
@@ -19,6 +20,11 @@ SHAPE_OF_METRICS = {
     "baselines": dict,
     "cleaning": dict,
 }
+
+
+def write_baselines(rows: Sequence[Mapping[str, object]], path: Path) -> None:
+    """Write what each method reaches at each number of bits."""
+    write_text(path, pd.DataFrame(rows, columns=BASELINE_COLUMNS).to_csv(index=False))
 
 
 def read_baselines(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:

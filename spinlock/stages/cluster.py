@@ -10,14 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from spinlock.errors import located, memory_for
 from spinlock.features.split import TRAIN, VALIDATION, sample_rows
 from spinlock.features.table import FeatureTable
-from spinlock.files import atomic_path, write_text
 from spinlock.program import execute, experiment_of, stage_parser
+from spinlock.results.clustering_files import write_candidates, write_tree
 from spinlock.results.training_files import read_statistics, write_categories
 from spinlock.settings import Experiment
 from spinlock.tokenizer.categories.clustering import (
@@ -67,8 +66,7 @@ def run(
             partition = {f"category_{i:02d}": m for i, m in enumerate(clustering.partition)}
     kept_names = [names[i] for i in fitted.kept]
     write_categories(partition, kept_names, categories)
-    _write_candidates(clustering, silhouette)
-    _write_tree(clustering, linkage)
+    _write(clustering, silhouette, linkage)
     log.info("%d categories of %d features", len(partition), len(kept_names))
 
 
@@ -160,17 +158,13 @@ def _manual(
     return given_categories(x, list(partition.values()), method=method), partition
 
 
-def _write_candidates(clustering: Clustering, path: Path) -> None:
+def _write(clustering: Clustering, silhouette: Path, linkage: Path) -> None:
     chosen = len(clustering.partition)
-    rows = [asdict(one) | {"chosen": one.num_categories == chosen} for one in clustering.candidates]
-    columns = ["num_categories", "silhouette", "mean_abs_cosine", "validation_quality", "chosen"]
-    write_text(path, pd.DataFrame(rows, columns=columns).to_csv(index=False))
-
-
-def _write_tree(clustering: Clustering, path: Path) -> None:
-    tree, correlation = clustering.merge_tree, clustering.correlation.astype(np.float32)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, Z=tree, correlation=correlation)
+    candidates = [
+        asdict(one) | {"chosen": one.num_categories == chosen} for one in clustering.candidates
+    ]
+    write_candidates(candidates, silhouette)
+    write_tree(clustering.merge_tree, clustering.correlation, linkage)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,23 +9,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from spinlock.analysis.baselines import Baseline
 from spinlock.analysis.comparison import baselines_of_subset, by_method, probe_label, rows_to_fit
 from spinlock.analysis.doubts import tell_doubts
 from spinlock.analysis.evaluation import LESS_MEMORY, measure
 from spinlock.analysis.rows import RowsOfSplit
 from spinlock.errors import memory_for
 from spinlock.features.table import FeatureTable
-from spinlock.files import write_json, write_text
+from spinlock.files import write_json
 from spinlock.program import execute, experiment_of, stage_parser
+from spinlock.results.evaluation_files import write_baselines
 from spinlock.results.model_settings import require_own_model
 from spinlock.results.training_files import require_own_subset
 from spinlock.settings import Experiment
 from spinlock.tokenizer.tokenizer import Tokenizer
-
-BASELINE_COLUMNS = ["method", "bits", "quality"]
 
 log = logging.getLogger(__name__)
 
@@ -60,16 +57,11 @@ def run(
         "dataset_digest": tokenizer.source_digest,
     }
     write_json(metrics, measured)
-    _write_baselines(compared, baselines)
+    write_baselines([asdict(one) for one in compared], baselines)
     for target in measured["targets"]:
         sign = "<" if target["below"] else ">"
         state = "met" if target["met"] else "NOT MET"
         log.info("%s %s %s %s: %s", target["name"], target["value"], sign, target["target"], state)
-
-
-def _write_baselines(compared: Sequence[Baseline], path: Path) -> None:
-    rows = [asdict(one) for one in compared]
-    write_text(path, pd.DataFrame(rows, columns=BASELINE_COLUMNS).to_csv(index=False))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

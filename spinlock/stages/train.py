@@ -96,8 +96,7 @@ def _run(
         fitted, partition = read_fitted(table, statistics, categories)
         store = RowStore(output.parent, experiment.training.memory_budget, device)
         train, validation = store.read(table, fitted, (TRAIN, VALIDATION))
-        caps = fitted.normalized_caps
-        request = model_request(experiment, table, fitted.kept, partition, caps)
+        request = model_request(experiment, table, fitted, partition)
         header, subset_digest = table.header, table.digest
     with nullcontext() if state is None else bad_state_told(source):
         trainer = begin(request, train, validation, plan, state)

@@ -11,7 +11,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from spinlock.analysis.evidence import (
@@ -39,6 +38,7 @@ from spinlock.features.split import SPLIT_NAMES, sample_rows
 from spinlock.features.table import FeatureTable
 from spinlock.files import atomic_path, write_text
 from spinlock.program import execute, experiment_of, stage_parser
+from spinlock.results.clustering_files import read_candidates, read_tree
 from spinlock.results.evaluation_files import are_metrics_of, read_baselines, read_metrics
 from spinlock.results.model_settings import require_own_model
 from spinlock.results.training_files import require_own_subset
@@ -50,7 +50,6 @@ from spinlock.tokenizer.tokenizer import Tokenizer
 log = logging.getLogger(__name__)
 
 MEASURED_ROWS = 20_000  # rows that are decoded for the figures of quality, at most
-CANDIDATES = ("num_categories", "silhouette", "mean_abs_cosine")  # of silhouette.csv
 KINDS = ("svg", "png")
 
 
@@ -78,7 +77,7 @@ def run(
         split = table.split
         evidence = _gather(
             experiment, tokenizer, table, file, experiment_name(report),
-            _clustering(silhouette, linkage, len(tokenizer.kept)),
+            ClusteringResult(read_candidates(silhouette), *read_tree(linkage, len(tokenizer.kept))),
             measured, read_baselines(baselines),
         )  # fmt: skip
     shown = {exhibit.name: _draw(exhibit, evidence, figures) for exhibit in EXHIBITS}
@@ -214,28 +213,6 @@ def _metrics_of(tokenizer: Tokenizer, path: Path) -> dict[str, Any]:
             remedy="run the stage `evaluate` again",
         )
     return measured
-
-
-def _clustering(silhouette: Path, linkage: Path, n_columns: int) -> ClusteringResult:
-    try:
-        table = pd.read_csv(silhouette)
-        candidates = {name: table[name].to_numpy(float) for name in CANDIDATES}
-    except (OSError, ValueError, LookupError) as error:
-        raise _unreadable(silhouette, error) from error
-    try:
-        with linkage.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            tree, correlation = arrays["Z"], arrays["correlation"]
-        if (tree.shape, correlation.shape) != ((n_columns - 1, 4), (n_columns, n_columns)):
-            raise ValueError("it is of another number of columns than the model")
-    except Exception as error:  # damaged archives make their reader raise nearly anything
-        raise _unreadable(linkage, error) from error
-    return ClusteringResult(candidates, tree, correlation)
-
-
-def _unreadable(path: Path, error: Exception) -> SpinlockError:
-    return SpinlockError(
-        f"this file cannot be read: {error}", where=path, remedy="make it with the stage `cluster`"
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,6 +9,7 @@ from spinlock.errors import SpinlockError
 from spinlock.features.table import FeatureTable
 from spinlock.settings import Experiment
 from spinlock.tokenizer.network.model_shape import ModelShape
+from spinlock.tokenizer.normalization.statistics import FeatureStatistics
 from spinlock.tokenizer.start.book_sizes import BookRequest
 from spinlock.tokenizer.start.model import ModelRequest
 from spinlock.training.loop import TrainingPlan
@@ -51,31 +52,27 @@ def training_plan(experiment: Experiment) -> TrainingPlan:
 def model_request(
     experiment: Experiment,
     table: FeatureTable,
-    kept: np.ndarray,
+    statistics: FeatureStatistics,
     partition: dict[str, np.ndarray],
-    caps: np.ndarray | None = None,
 ) -> ModelRequest:
     """Return the model that settings and categories ask for.
 
     Parameters
     ----------
-    kept : int array [D]
-        Columns of the table that cleaning kept.
+    experiment : Experiment
+    table : FeatureTable
+    statistics : FeatureStatistics
+        Of the table's columns: which of them are kept, and their caps.
     partition : dict
         Category → positions among the kept columns.
-    caps : float array [2, D], optional
-        Lowest and highest normalised values that cleaning lets through.
     """
-    model, fields = experiment.model, table.fields(slice(0, 1))
+    model, fields, kept = experiment.model, table.fields(slice(0, 1)), statistics.kept
     shape = ModelShape(
         partition=[members.tolist() for members in partition.values()],
         book_sizes=[],
         column_family=[table.columns[i].family for i in kept],
         encoders={
-            name: {
-                "encoder": family.encoder,
-                "encoder_params": family.encoder_params.model_dump(),
-            }
+            name: {"encoder": family.encoder, "encoder_params": family.encoder_params.model_dump()}
             for name, family in experiment.families.items()
         },
         embedding_dim=model.group_embedding_dim,
@@ -96,7 +93,7 @@ def model_request(
     return ModelRequest(
         shape,
         books,
-        caps=None if caps is None else torch.from_numpy(caps),
+        caps=torch.from_numpy(statistics.normalized_caps),
         batch_size=experiment.training.batch_size,
         seed=experiment.random_seed,
     )

@@ -1,6 +1,7 @@
 """What the settings ask of model and training."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -124,6 +125,13 @@ def table(tmp_path: Path):
         yield opened
 
 
+def keeping(kept, caps=None):
+    """Statistics that keep some columns, with caps if these are given."""
+    return SimpleNamespace(
+        kept=kept, normalized_caps=np.zeros((2, len(kept))) if caps is None else caps
+    )
+
+
 def test_the_model_has_the_columns_and_encoders_of_table_and_settings(table):
     kept = np.array([1, 2, 4, 5, 7])
     partition = {"x": np.array([0, 2]), "y": np.array([1, 3, 4])}
@@ -141,7 +149,7 @@ def test_the_model_has_the_columns_and_encoders_of_table_and_settings(table):
             "levels": [{"num_tokens": 4}],
         }
     )
-    request = model_request(asked, table, kept, partition)
+    request = model_request(asked, table, keeping(kept), partition)
     shape, books = request.shape, request.books
     assert shape.partition == [[0, 2], [1, 3, 4]]
     assert shape.column_family == ["summary"] + ["temporal"] * 4
@@ -163,22 +171,22 @@ def test_the_model_has_the_columns_and_encoders_of_table_and_settings(table):
 def test_the_caps_of_cleaning_are_part_of_the_request(table):
     kept, partition = np.array([1, 2]), {"x": np.arange(2)}
     caps = np.array([[-5.0, -np.inf], [5.0, np.inf]], np.float32)
-    request = model_request(experiment(), table, kept, partition, caps)
+    request = model_request(experiment(), table, keeping(kept, caps), partition)
     assert request.caps.tolist() == caps.tolist()
-    assert model_request(experiment(), table, kept, partition).caps is None
 
 
 @pytest.mark.parametrize("channels", [None, 3])
 def test_the_channels_of_the_fields_are_those_of_the_table(table, monkeypatch, channels):
     fields = None if channels is None else np.zeros((1, channels, 4, 4), np.float32)
     monkeypatch.setattr(table, "fields", lambda _: fields)
-    request = model_request(experiment(), table, np.arange(8), {"x": np.arange(8)})
+    request = model_request(experiment(), table, keeping(np.arange(8)), {"x": np.arange(8)})
     assert request.shape.field_channels == channels
 
 
 def test_kept_columns_of_a_series_know_their_channel_and_coefficient(table):
     kept = np.array([1, 2, 4, 5, 7])
-    series = model_request(experiment(), table, kept, {"x": np.arange(5)}).shape.series["temporal"]
+    request = model_request(experiment(), table, keeping(kept), {"x": np.arange(5)})
+    series = request.shape.series["temporal"]
     assert series["steps"] == 20
     assert series["channel"][1:] == [0, 0, 1, 1]
     assert series["coefficient"][1:] == [0, 2, 0, 2]
