@@ -7,7 +7,6 @@ from torch import Tensor
 
 from spinlock.tokenizer.network.decoder import JointDecoder
 from spinlock.tokenizer.network.model import TokenizerModel
-from spinlock.tokenizer.network.rows import ROW_BLOCK
 from spinlock.tokenizer.start.cross_fitting import Encoding, Encodings
 from spinlock.tokenizer.start.ridge import Moments, ridge_regression
 
@@ -57,11 +56,8 @@ def _add(
 
     Of columns with rare events that is nothing.
     """
-    decoder, quantizer = model.decoder, encoding.quantizer
-    whole = level == model.n_levels - 1
-    blocks = (values.split(ROW_BLOCK) for values in (encoding.rows.x, encoding.tokens))
-    for x, tokens in zip(*blocks, strict=True):
-        codes = quantizer.decode(tokens.transpose(0, 1), level + 1)
+    decoder, whole = model.decoder, level == model.n_levels - 1
+    for x, codes in encoding.blocks(level + 1):
         target = x - decoder.decode_network(codes) if whole else x
         missed = target.double() - decoder.decode_own(codes)
         moments.add(decoder.dims.compact(codes), missed.masked_fill_(rare, 0))

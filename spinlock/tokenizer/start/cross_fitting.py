@@ -46,6 +46,12 @@ class Encoding:
     tokens: Tensor
     quantizer: ResidualQuantizer
 
+    def blocks(self, levels: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give rows [B, D] and the sums of their codes [C, B, E], of the first levels."""
+        blocks = (values.split(ROW_BLOCK) for values in (self.rows.x, self.tokens))
+        for x, tokens in zip(*blocks, strict=True):
+            yield x, self.quantizer.decode(tokens.transpose(0, 1), levels)
+
 
 @dataclass(frozen=True)
 class Encodings:

@@ -10,7 +10,6 @@ from torch import Tensor
 from spinlock.tokenizer.network.decoder import JointDecoder
 from spinlock.tokenizer.network.model import TokenizerModel
 from spinlock.tokenizer.network.products import quick_products
-from spinlock.tokenizer.network.rows import ROW_BLOCK
 from spinlock.tokenizer.start.cross_fitting import Encoding, Encodings
 
 EPOCHS = 20
@@ -77,12 +76,10 @@ def _blocks(
     Of columns with rare events that counts as nothing.
     """
     decoder = model.decoder
-    blocks = (values.split(ROW_BLOCK) for values in (encoding.rows.x, encoding.tokens))
-    for x, tokens in zip(*blocks, strict=True):
-        decoded = encoding.quantizer.decode(tokens.transpose(0, 1))
-        missed = x - decoder.decode_linear(decoded, model.n_levels - 1)
+    for x, codes in encoding.blocks():
+        missed = x - decoder.decode_linear(codes, model.n_levels - 1)
         missed[:, rare] = 0.0
-        yield decoder.dims.compact(decoded), missed
+        yield decoder.dims.compact(codes), missed
 
 
 @torch.no_grad()
