@@ -129,8 +129,9 @@ def test_an_unknown_experiment_names_the_known_ones_the_nearest_first(workspace)
     assert "known: tiny, other" in shown.stdout + shown.stderr
 
 
-def test_a_shard_beyond_the_last_is_told(workspace):
-    shown = workspace.snakemake("datasets/tiny/shard_00009.h5", check=False)
+@pytest.mark.parametrize("number", ["00009", "100000"])
+def test_a_shard_beyond_the_last_is_told(workspace, number):
+    shown = workspace.snakemake(f"datasets/tiny/shard_{number}.h5", check=False)
     assert shown.returncode != 0
     assert "tiny has 2 shards, the last one is datasets/tiny/shard_00001.h5" in (
         shown.stdout + shown.stderr
