@@ -10,8 +10,8 @@ def row_keys(values: np.ndarray) -> np.ndarray:
 
     It is a hash: rows that differ have the same one with a chance of one in 10¹⁹.
     """
-    positive = values + 0.0  # so that −0 is 0
-    return np.array([hash(row.tobytes()) for row in positive], np.int64)
+    # −0 + 0 is 0
+    return np.array([hash((row + 0.0).tobytes()) for row in values], np.int64)
 
 
 def repeated_rows(keys: np.ndarray, split: np.ndarray) -> tuple[int, int]:

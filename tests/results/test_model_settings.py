@@ -3,8 +3,8 @@
 import pytest
 
 from spinlock.errors import SpinlockError
-from spinlock.stages import encode, evaluate, visualize
 from spinlock.results.model_settings import require_own_model
+from spinlock.stages import encode, evaluate, visualize
 from spinlock.tokenizer.checkpoint import Checkpoint
 
 

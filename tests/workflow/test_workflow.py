@@ -138,6 +138,11 @@ def test_a_shard_beyond_the_last_is_told(workspace, number):
     )
 
 
+def test_a_shard_has_one_name(workspace):
+    shown = workspace.snakemake("datasets/tiny/shard_000001.h5", check=False)
+    assert "MissingRuleException" in shown.stdout + shown.stderr
+
+
 def test_an_experiment_written_as_yml_is_found_out(workspace):
     other = workspace.path / "configs/vqvae/mine.yml"
     other.touch()

@@ -47,7 +47,7 @@ EXPERIMENT_NAME = rf"{NAME}(/{NAME})*"
 wildcard_constraints:
     experiment=EXPERIMENT_NAME,
     dataset=NAME,
-    shard=r"\d{5}\d*",  # braces with a comma would end the wildcard
+    shard=r"\d{5}|[1-9]\d{5}\d*",  # braces with a comma would end the wildcard
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from spinlock.tokenizer.network.processes import sum_over_processes
 
 SMOOTHING = 1e-5  # of a row at every code's own place
 MOST_SCORES = 2**22  # of rows and codes that are compared at once on a CPU
+FEWEST_ROWS = 32  # of them, whatever the number of codes: a compiled step writes out each block
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,7 @@ def _nearest(z: Tensor, codes: Tensor, norms: Tensor) -> Tensor:
 
     On a CPU large books are compared with some rows after others, whose scores its caches hold.
     """
-    rows = max(1, MOST_SCORES // norms.numel()) if z.device.type == "cpu" else max(1, z.shape[1])
+    rows = max(FEWEST_ROWS, MOST_SCORES // norms.numel() if z.device.type == "cpu" else z.shape[1])
     blocks = [lowest(code_scores(block, codes, norms)) for block in z.split(rows, dim=1)]
     return torch.cat(blocks, dim=1)
 
