@@ -19,7 +19,7 @@ class Evaluation(Section):
     )
     memory_budget: float = setting(
         1.0,
-        "GiB that fitting faiss's quantisers may take (24,000 rows of 338 columns): of more train "
+        "GiB that fitting faiss's quantisers may take (23,000 rows of 338 columns): of more train "
         "rows, baselines are fitted to as many, drawn at random; metrics.json tells how many",
         stages=EVALUATE,
         gt=0,
