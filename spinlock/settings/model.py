@@ -58,7 +58,8 @@ class Model(Section):
     )
     max_tokens: int | None = setting(
         None,
-        "largest book of automatic levels; null: the size with the lowest held-out error",
+        "largest book of automatic levels, rounded down to a power of two; null: the size with the "
+        "lowest held-out error",
         stages=("train", "cluster_by_validation", "cluster_by_silhouette"),
         ge=2,
         le=65536,

@@ -94,7 +94,10 @@ class Training(Section):
         10.0, "a code is dead below 1/threshold of a uniform share of use", gt=0
     )
     dead_code_max_reset_fraction: float = setting(
-        0.25, "largest part of a book that is reset at once", ge=0, le=1
+        0.25,
+        "largest part of a book that is reset at once, rounded down to whole codes",
+        ge=0,
+        le=1,
     )
     val_every_n_epochs: int = setting(5, "epochs between validations", ge=1)
     memory_budget: float = setting(

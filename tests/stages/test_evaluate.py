@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -17,6 +18,8 @@ from spinlock.results.evaluation_files import read_baselines, read_metrics
 from spinlock.results.training_files import read_statistics
 from spinlock.stages import encode, evaluate
 from spinlock.tokenizer.tokenizer import Tokenizer
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -50,6 +53,23 @@ def test_cleaning_is_accounted_for_by_name_and_number(finished, metrics):
     )
     assert cleaning["rows_beyond_max_samples"] == 10
     assert cleaning["filled_cells"] == {"temporal": 14}
+
+
+def keys_within(value):
+    """Return the keys of a value of metrics.json and of all that is in it."""
+    if isinstance(value, dict):
+        return set(value).union(*map(keys_within, value.values()))
+    return set().union(*map(keys_within, value)) if isinstance(value, list) else set()
+
+
+def test_every_key_is_on_the_page_of_metrics(metrics):
+    page = (ROOT / "docs/metrics.md").read_text()
+    (book, *_), *_ = (list(levels.values()) for levels in metrics["books"].values())
+    of_data = ("books", "cleaning", "quality_by_family", "quality_by_category")
+    fixed = {key: value for key, value in metrics.items() if key not in of_data}
+    keys = {key for key in keys_within([fixed, book]) if not key.isdecimal()} | set(of_data)
+    assert len(keys) > 50
+    assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
 
 
 def test_quality_is_that_of_the_test_rows_about_the_train_mean(finished, metrics, rows_of):
